@@ -1,0 +1,1 @@
+//! How carbon behaves: plaintext and pickle points, storage rules, white and black lists.

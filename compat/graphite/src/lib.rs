@@ -1,0 +1,1 @@
+//! How graphite-web behaves: targets, times, globs, render functions, answers.

@@ -1,0 +1,1 @@
+//! How InfluxDB 1.x speaks: line protocol, InfluxQL, the shapes of its answers.

@@ -1,0 +1,1 @@
+//! How StatsD behaves: packet grammar, dialects, the aggregator, admin replies.

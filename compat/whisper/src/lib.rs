@@ -1,0 +1,1 @@
+//! Whisper files: header, archives, reading and writing.

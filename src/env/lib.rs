@@ -1,0 +1,1 @@
+//! The doors to the outside: clock, randomness, file system, CPU pool.

@@ -1,0 +1,2 @@
+//! The rhythmite binary.
+fn main() {}
