@@ -32,7 +32,3 @@ impl SeriesId {
         TableId((self.0 >> 40) as u32)
     }
 }
-
-/// A series' dense number in this process. Never written to disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub u32);

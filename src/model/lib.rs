@@ -1,11 +1,17 @@
-//! The nouns every room shares: errors, field types and values, series identity.
+//! The nouns every room shares: errors, ids, field types and values, columns, batches, series keys.
 //!
 //! Pure: no clock, socket, file, tokio or arrow. Anything here may be used anywhere.
 
+mod batch;
+mod column;
 mod error;
 mod id;
+mod policy;
 mod value;
 
+pub use batch::{Batch, Definition, KeyKind, RollupRule, Rows, Tier};
+pub use column::{Column, Strings};
 pub use error::{Error, ErrorKind, Result};
-pub use id::{FieldId, PolicyId, SeriesId, Slot, TableId};
+pub use id::{FieldId, PolicyId, SeriesId, TableId};
+pub use policy::{Level, Policy};
 pub use value::{FieldType, FieldValue};

@@ -1,0 +1,1 @@
+//! Points in memory: appended, sealed into sorted blocks, merged.

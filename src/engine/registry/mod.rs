@@ -1,0 +1,1 @@
+//! Names: tables, fields, series, and the indexes that find them.

@@ -1,0 +1,1 @@
+//! Sorted immutable files: Parquet with an exact index beside it.

@@ -1,0 +1,1 @@
+//! The write-ahead log: one log, group commit, recycled segments.
