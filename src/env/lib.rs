@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod sim;
 
 use std::sync::Arc;
 
