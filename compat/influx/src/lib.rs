@@ -1,1 +1,3 @@
 //! How InfluxDB 1.x speaks: line protocol, InfluxQL, the shapes of its answers.
+
+pub mod line_protocol;
