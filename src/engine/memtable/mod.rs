@@ -1,1 +1,243 @@
 //! Points in memory: appended, sealed into sorted blocks, merged.
+//!
+//! A [`Generation`] holds everything between two flushes. Rows of one table, level and set of fields are appended to a
+//! chunk; a full chunk is sealed (sorted) into an immutable [`Block`], and sixteen blocks of a size are merged into one,
+//! so that a look-up meets few of them. Readers take the blocks and never hold a writer up: a large open chunk is sealed
+//! for them, a small one copied.
+//!
+//! Bounded by its caller, who asks [`Generation::bytes`] and freezes the generation in time. Never touches disk.
+
+mod block;
+mod sort;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rhythmite_model::{Batch, Rows, TableId, Tier};
+
+use block::Chunk;
+pub use block::{Block, Fields};
+
+/// Rows of a chunk when it is sealed: sorting it stays in the second-level cache for a few columns.
+const CHUNK_ROWS: usize = 64 * 1024;
+/// A reader seals an open chunk of this many rows and copies a smaller one: a copy costs tens of microseconds.
+const READER_SEALS_ROWS: usize = 4 * 1024;
+/// Blocks of one size class that are merged into one.
+const MERGE_BLOCKS: usize = 16;
+/// A block of this many rows is not merged again: it would hold a core for too long.
+const MERGE_ROWS_MAX: usize = 8 * 1024 * 1024;
+
+/// What rows of a buffer have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    table: TableId,
+    tier: Tier,
+    allocator: u8,
+    fields: Fields,
+}
+
+/// Rows of one shape.
+struct Buffer {
+    shape: Shape,
+    state: Mutex<BufferState>,
+}
+
+struct BufferState {
+    open: Chunk,
+    /// The open chunk as readers last saw it: (rows, sorted copy).
+    view: Option<(usize, Arc<Block>)>,
+    blocks: Vec<Arc<Block>>,
+    /// A merge is under way; its inputs are still in `blocks`.
+    merging: bool,
+}
+
+/// Sorted rows of one table and level, with the head of their series ids.
+#[derive(Clone)]
+pub struct Part {
+    /// High half of the series ids: table and allocator.
+    pub series_head: u64,
+    /// The rows.
+    pub block: Arc<Block>,
+}
+
+/// Everything written between two flushes.
+#[derive(Default)]
+pub struct Generation {
+    buffers: RwLock<HashMap<Shape, Arc<Buffer>>>,
+    bytes: AtomicUsize,
+    rows: AtomicUsize,
+}
+
+impl Generation {
+    /// Adds a batch. `arrival` orders writes within the generation: the larger one wins.
+    pub fn append(&self, batch: &Batch, arrival: u32) {
+        batch.rows.iter().filter(|rows| !rows.is_empty()).for_each(|rows| self.append_rows(rows, arrival));
+    }
+
+    fn append_rows(&self, rows: &Rows, arrival: u32) {
+        // A batch almost always has one allocator; split where it changes.
+        let mut start = 0;
+        while start < rows.len() {
+            let head = rows.series[start].0 >> 32;
+            let end = start + rows.series[start..].iter().position(|s| s.0 >> 32 != head).unwrap_or(rows.len() - start);
+            let buffer = self.buffer(rows, head as u8);
+            let grown = buffer.append(rows, start..end, arrival);
+            self.bytes.fetch_add(grown, Ordering::Relaxed);
+            start = end;
+        }
+        self.rows.fetch_add(rows.len(), Ordering::Relaxed);
+    }
+
+    fn buffer(&self, rows: &Rows, allocator: u8) -> Arc<Buffer> {
+        let shape = Shape {
+            table: rows.table,
+            tier: rows.tier,
+            allocator,
+            fields: rows.fields.iter().map(|(id, column)| (*id, column.field_type())).collect(),
+        };
+        if let Some(buffer) = self.buffers.read().get(&shape) {
+            return buffer.clone();
+        }
+        self.buffers
+            .write()
+            .entry(shape)
+            .or_insert_with_key(|shape| {
+                let state =
+                    BufferState { open: Chunk::new(&shape.fields), view: None, blocks: Vec::new(), merging: false };
+                Arc::new(Buffer { shape: shape.clone(), state: Mutex::new(state) })
+            })
+            .clone()
+    }
+
+    /// Memory held, in bytes (a small overestimate: growth is counted, duplicates dropped by sorting are not).
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Rows appended.
+    pub fn rows(&self) -> usize {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was appended.
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// Tables and levels that have rows, ascending.
+    pub fn tables(&self) -> Vec<(TableId, Tier)> {
+        let mut tables: Vec<_> = self.buffers.read().keys().map(|s| (s.table, s.tier)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        tables
+    }
+
+    /// The rows of a table at one level, as of now.
+    pub fn parts(&self, table: TableId, tier: Tier) -> Vec<Part> {
+        let buffers: Vec<_> = {
+            let all = self.buffers.read();
+            all.values().filter(|b| b.shape.table == table && b.shape.tier == tier).cloned().collect()
+        };
+        let mut parts = Vec::new();
+        for buffer in buffers {
+            let series_head = u64::from(table.0) << 40 | u64::from(buffer.shape.allocator) << 32;
+            parts.extend(buffer.blocks().into_iter().map(|block| Part { series_head, block }));
+        }
+        parts
+    }
+
+    /// Merges small blocks into larger ones where enough of them wait. Returns whether anything was done: call again
+    /// until not. Meant for a background thread; appends and reads go on meanwhile.
+    pub fn merge_once(&self) -> bool {
+        let buffers: Vec<_> = self.buffers.read().values().cloned().collect();
+        // Not `any`, which would stop at the first buffer that had work.
+        buffers.iter().fold(false, |done, buffer| buffer.merge_once() || done)
+    }
+}
+
+impl Buffer {
+    /// Returns by how many bytes the buffer has grown.
+    fn append(&self, rows: &Rows, range: std::ops::Range<usize>, arrival: u32) -> usize {
+        let mut grown = 0;
+        let mut state = self.state.lock();
+        let mut start = range.start;
+        while start < range.end {
+            let room = CHUNK_ROWS - state.open.len();
+            let end = range.end.min(start + room);
+            let open = &mut state.open;
+            let before = open.heap_bytes();
+            open.series.extend(rows.series[start..end].iter().map(|s| s.0 as u32));
+            open.times_ns.extend_from_slice(&rows.times_ns[start..end]);
+            open.arrivals.resize(open.times_ns.len(), arrival);
+            for (to, (_, from)) in open.columns.iter_mut().zip(&rows.fields) {
+                to.extend_from(from, start..end);
+            }
+            grown += open.heap_bytes() - before;
+            if state.open.len() == CHUNK_ROWS {
+                self.seal(&mut state);
+            }
+            start = end;
+        }
+        grown
+    }
+
+    fn seal(&self, state: &mut BufferState) {
+        let chunk = std::mem::replace(&mut state.open, Chunk::new(&self.shape.fields));
+        state.view = None;
+        state.blocks.push(Arc::new(Block::seal(&self.shape.fields, &chunk)));
+    }
+
+    fn blocks(&self) -> Vec<Arc<Block>> {
+        let mut state = self.state.lock();
+        if state.open.len() >= READER_SEALS_ROWS {
+            self.seal(&mut state);
+        }
+        let mut blocks = state.blocks.clone();
+        let rows = state.open.len();
+        if rows > 0 {
+            let view = match &state.view {
+                Some((seen, block)) if *seen == rows => block.clone(),
+                _ => Arc::new(Block::seal(&self.shape.fields, &state.open)),
+            };
+            state.view = Some((rows, view.clone()));
+            blocks.push(view);
+        }
+        blocks
+    }
+
+    fn merge_once(&self) -> bool {
+        let inputs = {
+            let mut state = self.state.lock();
+            if state.merging {
+                return false;
+            }
+            let Some(inputs) = ripe(&state.blocks) else { return false };
+            state.merging = true;
+            inputs
+        };
+        let merged = Block::merge(&self.shape.fields, &inputs.iter().map(Arc::as_ref).collect::<Vec<_>>());
+        let mut state = self.state.lock();
+        state.blocks.retain(|block| !inputs.iter().any(|input| Arc::ptr_eq(input, block)));
+        state.blocks.push(Arc::new(merged));
+        state.merging = false;
+        true
+    }
+}
+
+/// Enough blocks of one size class to merge: classes are powers of [`MERGE_BLOCKS`].
+fn ripe(blocks: &[Arc<Block>]) -> Option<Vec<Arc<Block>>> {
+    let class = |rows: usize| rows.max(1).ilog2() / MERGE_BLOCKS.ilog2();
+    let mut classes: Vec<Vec<&Arc<Block>>> = Vec::new();
+    for block in blocks.iter().filter(|b| b.len() < MERGE_ROWS_MAX) {
+        let class = class(block.len()) as usize;
+        classes.resize_with(classes.len().max(class + 1), Vec::new);
+        classes[class].push(block);
+    }
+    let enough = classes.into_iter().find(|c| c.len() >= MERGE_BLOCKS)?;
+    Some(enough.into_iter().take(MERGE_BLOCKS).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! What the engine asks of the catalogue: the list of live files, changed atomically and durably.
+
+use rhythmite_model::{PolicyId, Result, SeriesId, Tier};
+
+/// One live SST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRecord {
+    /// Unique; the stem of its files.
+    pub id: String,
+    /// The policy its rows belong to.
+    pub policy: PolicyId,
+    /// The level of resolution.
+    pub tier: Tier,
+    /// Start of the one partition it lies in; `None` for a flushed file that spans partitions.
+    pub partition_ns: Option<i64>,
+    /// 0: as flushed; 1: merged, inside one partition.
+    pub level: u8,
+    /// The newest write in it: of two files with the same point the one with the larger number wins.
+    pub seq: u64,
+    /// Values stored.
+    pub rows: u64,
+    /// Bytes on disk, with everything that lies beside it.
+    pub bytes: u64,
+    /// Oldest point.
+    pub min_time_ns: i64,
+    /// Newest point.
+    pub max_time_ns: i64,
+    /// Smallest series id.
+    pub min_series: SeriesId,
+    /// Largest series id.
+    pub max_series: SeriesId,
+    /// Second from which the file may be removed whole; `i64::MAX` for never.
+    pub expires_at_s: i64,
+    /// CRC32C of the index file, which itself vouches for the data file.
+    pub checksum: u32,
+}
+
+/// One live registry segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentRecord {
+    /// Unique; the stem of its file.
+    pub id: String,
+    /// Order in which segments are loaded: ascending.
+    pub seq: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// What lives, as found at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Live files.
+    pub files: Vec<FileRecord>,
+    /// Live registry segments.
+    pub segments: Vec<SegmentRecord>,
+    /// Every write up to this number is in files; the log is replayed from the next.
+    pub flushed_seq: u64,
+}
+
+/// A change of the state: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// New files.
+    pub add_files: Vec<FileRecord>,
+    /// Files that no longer live, by id.
+    pub remove_files: Vec<String>,
+    /// New registry segments.
+    pub add_segments: Vec<SegmentRecord>,
+    /// Segments that no longer live, by id.
+    pub remove_segments: Vec<String>,
+    /// The new [`State::flushed_seq`], when it changes.
+    pub flushed_seq: Option<u64>,
+}
+
+impl Edit {
+    /// Whether the edit changes nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The catalogue's part in the engine. Called from the engine's own threads; may block.
+pub trait Manifest: Send + Sync {
+    /// The state after the last committed edit.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`.
+    fn load(&self) -> Result<State>;
+
+    /// Applies `edit` in one durable step. When this returns an error the edit may or may not have happened; the caller
+    /// repeats it, and a repeated edit must succeed.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    fn commit(&self, edit: &Edit) -> Result<()>;
+}

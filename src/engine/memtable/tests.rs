@@ -1,0 +1,115 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rhythmite_model::{Column, FieldId, SeriesId};
+
+use super::*;
+
+const TABLE: TableId = TableId(7);
+
+fn rows(points: &[(u32, i64, f64)]) -> Rows {
+    Rows {
+        table: TABLE,
+        tier: Tier::RAW,
+        series: points.iter().map(|p| SeriesId::new(TABLE, 0, p.0)).collect(),
+        times_ns: points.iter().map(|p| p.1).collect(),
+        fields: vec![(FieldId(0), Column::Float(points.iter().map(|p| p.2).collect()))],
+    }
+}
+
+fn batch(points: &[(u32, i64, f64)]) -> Batch {
+    Batch { definitions: Vec::new(), rows: vec![rows(points)] }
+}
+
+/// All points of a generation; where blocks overlap the larger arrival wins, as for every reader.
+fn points(generation: &Generation) -> BTreeMap<(u32, i64), f64> {
+    let mut best: BTreeMap<(u32, i64), (u32, f64)> = BTreeMap::new();
+    for part in generation.parts(TABLE, Tier::RAW) {
+        let block = &part.block;
+        assert!(
+            (1..block.len()).all(|i| {
+                (block.series()[i - 1], block.times_ns()[i - 1]) < (block.series()[i], block.times_ns()[i])
+            }),
+            "a block is sorted and has each point once"
+        );
+        let Column::Float(values) = block.column(0) else { panic!("a float column went in") };
+        for (i, &value) in values.iter().enumerate() {
+            let new = (block.arrivals()[i], value);
+            let entry = best.entry((block.series()[i], block.times_ns()[i])).or_insert(new);
+            if new.0 >= entry.0 {
+                *entry = new;
+            }
+        }
+    }
+    best.into_iter().map(|(k, v)| (k, v.1)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_generation_is_a_map_from_series_and_time_to_the_last_value(
+        batches in prop::collection::vec(
+            (prop::collection::vec((0_u32..5, 0_i64..20), 1..40), any::<bool>(), any::<bool>()), 1..40)
+    ) {
+        let generation = Generation::default();
+        let mut model = BTreeMap::new();
+        for (arrival, (keys, read, merge)) in batches.iter().enumerate() {
+            let written: Vec<_> =
+                keys.iter().enumerate().map(|(i, &(s, t))| (s, t, (arrival * 1_000 + i) as f64)).collect();
+            model.extend(written.iter().map(|&(s, t, v)| ((s, t), v)));
+            generation.append(&batch(&written), arrival as u32);
+            if *read {
+                prop_assert_eq!(&points(&generation), &model);
+            }
+            if *merge {
+                while generation.merge_once() {}
+            }
+        }
+        prop_assert_eq!(points(&generation), model);
+    }
+}
+
+#[test]
+fn many_chunks_stay_few_blocks() {
+    let generation = Generation::default();
+    for round in 0..40_i64 {
+        let points: Vec<_> =
+            (0..CHUNK_ROWS as u32).map(|i| (i % 1_000, round * 100 + i64::from(i / 1_000), 1.0)).collect();
+        generation.append(&batch(&points), round as u32);
+        while generation.merge_once() {}
+    }
+    let parts = generation.parts(TABLE, Tier::RAW);
+    assert!(parts.len() <= 24, "{} blocks for 40 chunks", parts.len());
+    assert_eq!(parts.iter().map(|p| p.block.len()).sum::<usize>(), 40 * CHUNK_ROWS);
+    assert!(generation.bytes() >= 40 * CHUNK_ROWS * 24);
+}
+
+#[test]
+fn an_earlier_write_that_is_applied_later_does_not_win() {
+    let generation = Generation::default();
+    generation.append(&batch(&[(1, 10, 2.0)]), 2);
+    generation.append(&batch(&[(1, 10, 1.0)]), 1);
+    assert_eq!(points(&generation), BTreeMap::from([((1, 10), 2.0)]));
+}
+
+#[test]
+fn a_view_of_the_open_chunk_does_not_change_under_its_reader() {
+    let generation = Generation::default();
+    generation.append(&batch(&[(1, 10, 1.0)]), 0);
+    let before = generation.parts(TABLE, Tier::RAW);
+    generation.append(&batch(&[(1, 20, 2.0)]), 1);
+    assert_eq!(before.iter().map(|p| p.block.len()).sum::<usize>(), 1);
+    assert_eq!(points(&generation).len(), 2);
+}
+
+#[test]
+fn levels_and_tables_are_apart() {
+    let generation = Generation::default();
+    let mut coarse = rows(&[(1, 10, 5.0)]);
+    coarse.tier = Tier(1);
+    generation.append(&Batch { definitions: Vec::new(), rows: vec![rows(&[(1, 10, 1.0)]), coarse] }, 0);
+    assert_eq!(generation.tables(), [(TABLE, Tier(0)), (TABLE, Tier(1))]);
+    assert_eq!(generation.parts(TABLE, Tier(1)).len(), 1);
+    assert_eq!(points(&generation), BTreeMap::from([((1, 10), 1.0)]));
+    assert!(generation.parts(TableId(8), Tier::RAW).is_empty());
+}
