@@ -152,8 +152,9 @@ impl Generation {
     /// until not. Meant for a background thread; appends and reads go on meanwhile.
     pub fn merge_once(&self) -> bool {
         let buffers: Vec<_> = self.buffers.read().values().cloned().collect();
-        // Not `any`, which would stop at the first buffer that had work.
-        buffers.iter().fold(false, |done, buffer| buffer.merge_once() || done)
+        // Every buffer gets its turn: `any` would stop at the first that had work.
+        let merged = buffers.iter().filter(|buffer| buffer.merge_once()).count();
+        merged > 0
     }
 }
 
