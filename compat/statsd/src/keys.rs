@@ -1,0 +1,292 @@
+//! Known keys: from the bytes of a line to the state of its key in one look-up.
+//!
+//! The table is asked with the bytes as they were sent (key, and tags behind `|#`), so that a known key costs one
+//! hash and one comparison and is cleaned only the first time. Keys sent in several spellings
+//! have several entries, bounded in number; beyond that the extra spellings are only slower.
+//!
+//! A key that has no counter, gauge, timer or set left is kept for some flushes, because idle
+//! series that are deleted often come back; [`Keys::collect`] then drops it.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashSet, HashTable};
+
+use crate::name;
+use crate::options::{Dialect, Options};
+
+/// Flushes a key without any state is remembered.
+const DEAD_FLUSHES: u32 = 30;
+
+/// Place of a key in [`Keys`]; changes at [`Keys::collect`].
+pub(crate) type KeyId = u32;
+
+/// Members of a set.
+pub(crate) type Members = HashSet<Box<[u8]>, RandomState>;
+
+/// A timer's values since the last flush.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    pub samples: Vec<f64>,
+    /// Number of values, scaled by their sample rates.
+    pub count: f64,
+}
+
+/// A key and what is kept for it, of each kind at most one.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Cleaned, tags behind it.
+    pub name: Box<str>,
+    /// What Graphite gets, where it is not `name`.
+    graphite: Option<Box<str>>,
+    /// Where the tags of the Graphite form begin.
+    tags_at: u32,
+    /// The flush that last found the key in use.
+    used: u32,
+    pub counter: Option<f64>,
+    pub gauge: Option<f64>,
+    /// Flushes until the gauge is deleted; 0 for never.
+    pub gauge_ttl: u32,
+    pub timer: Option<Box<Timer>>,
+    pub set: Option<Box<Members>>,
+}
+
+impl Key {
+    /// The Graphite form: base and tags (with their semicolons).
+    pub fn graphite(&self) -> (&str, &str) {
+        self.graphite.as_deref().unwrap_or(&self.name).split_at(self.tags_at as usize)
+    }
+
+    fn is_dead(&self) -> bool {
+        self.counter.is_none() && self.gauge.is_none() && self.timer.is_none() && self.set.is_none()
+    }
+}
+
+struct Entry {
+    hash: u64,
+    /// As sent: `key` or `key|#tags`.
+    bytes: Box<[u8]>,
+    key: KeyId,
+}
+
+/// All keys.
+pub(crate) struct Keys {
+    table: HashTable<Entry>,
+    list: Vec<Key>,
+    hasher: RandomState,
+    /// Entries beside the one each key has under its own name.
+    spellings: usize,
+    keys_max: usize,
+    clean: bool,
+    dialect: Dialect,
+    scratch: String,
+}
+
+impl Keys {
+    pub fn new(options: &Options) -> Self {
+        Keys {
+            table: HashTable::new(),
+            list: Vec::new(),
+            hasher: RandomState::default(),
+            spellings: 0,
+            keys_max: options.max_keys,
+            clean: options.key_name_sanitize,
+            dialect: options.dialect,
+            scratch: String::new(),
+        }
+    }
+
+    /// The key sent as `key` and `tags`; `None` when it is new and there are too many.
+    #[inline]
+    pub fn resolve(&mut self, key: &[u8], tags: &[u8]) -> Option<KeyId> {
+        let hash = self.hash(key, tags);
+        match self.table.find(hash, |e| e.hash == hash && is_spelled(&e.bytes, key, tags)) {
+            Some(entry) => Some(entry.key),
+            None => self.resolve_new(hash, key, tags),
+        }
+    }
+
+    #[cold]
+    fn resolve_new(&mut self, hash: u64, key: &[u8], tags: &[u8]) -> Option<KeyId> {
+        let mut name = std::mem::take(&mut self.scratch);
+        match self.dialect {
+            Dialect::Statsd => name::statsd_key(key, tags, self.clean, &mut name),
+            Dialect::Dogstatsd => name::dogstatsd_key(key, tags, self.clean, &mut name),
+        }
+        let id = self.find(&name).or_else(|| (self.list.len() < self.keys_max).then(|| self.insert(&name)));
+        let own_name = tags.is_empty() && key == name.as_bytes();
+        self.scratch = name;
+        if let Some(id) = id
+            && !own_name
+            && self.spellings < self.keys_max
+        {
+            let mut bytes = key.to_vec();
+            if !tags.is_empty() {
+                bytes.extend_from_slice(b"|#");
+                bytes.extend_from_slice(tags);
+            }
+            self.spellings += 1;
+            self.table.insert_unique(hash, Entry { hash, bytes: bytes.into(), key: id }, |e| e.hash);
+        }
+        id
+    }
+
+    /// The key with this cleaned name.
+    pub fn find(&self, name: &str) -> Option<KeyId> {
+        let hash = self.hash(name.as_bytes(), b"");
+        let entry = self.table.find(hash, |e| e.hash == hash && *e.bytes == *name.as_bytes())?;
+        // Another key's spelling may look like a name.
+        (*self.list[entry.key as usize].name == *name).then_some(entry.key)
+    }
+
+    /// Adds a key that [`Self::find`] does not find, whatever the limit says.
+    pub fn insert(&mut self, name: &str) -> KeyId {
+        let id = KeyId::try_from(self.list.len()).expect("max_keys is below 2^30");
+        let graphite = name::graphite_key(name, self.clean);
+        self.list.push(Key {
+            name: name.into(),
+            tags_at: graphite.find(';').unwrap_or(graphite.len()) as u32,
+            graphite: (graphite != name).then(|| graphite.as_ref().into()),
+            used: 0,
+            counter: None,
+            gauge: None,
+            gauge_ttl: 0,
+            timer: None,
+            set: None,
+        });
+        let hash = self.hash(name.as_bytes(), b"");
+        self.table.insert_unique(hash, Entry { hash, bytes: name.as_bytes().into(), key: id }, |e| e.hash);
+        id
+    }
+
+    #[inline]
+    pub fn get(&self, id: KeyId) -> &Key {
+        &self.list[id as usize]
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: KeyId) -> &mut Key {
+        &mut self.list[id as usize]
+    }
+
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Called once per flush, with its number: drops keys that have had no state for a while
+    /// (at once when there is no room), and all extra spellings when there are too many. Keys below `pinned` stay. Says
+    /// where every key went, if any moved.
+    pub fn collect(&mut self, flush: u32, pinned: KeyId) -> Option<Vec<Option<KeyId>>> {
+        let full = self.list.len() >= self.keys_max;
+        let mut gone = 0usize;
+        for key in &mut self.list {
+            if !key.is_dead() {
+                key.used = flush;
+            } else if full || flush.wrapping_sub(key.used) > DEAD_FLUSHES {
+                gone += 1;
+            }
+        }
+        if gone == 0 && self.spellings < self.keys_max {
+            return None;
+        }
+        // Rebuilding costs a pass over all keys: wait until it is worth it.
+        if !full && gone < self.list.len() / 4 && self.spellings < self.keys_max {
+            return None;
+        }
+        let old = std::mem::take(&mut self.list);
+        self.table.clear();
+        self.spellings = 0;
+        let mut moved = vec![None; old.len()];
+        for (i, mut key) in old.into_iter().enumerate() {
+            let dead = key.is_dead() && (full || flush.wrapping_sub(key.used) > DEAD_FLUSHES);
+            if dead && i >= pinned as usize {
+                continue;
+            }
+            let id = self.insert(&key.name);
+            std::mem::swap(self.get_mut(id), &mut key);
+            moved[i] = Some(id);
+        }
+        Some(moved)
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8], tags: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        if !tags.is_empty() {
+            hasher.write(tags);
+        }
+        hasher.finish()
+    }
+}
+
+/// Whether `bytes` are `key`, or `key|#tags`. A key as sent never contains `|#`.
+#[inline]
+fn is_spelled(bytes: &[u8], key: &[u8], tags: &[u8]) -> bool {
+    if tags.is_empty() {
+        return bytes == key;
+    }
+    bytes.len() == key.len() + 2 + tags.len()
+        && bytes.starts_with(key)
+        && bytes[key.len()..].starts_with(b"|#")
+        && bytes.ends_with(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(max_keys: usize) -> Keys {
+        Keys::new(&Options { max_keys, ..Options::default() })
+    }
+
+    #[test]
+    fn spellings_of_one_key_are_one_key() {
+        let mut keys = keys(10);
+        let id = keys.resolve(b"a b", b"x:1").unwrap();
+        for (key, tags) in [("a b", "x:1"), ("a  b", "x:1"), ("a_b;x=1", ""), ("a_b", "x=1"), ("a\tb", "x:1")] {
+            assert_eq!(keys.resolve(key.as_bytes(), tags.as_bytes()), Some(id), "{key} {tags}");
+        }
+        assert_eq!(&*keys.get(id).name, "a_b;x=1");
+        assert_eq!(keys.get(id).graphite(), ("a_b", ";x=1"));
+        assert_ne!(keys.resolve(b"a_b", b""), Some(id));
+        assert_eq!((keys.find("a_b;x=1"), keys.find("a b")), (Some(id), None));
+        assert_eq!(keys.len(), 2);
+    }
+
+    #[test]
+    fn keys_beyond_the_limit_are_refused_and_known_ones_stay() {
+        let mut keys = keys(2);
+        assert_eq!(
+            (keys.resolve(b"a", b""), keys.resolve(b"b", b""), keys.resolve(b"c", b"")),
+            (Some(0), Some(1), None)
+        );
+        assert_eq!(keys.resolve(b"a", b""), Some(0));
+        // A third spelling has no entry of its own and is still found.
+        for spelling in ["a$", "a%", "a!", "a?"] {
+            assert_eq!(keys.resolve(spelling.as_bytes(), b""), Some(0));
+        }
+        assert_eq!(keys.spellings, 2);
+    }
+
+    #[test]
+    fn dead_keys_are_collected_after_a_while_and_at_once_when_full() {
+        let mut roomy = keys(100);
+        for name in ["own", "dead", "alive"] {
+            roomy.resolve(name.as_bytes(), b"");
+        }
+        roomy.get_mut(2).counter = Some(7.0);
+        for flush in 1..=DEAD_FLUSHES {
+            assert_eq!(roomy.collect(flush, 1), None);
+        }
+        assert_eq!(roomy.collect(DEAD_FLUSHES + 1, 1), Some(vec![Some(0), None, Some(1)]));
+        assert_eq!((roomy.find("alive"), roomy.find("dead"), roomy.get(1).counter), (Some(1), None, Some(7.0)));
+
+        let mut full = keys(2);
+        full.resolve(b"dead", b"");
+        full.resolve(b"alive", b"");
+        full.get_mut(1).gauge = Some(1.0);
+        assert_eq!(full.collect(1, 0), Some(vec![None, Some(0)]));
+        assert_eq!(full.resolve(b"new", b""), Some(1));
+    }
+}

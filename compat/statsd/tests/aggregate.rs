@@ -1,0 +1,246 @@
+//! What the measured cases do not show: DogStatsD, limits, tags, the daemon's own series, and
+//! that no bytes can do harm.
+
+use proptest::prelude::*;
+use rhythmite_statsd::{Admin, Aggregator, Dialect, Drops, Flush, FlushReport, Options};
+
+const START_S: i64 = 1_700_000_000;
+
+fn small() -> Options {
+    let mut options = Options { flush_interval: 1000, percent_threshold: vec![], ..Options::default() };
+    options.graphite.legacy_namespace = false;
+    options
+}
+
+fn dog() -> Options {
+    Options { dialect: Dialect::Dogstatsd, ..small() }
+}
+
+/// Ingests each packet and gives the series of one flush but the daemon's own, sorted.
+fn run(aggregator: &mut Aggregator, packets: &[&str]) -> Vec<String> {
+    for packet in packets {
+        aggregator.ingest(packet.as_bytes(), START_S);
+    }
+    let mut flush = Flush::new();
+    aggregator.emit(START_S + 1, &mut flush);
+    let mut got: Vec<String> = flush
+        .iter()
+        .filter(|(name, _)| !name.contains("statsd."))
+        .map(|(name, value)| format!("{name} {value}"))
+        .collect();
+    got.sort();
+    got
+}
+
+fn check(options: Options, packets: &[&str], want: &[&str]) {
+    assert_eq!(run(&mut Aggregator::new(options, START_S), packets), want);
+}
+
+#[test]
+fn dogstatsd_gauges_are_values_and_tags_are_sorted() {
+    check(dog(), &["g:10|g\ng:-4|g\ng:+2|g|#z,a:1"], &["stats.gauges.g -4", "stats.gauges.g;a=1;z=true 2"]);
+}
+
+#[test]
+fn dogstatsd_packs_values_of_every_type_but_sets() {
+    let mut options = dog();
+    options.calculated_timer_metrics = vec!["count".into(), "sum".into()];
+    check(
+        options,
+        &["c:1:2|c|@0.5", "g:1:2|g", "d:1:-2|d|@0.5", "s:1:2|s\ns:1|s"],
+        &[
+            "stats.counters.c.count 6",
+            "stats.counters.c.rate 6",
+            "stats.gauges.g 2",
+            "stats.sets.s.count 2",
+            "stats.timers.d.count 4",
+            "stats.timers.d.sum -1",
+        ],
+    );
+}
+
+#[test]
+fn a_value_with_a_timestamp_is_not_aggregated() {
+    let mut aggregator = Aggregator::new(dog(), START_S);
+    aggregator.ingest(b"c:6|c|#a:1|T1600000000\ng:7|g|T1600000001", START_S);
+    let mut flush = Flush::new();
+    aggregator.emit(START_S + 1, &mut flush);
+    let stamped: Vec<String> = flush.stamped().iter().map(|p| format!("{} {} {}", p.name, p.value, p.ts_s)).collect();
+    assert_eq!(
+        stamped,
+        [
+            "stats.counters.c.rate;a=1 6 1600000000",
+            "stats.counters.c.count;a=1 6 1600000000",
+            "stats.gauges.g 7 1600000001"
+        ]
+    );
+    assert_eq!(run(&mut aggregator, &[]), [""; 0]);
+    aggregator.emit(START_S + 2, &mut flush);
+    assert_eq!(flush.stamped(), []);
+}
+
+#[test]
+fn events_and_service_checks_are_kept_for_the_server() {
+    let mut aggregator = Aggregator::new(dog(), START_S);
+    aggregator
+        .ingest(b"_e{5,6}:title|te\\nxt|t:error|#a:b,c\n_sc|db|2|d:1600000000|h:web|m:down\n_e{9,9}:x|y", START_S);
+    let notices = aggregator.take_notices();
+    let told: Vec<String> = notices
+        .iter()
+        .map(|n| {
+            format!("{}|{}|{}|{:?}|{}|{}|{}", n.title, n.text, n.ts_s, n.status, n.alert_type, n.host, n.tags.join(","))
+        })
+        .collect();
+    assert_eq!(told, ["title|te\nxt|1700000000|None|error||a:b,c", "db|down|1600000000|Some(2)||web|"]);
+    assert_eq!((aggregator.bad_lines(), aggregator.take_notices().len()), (1, 0));
+}
+
+#[test]
+fn limits_are_kept_and_counted() {
+    let mut options = Options { max_keys: 6, max_timer_samples: 2, max_set_members: 1, max_tags: 1, ..small() };
+    options.max_line_bytes = 20;
+    options.calculated_timer_metrics = vec!["count".into(), "sum".into()];
+    let mut aggregator = Aggregator::new(options, START_S);
+    let got = run(
+        &mut aggregator,
+        &["t:1|ms\nt:2|ms\nt:4|ms", "s:a|s\ns:b|s\ns:a|s", "new:1|c:2|c", "t:1|ms|#a,b", "long.long.long.lo:1|ms"],
+    );
+    // The daemon's own four keys count; the sample that is left out is in the count.
+    assert_eq!(got, ["stats.sets.s.count 1", "stats.timers.t.count 3", "stats.timers.t.sum 3"]);
+    assert_eq!(
+        aggregator.drops(),
+        Drops { keys: 2, samples: 1, members: 1, long_lines: 1, tagged_lines: 1, events: 0 }
+    );
+    assert_eq!((aggregator.bad_lines(), aggregator.key_count()), (2, 6));
+
+    let options = Options { max_samples: 3, ..small() };
+    let mut aggregator = Aggregator::new(options, START_S);
+    run(&mut aggregator, &["t:1|ms\nu:2|ms\ns:4|s\ns:5|s\nt:9|ms"]);
+    assert_eq!(aggregator.drops(), Drops { samples: 1, members: 1, ..Drops::default() });
+    run(&mut aggregator, &["t:1|ms\nu:2|ms\ns:4|s"]);
+    assert_eq!(aggregator.drops(), Drops { samples: 1, members: 1, ..Drops::default() });
+
+    let mut aggregator = Aggregator::new(Options { max_events: 1, ..dog() }, START_S);
+    run(&mut aggregator, &["_e{1,1}:a|b\n_e{1,1}:c|d\ng:1|g|T16\ng:1|g|T17"]);
+    assert_eq!(aggregator.drops(), Drops { events: 2, ..Drops::default() });
+}
+
+#[test]
+fn a_full_table_takes_new_keys_again_once_idle_ones_are_deleted() {
+    let options = Options { max_keys: 6, delete_idle_stats: true, flush_counts: false, ..small() };
+    let mut aggregator = Aggregator::new(options, START_S);
+    assert_eq!(run(&mut aggregator, &["a:1|c\nb:1|c\nc:1|c"]), ["stats.counters.a.rate 1", "stats.counters.b.rate 1"]);
+    assert_eq!(run(&mut aggregator, &["c:1|c\nb:2|c"]), ["stats.counters.b.rate 2", "stats.counters.c.rate 1"]);
+    assert_eq!(aggregator.drops().keys, 1);
+}
+
+#[test]
+fn tags_come_out_in_graphites_order_and_both_spellings_stay_apart() {
+    // As in the reference, where the later line of the two holds.
+    let options = Options { flush_counts: false, ..small() };
+    let want = ["stats.counters.a.rate;a=1;b=2 1", "stats.counters.a.rate;a=1;b=2 5"];
+    check(options, &["a:1|c|#b:2,a:1", "a:5|c|#a:1,b:2"], &want);
+}
+
+#[test]
+fn the_daemons_own_series_follow_the_namespace() {
+    for (legacy, suffix, want) in [
+        (true, "", ["statsd.numStats 4", "stats.statsd.processing_time 7", "stats.gauges.statsd.timestamp_lag 0"]),
+        (
+            true,
+            "h",
+            ["statsd.numStats.h 4", "stats.statsd.processing_time.h 7", "stats.gauges.statsd.timestamp_lag.h 0"],
+        ),
+        (
+            false,
+            "",
+            ["stats.statsd.numStats 4", "stats.statsd.processing_time 7", "stats.gauges.statsd.timestamp_lag 0"],
+        ),
+    ] {
+        let mut options = small();
+        options.graphite.legacy_namespace = legacy;
+        options.graphite.global_suffix = suffix.into();
+        let mut aggregator = Aggregator::new(options, START_S);
+        let mut flush = Flush::new();
+        aggregator.emit(START_S, &mut flush);
+        assert!(!flush.iter().any(|(name, _)| name.contains("timestamp_lag")));
+        aggregator.report(FlushReport { processing_ms: 7.0, ..FlushReport::default() });
+        aggregator.emit(START_S + 1, &mut flush);
+        let got: Vec<String> = flush.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        for name in want {
+            assert!(got.iter().any(|g| g == name), "{name} is not in {got:?}");
+        }
+    }
+}
+
+/// Bytes that look like lines, and bytes that do not.
+fn packets() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just("a"),
+        Just("b.c"),
+        Just(":"),
+        Just("|"),
+        Just("|#"),
+        Just("@"),
+        Just("1"),
+        Just("-"),
+        Just("."),
+        Just("e9"),
+        Just("c"),
+        Just("ms"),
+        Just("g"),
+        Just("s"),
+        Just("h"),
+        Just("\n"),
+        Just(","),
+        Just("_e{"),
+        Just("_sc|"),
+        Just("}:"),
+        Just("T1"),
+        Just("0x"),
+        Just("\u{a0}"),
+        Just(" "),
+        Just(";"),
+        Just("="),
+        Just("Infinity"),
+    ];
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat().into_bytes()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_do_harm(
+        list in proptest::collection::vec(packets(), 1..8), dogstatsd: bool, clean: bool, delete: bool, commands in ".*"
+    ) {
+        let dialect = if dogstatsd { Dialect::Dogstatsd } else { Dialect::Statsd };
+        let options = Options {
+            dialect, key_name_sanitize: clean, delete_idle_stats: delete, max_keys: 8, max_samples: 10, max_events: 2, ..small()
+        };
+        let mut aggregator = Aggregator::new(options, START_S);
+        let mut admin = Admin::new(Default::default());
+        let mut flush = Flush::new();
+        let mut lines = 0.0;
+        for packet in &list {
+            aggregator.ingest(packet, START_S);
+            lines += packet.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count() as f64;
+        }
+        let own = |name: &str| aggregator.counters().find(|(key, _)| *key == name).map(|(_, value)| value);
+        prop_assert_eq!(own("statsd.metrics_received"), Some(lines));
+        prop_assert_eq!(own("statsd.packets_received"), Some(list.len() as f64));
+        for command in ["counters", "gauges", "timers", "stats", "config", "deltimers a b.*", commands.as_str()] {
+            admin.reply(command, &mut aggregator, START_S);
+        }
+        aggregator.emit(START_S + 1, &mut flush);
+        prop_assert!(aggregator.key_count() <= 8);
+        for (name, value) in flush.iter() {
+            prop_assert!(!value.is_nan(), "{}", name);
+        }
+        // An idle interval has no more series than a busy one, but for the lag.
+        let busy = flush.len();
+        aggregator.emit(START_S + 2, &mut flush);
+        prop_assert!(flush.len() <= busy + 1);
+    }
+}
