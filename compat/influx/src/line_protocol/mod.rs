@@ -41,5 +41,10 @@ pub use shape::Shape;
 pub use unescape::{Name, Text};
 pub use write::{Unwritable, write_line};
 
+/// Appends a tag's key or value with InfluxDB's escapes.
+pub(crate) fn escape_name(name: &str, out: &mut String) {
+    key::escape_into(name, unescape::NAME_SPECIALS, out);
+}
+
 #[cfg(test)]
 mod tests;
