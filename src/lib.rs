@@ -1,1 +1,3 @@
 //! Rhythmite.
+
+pub mod catalog;

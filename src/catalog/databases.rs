@@ -1,0 +1,274 @@
+//! Databases and retention policies, in memory and as rows.
+
+use std::collections::BTreeMap;
+
+use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use super::GRAPHITE;
+
+/// Longest name of a database or policy, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+const HOUR_NS: i64 = 3_600_000_000_000;
+
+/// A retention policy as InfluxDB shows it, over the engine's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetentionPolicy {
+    /// What the engine knows.
+    pub policy: Policy,
+    /// Shard group duration: stored and shown, nothing else.
+    pub shard_ns: i64,
+    /// Replication factor: stored and shown, nothing else.
+    pub replica_n: i64,
+    /// A Graphite storage schema: not shown by SHOW RETENTION POLICIES.
+    pub internal: bool,
+}
+
+/// One database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Database {
+    /// Row id.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// In the order in which they were made.
+    pub policies: Vec<RetentionPolicy>,
+    /// The policy that writes and queries without one use.
+    pub default: Option<PolicyId>,
+}
+
+impl Database {
+    /// The policy of this name; the default one for an empty name.
+    pub fn policy(&self, name: &str) -> Option<&RetentionPolicy> {
+        if name.is_empty() { self.default_policy() } else { self.policies.iter().find(|p| p.policy.name == name) }
+    }
+
+    /// The policy that writes and queries without one use.
+    pub fn default_policy(&self) -> Option<&RetentionPolicy> {
+        self.policies.iter().find(|p| Some(p.policy.id) == self.default)
+    }
+}
+
+/// All databases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Databases {
+    by_name: BTreeMap<String, Database>,
+}
+
+impl Databases {
+    /// The database of this name.
+    pub fn get(&self, name: &str) -> Option<&Database> {
+        self.by_name.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Database> {
+        self.by_name.values()
+    }
+
+    /// Every policy of every database.
+    pub fn policies(&self) -> impl Iterator<Item = &RetentionPolicy> {
+        self.by_name.values().flat_map(|d| &d.policies)
+    }
+
+    /// The policy with this id.
+    pub fn policy(&self, id: PolicyId) -> Option<&RetentionPolicy> {
+        self.policies().find(|p| p.policy.id == id)
+    }
+
+    /// The Graphite policy with exactly these levels.
+    pub fn graphite_policy(&self, levels: &[Level]) -> Option<Policy> {
+        let graphite = self.get(GRAPHITE)?;
+        graphite.policies.iter().find(|p| p.internal && p.policy.levels == levels).map(|p| p.policy.clone())
+    }
+}
+
+/// A policy to be made.
+#[derive(Clone, Debug)]
+pub struct NewPolicy {
+    /// Its name.
+    pub name: String,
+    /// Finest first.
+    pub levels: Vec<Level>,
+    /// Shown by SHOW RETENTION POLICIES.
+    pub shard_ns: i64,
+    /// Shown by SHOW RETENTION POLICIES.
+    pub replica_n: i64,
+    /// Writes and queries without a policy use it.
+    pub default: bool,
+    /// A Graphite storage schema.
+    pub internal: bool,
+}
+
+impl NewPolicy {
+    /// A policy of raw points kept for `retention_ns` (0: for ever), with InfluxDB's default shard duration.
+    pub fn raw(name: impl Into<String>, retention_ns: i64) -> Self {
+        let levels = vec![Level { step_ns: 0, retention_ns }];
+        let shard_ns = shard_duration(retention_ns);
+        Self { name: name.into(), levels, shard_ns, replica_n: 1, default: false, internal: false }
+    }
+
+    /// The policy every new InfluxDB database has.
+    pub fn autogen() -> Self {
+        Self::raw("autogen", 0)
+    }
+
+    /// A Graphite storage schema, named after its levels: `10s:21600s,60s:604800s`.
+    ///
+    /// # Errors
+    /// `Invalid` without a level.
+    pub fn internal(levels: Vec<Level>) -> Result<Self> {
+        let Some(first) = levels.first() else { return Err(Error::invalid("a storage schema needs an archive")) };
+        let second = 1_000_000_000;
+        let name: Vec<_> =
+            levels.iter().map(|l| format!("{}s_{}s", l.step_ns / second, l.retention_ns / second)).collect();
+        let shard_ns = shard_duration(first.retention_ns);
+        Ok(Self { name: name.join("-"), levels, shard_ns, replica_n: 1, default: false, internal: true })
+    }
+}
+
+/// InfluxDB's shard group duration for a retention: 1 h below two days, 1 d up to 180 days, else 7 d.
+pub fn shard_duration(retention_ns: i64) -> i64 {
+    match retention_ns {
+        0 => 7 * 24 * HOUR_NS,
+        n if n < 48 * HOUR_NS => HOUR_NS,
+        n if n <= 180 * 24 * HOUR_NS => 24 * HOUR_NS,
+        _ => 7 * 24 * HOUR_NS,
+    }
+}
+
+/// What ALTER RETENTION POLICY changes; `None` leaves it.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyChange {
+    /// Retention of the raw level; 0 for ever.
+    pub retention_ns: Option<i64>,
+    /// Shard group duration.
+    pub shard_ns: Option<i64>,
+    /// Replication factor.
+    pub replica_n: Option<i64>,
+    /// Make it the default.
+    pub default: bool,
+}
+
+pub(super) fn check_name(name: &str, what: &str) -> Result<()> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "invalid {what} name: 1 to {NAME_BYTES_MAX} bytes without control characters are needed"
+        )));
+    }
+    Ok(())
+}
+
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases, sqlx::Error> {
+    let mut levels: BTreeMap<i64, Vec<Level>> = BTreeMap::new();
+    let rows = sqlx::query("SELECT policy_id, step_ns, retention_ns FROM level ORDER BY policy_id, ordinal");
+    for row in rows.fetch_all(&mut *connection).await? {
+        let level = Level { step_ns: row.try_get(1)?, retention_ns: row.try_get(2)? };
+        levels.entry(row.try_get(0)?).or_default().push(level);
+    }
+    let mut by_id: BTreeMap<i64, Database> = BTreeMap::new();
+    for row in sqlx::query("SELECT id, name FROM database").fetch_all(&mut *connection).await? {
+        let (id, name) = (row.try_get(0)?, row.try_get(1)?);
+        by_id.insert(id, Database { id, name, policies: Vec::new(), default: None });
+    }
+    let rows = sqlx::query(
+        "SELECT id, database_id, name, partition_ns, shard_ns, replica_n, is_default, internal FROM policy ORDER BY id",
+    );
+    for row in rows.fetch_all(&mut *connection).await? {
+        let (id, database): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(database) = by_id.get_mut(&database) else { continue };
+        let policy_id = PolicyId(u32::try_from(id).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
+        database.policies.push(RetentionPolicy {
+            policy: Policy {
+                id: policy_id,
+                database: database.name.clone(),
+                name: row.try_get(2)?,
+                levels: levels.remove(&id).unwrap_or_default(),
+                partition_ns: row.try_get(3)?,
+            },
+            shard_ns: row.try_get(4)?,
+            replica_n: row.try_get(5)?,
+            internal: row.try_get(7)?,
+        });
+        if row.try_get(6)? {
+            database.default = Some(policy_id);
+        }
+    }
+    Ok(Databases { by_name: by_id.into_values().map(|d| (d.name.clone(), d)).collect() })
+}
+
+pub(super) async fn insert_database(connection: &mut SqliteConnection, name: &str) -> Result<i64, sqlx::Error> {
+    let done = sqlx::query("INSERT INTO database (name) VALUES (?)").bind(name).execute(connection).await?;
+    Ok(done.last_insert_rowid())
+}
+
+pub(super) async fn insert_policy(
+    connection: &mut SqliteConnection,
+    database: i64,
+    new: &NewPolicy,
+) -> Result<PolicyId, sqlx::Error> {
+    if new.default {
+        clear_default(&mut *connection, database).await?;
+    }
+    let (step, retention) = new.levels.first().map_or((0, 0), |l| (l.step_ns, l.retention_ns));
+    let done = sqlx::query(
+        "INSERT INTO policy (database_id, name, partition_ns, shard_ns, replica_n, is_default, internal)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(database)
+    .bind(&new.name)
+    .bind(Policy::partition_length(step, retention))
+    .bind(new.shard_ns)
+    .bind(new.replica_n)
+    .bind(new.default)
+    .bind(new.internal)
+    .execute(&mut *connection)
+    .await?;
+    let id = done.last_insert_rowid();
+    for (ordinal, level) in new.levels.iter().enumerate() {
+        sqlx::query("INSERT INTO level (policy_id, ordinal, step_ns, retention_ns) VALUES (?, ?, ?, ?)")
+            .bind(id)
+            .bind(ordinal as i64)
+            .bind(level.step_ns)
+            .bind(level.retention_ns)
+            .execute(&mut *connection)
+            .await?;
+    }
+    u32::try_from(id).map(PolicyId).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+pub(super) async fn update_policy(
+    connection: &mut SqliteConnection,
+    database: i64,
+    id: PolicyId,
+    change: &PolicyChange,
+) -> Result<(), sqlx::Error> {
+    let id = i64::from(id.0);
+    if let Some(retention) = change.retention_ns {
+        sqlx::query("UPDATE level SET retention_ns = ? WHERE policy_id = ? AND ordinal = 0")
+            .bind(retention)
+            .bind(id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    if change.default {
+        clear_default(&mut *connection, database).await?;
+    }
+    sqlx::query(
+        "UPDATE policy SET shard_ns = coalesce(?, shard_ns), replica_n = coalesce(?, replica_n),
+         is_default = max(is_default, ?) WHERE id = ?",
+    )
+    .bind(change.shard_ns)
+    .bind(change.replica_n)
+    .bind(change.default)
+    .bind(id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn clear_default(connection: &mut SqliteConnection, database: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE policy SET is_default = 0 WHERE database_id = ?").bind(database).execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! The list of live files, as the engine asks for it.
+
+use std::sync::Arc;
+
+use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord, State};
+use rhythmite_model::{PolicyId, Result, SeriesId, Tier};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::store::Store;
+
+/// The manifest, kept in the catalogue's tables `file`, `segment` and `node`.
+pub struct SqliteManifest {
+    store: Arc<Store>,
+}
+
+impl SqliteManifest {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+impl Manifest for SqliteManifest {
+    fn load(&self) -> Result<State> {
+        self.store.call(|connection| Box::pin(load(connection)))
+    }
+
+    fn commit(&self, edit: &Edit) -> Result<()> {
+        let edit = edit.clone();
+        self.store.call(move |connection| {
+            Box::pin(async move {
+                let mut transaction = sqlx::Connection::begin(connection).await?;
+                apply(&mut transaction, &edit).await?;
+                transaction.commit().await
+            })
+        })
+    }
+}
+
+async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
+    let node = sqlx::query("SELECT flushed_seq FROM node").fetch_one(&mut *connection).await?;
+    let files = sqlx::query("SELECT * FROM file ORDER BY seq, id").fetch_all(&mut *connection).await?;
+    let segments = sqlx::query("SELECT id, seq, bytes FROM segment ORDER BY seq, id").fetch_all(connection).await?;
+    let segment = |row: &SqliteRow| {
+        Ok(SegmentRecord { id: row.try_get(0)?, seq: unsigned(row, "seq")?, bytes: unsigned(row, "bytes")? })
+    };
+    Ok(State {
+        files: files.iter().map(file).collect::<Result<_, _>>()?,
+        segments: segments.iter().map(segment).collect::<Result<_, sqlx::Error>>()?,
+        flushed_seq: unsigned(&node, "flushed_seq")?,
+    })
+}
+
+/// SQLite's integers are signed; ours are kept bit for bit.
+fn unsigned(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(|n| n as u64)
+}
+
+fn small<T: TryFrom<i64, Error: std::error::Error + Send + Sync + 'static>>(
+    row: &SqliteRow,
+    column: &str,
+) -> Result<T, sqlx::Error> {
+    T::try_from(row.try_get::<i64, _>(column)?).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+fn file(row: &SqliteRow) -> Result<FileRecord, sqlx::Error> {
+    Ok(FileRecord {
+        id: row.try_get("id")?,
+        policy: PolicyId(small(row, "policy_id")?),
+        tier: Tier(small(row, "tier")?),
+        partition_ns: row.try_get("partition_ns")?,
+        level: small(row, "level")?,
+        seq: unsigned(row, "seq")?,
+        rows: unsigned(row, "rows")?,
+        bytes: unsigned(row, "bytes")?,
+        min_time_ns: row.try_get("min_time_ns")?,
+        max_time_ns: row.try_get("max_time_ns")?,
+        min_series: SeriesId(unsigned(row, "min_series")?),
+        max_series: SeriesId(unsigned(row, "max_series")?),
+        expires_at_s: row.try_get("expires_at_s")?,
+        checksum: small(row, "checksum")?,
+    })
+}
+
+async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sqlx::Error> {
+    for file in &edit.add_files {
+        sqlx::query(
+            "INSERT OR REPLACE INTO file (id, policy_id, tier, partition_ns, level, seq, rows, bytes, min_time_ns,
+             max_time_ns, min_series, max_series, expires_at_s, checksum)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&file.id)
+        .bind(i64::from(file.policy.0))
+        .bind(i64::from(file.tier.0))
+        .bind(file.partition_ns)
+        .bind(i64::from(file.level))
+        .bind(file.seq as i64)
+        .bind(file.rows as i64)
+        .bind(file.bytes as i64)
+        .bind(file.min_time_ns)
+        .bind(file.max_time_ns)
+        .bind(file.min_series.0 as i64)
+        .bind(file.max_series.0 as i64)
+        .bind(file.expires_at_s)
+        .bind(i64::from(file.checksum))
+        .execute(&mut *connection)
+        .await?;
+    }
+    for id in &edit.remove_files {
+        sqlx::query("DELETE FROM file WHERE id = ?").bind(id).execute(&mut *connection).await?;
+    }
+    for segment in &edit.add_segments {
+        sqlx::query("INSERT OR REPLACE INTO segment (id, seq, bytes) VALUES (?, ?, ?)")
+            .bind(&segment.id)
+            .bind(segment.seq as i64)
+            .bind(segment.bytes as i64)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for id in &edit.remove_segments {
+        sqlx::query("DELETE FROM segment WHERE id = ?").bind(id).execute(&mut *connection).await?;
+    }
+    if let Some(seq) = edit.flushed_seq {
+        sqlx::query("UPDATE node SET flushed_seq = ?").bind(seq as i64).execute(connection).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The thread that owns the connection.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rhythmite_model::{Error, Result};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::migrations;
+
+/// Requests that wait for the thread; more callers wait in line.
+const QUEUE: usize = 64;
+
+/// What a request to the store answers with.
+pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
+
+type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = ()> + Send + 'c>> + Send>;
+
+pub(super) struct Store {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Store {
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let options = SqliteConnectOptions::from_str("sqlite::memory:")
+            .map_err(failed)?
+            .in_memory(false)
+            .shared_cache(false)
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .disable_statement_logging();
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let (opened, ready) = std::sync::mpsc::sync_channel(1);
+        let name = path.display().to_string();
+        std::thread::Builder::new().name("rhythmite-catalogue".to_owned()).spawn(move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(e) => return drop(opened.send(Err(Error::from(e)))),
+            };
+            runtime.block_on(async {
+                let connection = async {
+                    let mut connection = options.connect().await.map_err(failed)?;
+                    migrations::run(&mut connection).await?;
+                    Ok::<_, Error>(connection)
+                };
+                let mut connection = match connection.await {
+                    Ok(connection) => connection,
+                    Err(e) => return drop(opened.send(Err(e.at(name)))),
+                };
+                drop(opened.send(Ok(())));
+                while let Some(job) = queue.recv().await {
+                    job(&mut connection).await;
+                }
+                if let Err(e) = connection.close().await {
+                    tracing::warn!("the catalogue did not close cleanly: {e}");
+                }
+            });
+        })?;
+        ready.recv().map_err(|_| Error::internal("the catalogue's thread ended while it opened the file"))??;
+        Ok(Self { jobs })
+    }
+
+    /// Runs `f` on the connection.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            Box::pin(async move {
+                // The caller may have gone; the work is done all the same.
+                drop(reply.send(f(connection).await));
+            })
+        });
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map_err(failed)
+    }
+
+    /// Runs `f` in one transaction: all of it or nothing.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let value = f(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(value)
+            })
+        })
+        .await
+    }
+
+    /// As [`Store::run`], from a thread that may block. Never call it from a task.
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = std::sync::mpsc::sync_channel(1);
+        let job: Job = Box::new(move |connection| Box::pin(async move { drop(reply.send(f(connection).await)) }));
+        // Not `blocking_send`, which panics inside a runtime: `serve` opens the catalogue before any task runs.
+        let mut job = Some(job);
+        while let Some(waiting) = job.take() {
+            match self.jobs.try_send(waiting) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(back)) => {
+                    job = Some(back);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(gone()),
+            }
+        }
+        answer.recv().map_err(|_| gone())?.map_err(failed)
+    }
+}
+
+fn gone() -> Error {
+    Error::unavailable("the catalogue has stopped")
+}
+
+fn failed(e: sqlx::Error) -> Error {
+    match e {
+        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Error::corrupt(format!("catalogue: {e}")),
+        _ => Error::unavailable(format!("catalogue: {e}")),
+    }
+}

@@ -1,0 +1,111 @@
+use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
+use rhythmite_model::{ErrorKind, SeriesId, Tier};
+
+use super::*;
+
+fn record(id: &str, policy: PolicyId) -> FileRecord {
+    FileRecord {
+        id: id.to_owned(),
+        policy,
+        tier: Tier(1),
+        partition_ns: Some(-7),
+        level: 1,
+        seq: 12,
+        rows: 3,
+        bytes: 4,
+        min_time_ns: i64::MIN,
+        max_time_ns: i64::MAX,
+        min_series: SeriesId(1),
+        max_series: SeriesId(u64::MAX),
+        expires_at_s: i64::MAX,
+        checksum: u32::MAX,
+    }
+}
+
+#[tokio::test]
+async fn databases_and_policies_survive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalog.sqlite");
+    let catalog = Catalog::open(&path).unwrap();
+    let autogen = catalog.create_database("d", NewPolicy::autogen()).await.unwrap().unwrap();
+    assert_eq!(catalog.create_database("d", NewPolicy::autogen()).await.unwrap(), None, "a second time is no error");
+    let week = NewPolicy { default: true, ..NewPolicy::raw("week", 604_800_000_000_000) };
+    let week = catalog.create_policy("d", week.clone()).await.unwrap();
+    assert_ne!(autogen.id, week.id);
+    let before = catalog.databases();
+    assert_eq!(before.get("d").unwrap().default, Some(week.id));
+    drop(catalog);
+    assert_eq!(Catalog::open(&path).unwrap().databases(), before);
+}
+
+#[tokio::test]
+async fn a_policy_of_the_same_name_must_be_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    catalog.create_database("d", NewPolicy::autogen()).await.unwrap();
+    let day = NewPolicy::raw("day", 86_400_000_000_000);
+    let id = catalog.create_policy("d", day.clone()).await.unwrap().id;
+    assert_eq!(catalog.create_policy("d", day).await.unwrap().id, id);
+    let error = catalog.create_policy("d", NewPolicy::raw("day", 1)).await.unwrap_err();
+    assert_eq!(error.message(), "retention policy conflicts with an existing policy");
+    let error = catalog.create_policy("none", NewPolicy::raw("day", 1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "database not found: none"));
+}
+
+#[tokio::test]
+async fn ids_of_dropped_policies_do_not_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let first = catalog.create_database("d", NewPolicy::autogen()).await.unwrap().unwrap().id;
+    assert_eq!(catalog.drop_database("d").await.unwrap(), [first]);
+    assert_eq!(catalog.drop_database("d").await.unwrap(), []);
+    let second = catalog.create_database("d", NewPolicy::autogen()).await.unwrap().unwrap().id;
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn altered_policies_keep_their_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let before = catalog.create_database("d", NewPolicy::autogen()).await.unwrap().unwrap();
+    let hour = 3_600_000_000_000;
+    let change = PolicyChange { retention_ns: Some(hour), ..PolicyChange::default() };
+    let after = catalog.alter_policy("d", "autogen", change).await.unwrap();
+    assert_eq!(after.levels[0].retention_ns, hour);
+    assert_eq!(after.partition_ns, before.partition_ns);
+    assert!(catalog.databases().get("d").unwrap().default.is_some());
+}
+
+#[tokio::test]
+async fn the_same_storage_schema_is_one_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let levels = vec![Level { step_ns: 10_000_000_000, retention_ns: 21_600_000_000_000 }];
+    let first = catalog.intern_graphite_policy(levels.clone()).await.unwrap();
+    assert_eq!(catalog.intern_graphite_policy(levels).await.unwrap(), first);
+    assert_eq!(first.name, "10s_21600s");
+    assert!(catalog.databases().get(GRAPHITE).unwrap().policy("autogen").is_some());
+}
+
+#[test]
+fn the_manifest_is_what_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    let catalog = Catalog::open(&path).unwrap();
+    let manifest = catalog.manifest();
+    let segment = SegmentRecord { id: "s".to_owned(), seq: 5, bytes: 6 };
+    let edit = Edit {
+        add_files: vec![record("a", PolicyId(1)), record("b", PolicyId(u32::MAX))],
+        add_segments: vec![segment.clone()],
+        flushed_seq: Some(u64::MAX),
+        ..Edit::default()
+    };
+    manifest.commit(&edit).unwrap();
+    manifest.commit(&edit).expect("a repeated edit succeeds");
+    let remove = Edit { remove_files: vec!["a".to_owned()], ..Edit::default() };
+    manifest.commit(&remove).unwrap();
+    drop((manifest, catalog));
+    let state = Catalog::open(&path).unwrap().manifest().load().unwrap();
+    assert_eq!(state.files, [record("b", PolicyId(u32::MAX))]);
+    assert_eq!((state.segments, state.flushed_seq), (vec![segment], u64::MAX));
+}
