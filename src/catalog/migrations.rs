@@ -8,8 +8,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnection;
 
 /// Every file of the folder: number, name, text.
-const FILES: &[(i64, &str, &str)] =
-    &[(1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql"))];
+const FILES: &[(i64, &str, &str)] = &[(1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql"))];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {
     let list = FILES
@@ -19,7 +18,9 @@ pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {
         })
         .collect();
     Migrator::with_migrations(list).run(connection).await.map_err(|e| {
-        Error::corrupt(format!("the catalogue cannot be brought up to this version: {e}. Was it written by a later one?"))
+        Error::corrupt(format!(
+            "the catalogue cannot be brought up to this version: {e}. Was it written by a later one?"
+        ))
     })
 }
 
