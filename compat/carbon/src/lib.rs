@@ -1,9 +1,9 @@
-//! How carbon behaves: points in by line or pickle, the rules of its configuration files.
+//! How carbon behaves: points in by line or pickle, the rules of its configuration files, its aggregator.
 //!
 //! Order of events for a listener: a [`framer`] cuts the byte stream into lines or frames,
 //! [`plaintext`] or [`pickle`] reads them, and both hand each [`Point`] with its canonical [`name`], or
 //! the [`Reject`] with a countable reason, to the caller's [`Sink`]. [`rules`] then decides what is
-//! accepted and how it is kept.
+//! accepted and how it is kept; [`aggregator`] is carbon-aggregator as a state machine.
 //!
 //! Pure: no socket, no file, no clock; configuration arrives as text and `now` as a parameter. One bad
 //! line or item costs that line or item alone. Every limit is a constant or an option, and reaching it
@@ -14,6 +14,7 @@
 //! it is); trailing dots of untagged names are folded like leading ones; times outside 0..2^32 are
 //! rejected; lists and rules see the canonical name, not the text as sent.
 
+pub mod aggregator;
 pub mod framer;
 pub mod name;
 mod number;

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fancy_regex::{Regex, RegexBuilder};
+use fancy_regex::{Captures, Regex, RegexBuilder};
 
 /// Steps a pattern may take on one name before it counts as no match.
 pub const BACKTRACK_STEPS_MAX: usize = 100_000;
@@ -26,6 +26,24 @@ impl Pattern {
             self.exhausted.fetch_add(1, Ordering::Relaxed);
             false
         })
+    }
+
+    /// The groups of the first match at or after byte `from`.
+    pub(crate) fn captures<'t>(&self, name: &'t str, from: usize) -> Option<Captures<'t>> {
+        self.regex.captures_from_pos(name, from).unwrap_or_else(|_| {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
+            None
+        })
+    }
+
+    /// How many groups there are, the whole match (group 0) included.
+    pub(crate) fn groups(&self) -> usize {
+        self.regex.captures_len()
+    }
+
+    /// The number of the group with this name.
+    pub(crate) fn group(&self, name: &str) -> Option<usize> {
+        self.regex.capture_names().position(|group| group == Some(name))
     }
 
     /// How often the limit was reached.
