@@ -1,0 +1,85 @@
+//! Bytes of the points file on their way to the Parquet decoders: nothing passes that fails its checksum.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, Length};
+use rhythmite_env::File;
+
+use super::index::Index;
+
+/// Pages, each read whole and tested against the index.
+pub struct PageSource {
+    /// The points file.
+    pub file: Arc<dyn File>,
+    /// Knows every page's checksum.
+    pub index: Arc<Index>,
+}
+
+impl Length for PageSource {
+    fn len(&self) -> u64 {
+        self.index.facts.points.len
+    }
+}
+
+impl ChunkReader for PageSource {
+    type T = io::Empty;
+
+    fn get_read(&self, start: u64) -> Result<io::Empty, ParquetError> {
+        Err(ParquetError::General(format!("offset {start}: pages are read whole, by the offset index")))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let crc = self.index.page_crc(start);
+        let crc = crc.ok_or_else(|| ParquetError::General(format!("the index knows no page at offset {start}")))?;
+        if start.checked_add(length as u64).is_none_or(|end| end > self.len()) {
+            return Err(ParquetError::General(format!("the page at offset {start} ends behind the file")));
+        }
+        let mut page = vec![0; length];
+        self.file.read_exact_at(&mut page, start)?;
+        if crc32c::crc32c(&page) != crc {
+            return Err(ParquetError::General(format!("the page at offset {start} fails its checksum")));
+        }
+        Ok(page.into())
+    }
+}
+
+/// The end of the points file, in memory: page index and metadata.
+pub struct Footer {
+    /// Where `bytes` start in the file.
+    pub start: u64,
+    /// From there to the end.
+    pub bytes: Bytes,
+}
+
+impl Footer {
+    fn from(&self, start: u64) -> Result<Bytes, ParquetError> {
+        let from = start.checked_sub(self.start).filter(|from| *from <= self.bytes.len() as u64);
+        let from = from.ok_or_else(|| ParquetError::General(format!("offset {start} is not in the footer")))?;
+        Ok(self.bytes.slice(from as usize..))
+    }
+}
+
+impl Length for Footer {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Footer {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(self.from(start)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.from(start)?;
+        if length > bytes.len() {
+            return Err(ParquetError::General(format!("{length} bytes at offset {start} reach behind the file")));
+        }
+        Ok(bytes.slice(..length))
+    }
+}

@@ -1,0 +1,262 @@
+//! One row group in memory, and how it becomes Parquet columns.
+//!
+//! Rows come as sealed runs: one stream, at most a run's length, all values in one column (floats in `m` and `e`, or
+//! in `f`). So series, field, exponent and null masks are kept once a run and expanded page by page when written.
+
+use std::io::Write;
+
+use parquet::column::writer::{ColumnWriter, ColumnWriterImpl};
+use parquet::data_type::{ByteArray, DataType, Int32Type};
+use parquet::errors::ParquetError;
+use parquet::file::writer::SerializedFileWriter;
+use rhythmite_model::{Column, FieldId, FieldType, SeriesId};
+
+use super::decimal;
+use super::layout::{TimeUnit, column};
+
+/// How the values of one run are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// `m / 10^e`.
+    Decimal(u8),
+    /// In the column of the type (floats in `f`).
+    Plain(FieldType),
+}
+
+impl RunKind {
+    /// Position of the value column.
+    fn column(self) -> usize {
+        match self {
+            RunKind::Decimal(_) => column::M,
+            RunKind::Plain(FieldType::Float) => column::F,
+            RunKind::Plain(FieldType::Integer) => column::I,
+            RunKind::Plain(FieldType::Unsigned) => column::U,
+            RunKind::Plain(FieldType::Boolean) => column::B,
+            RunKind::Plain(FieldType::String) => column::S,
+        }
+    }
+}
+
+struct Run {
+    series: SeriesId,
+    field: FieldId,
+    rows: usize,
+    kind: RunKind,
+}
+
+/// The rows of one row group, until they are written.
+pub struct RowGroup {
+    runs: Vec<Run>,
+    times_ns: Vec<i64>,
+    m: Vec<i64>,
+    f: Vec<f64>,
+    i: Vec<i64>,
+    u: Vec<i64>,
+    s: Vec<ByteArray>,
+    s_bytes: usize,
+    b: Vec<bool>,
+}
+
+impl RowGroup {
+    /// An empty group.
+    pub fn new() -> Self {
+        Self {
+            runs: Vec::new(),
+            times_ns: Vec::new(),
+            m: Vec::new(),
+            f: Vec::new(),
+            i: Vec::new(),
+            u: Vec::new(),
+            s: Vec::new(),
+            s_bytes: 0,
+            b: Vec::new(),
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.times_ns.len()
+    }
+
+    /// Memory that the texts hold, in bytes.
+    pub fn text_bytes(&self) -> usize {
+        self.s_bytes
+    }
+
+    /// The coarsest unit of all times.
+    pub fn time_unit(&self) -> TimeUnit {
+        TimeUnit::of(&self.times_ns)
+    }
+
+    /// Appends rows `rows` of a piece of one stream as one run, and says how its values are stored.
+    pub fn push(
+        &mut self,
+        series: SeriesId,
+        field: FieldId,
+        times_ns: &[i64],
+        values: &Column,
+        rows: std::ops::Range<usize>,
+    ) -> RunKind {
+        let count = rows.len();
+        self.times_ns.extend_from_slice(&times_ns[rows.clone()]);
+        let kind = match values {
+            Column::Float(v) => match decimal::encode(&v[rows.clone()], &mut self.m) {
+                Some(e) => RunKind::Decimal(e),
+                None => {
+                    self.f.extend_from_slice(&v[rows]);
+                    RunKind::Plain(FieldType::Float)
+                }
+            },
+            Column::Integer(v) => {
+                self.i.extend_from_slice(&v[rows]);
+                RunKind::Plain(FieldType::Integer)
+            }
+            Column::Unsigned(v) => {
+                self.u.extend(v[rows].iter().map(|x| *x as i64));
+                RunKind::Plain(FieldType::Unsigned)
+            }
+            Column::Boolean(v) => {
+                self.b.extend_from_slice(&v[rows]);
+                RunKind::Plain(FieldType::Boolean)
+            }
+            Column::String(v) => {
+                for row in rows {
+                    let text = v.get(row);
+                    self.s_bytes += text.len() + size_of::<ByteArray>();
+                    self.s.push(ByteArray::from(text));
+                }
+                RunKind::Plain(FieldType::String)
+            }
+        };
+        match self.runs.last_mut() {
+            // Short runs of one kind join, so that expanding them stays cheap.
+            Some(last) if last.series == series && last.field == field && last.kind == kind => last.rows += count,
+            _ => self.runs.push(Run { series, field, rows: count, kind }),
+        }
+        kind
+    }
+
+    /// Writes the rows as one row group, pages of `page_rows`, and empties the buffer.
+    ///
+    /// Every time must be a multiple of `unit`.
+    pub fn write<W: Write + Send>(
+        &mut self,
+        file: &mut SerializedFileWriter<W>,
+        unit: TimeUnit,
+        page_rows: usize,
+    ) -> Result<(), ParquetError> {
+        let mut group = file.next_row_group()?;
+        let mut position = 0;
+        while let Some(mut writer) = group.next_column()? {
+            let c = position;
+            position += 1;
+            match (c, writer.untyped()) {
+                (column::SERIES, ColumnWriter::Int64ColumnWriter(w)) => {
+                    self.expand(page_rows, |run| run.series.0 as i64, |page| w.write_batch(page, None, None).map(drop))?
+                }
+                (column::FIELD, ColumnWriter::Int32ColumnWriter(w)) => self.expand(
+                    page_rows,
+                    |run| i32::from(run.field.0),
+                    |page| w.write_batch(page, None, None).map(drop),
+                )?,
+                (column::TIME, ColumnWriter::Int64ColumnWriter(w)) => {
+                    let mut page = Vec::with_capacity(page_rows);
+                    for times in self.times_ns.chunks(page_rows) {
+                        page.clear();
+                        unit.count(times, &mut page);
+                        w.write_batch(&page, None, None)?;
+                    }
+                }
+                (column::E, ColumnWriter::Int32ColumnWriter(w)) => self.write_exponents(page_rows, w)?,
+                (column::M, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.m, w)?,
+                (column::F, ColumnWriter::DoubleColumnWriter(w)) => self.write_values(c, page_rows, &self.f, w)?,
+                (column::I, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.i, w)?,
+                (column::U, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.u, w)?,
+                (column::S, ColumnWriter::ByteArrayColumnWriter(w)) => self.write_values(c, page_rows, &self.s, w)?,
+                (column::B, ColumnWriter::BoolColumnWriter(w)) => self.write_values(c, page_rows, &self.b, w)?,
+                (c, _) => return Err(ParquetError::General(format!("column {c} is not of the points layout"))),
+            }
+            writer.close()?;
+        }
+        group.close()?;
+        self.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.runs.clear();
+        self.times_ns.clear();
+        self.m.clear();
+        self.f.clear();
+        self.i.clear();
+        self.u.clear();
+        self.s.clear();
+        self.s_bytes = 0;
+        self.b.clear();
+    }
+
+    /// Gives `write` a value for every row, one page at a time; `value` is asked once a run.
+    fn expand<T: Copy>(
+        &self,
+        page_rows: usize,
+        value: impl Fn(&Run) -> T,
+        mut write: impl FnMut(&[T]) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
+        let mut page = Vec::with_capacity(page_rows);
+        for run in &self.runs {
+            let (value, mut rows) = (value(run), run.rows);
+            while rows > 0 {
+                let take = rows.min(page_rows - page.len());
+                page.resize(page.len() + take, value);
+                rows -= take;
+                if page.len() == page_rows {
+                    write(&page)?;
+                    page.clear();
+                }
+            }
+        }
+        if page.is_empty() { Ok(()) } else { write(&page) }
+    }
+
+    fn write_exponents(
+        &self,
+        page_rows: usize,
+        writer: &mut ColumnWriterImpl<'_, Int32Type>,
+    ) -> Result<(), ParquetError> {
+        const NONE: i32 = -1;
+        let mut values = Vec::with_capacity(page_rows);
+        let mut levels = Vec::with_capacity(page_rows);
+        let exponent = |run: &Run| match run.kind {
+            RunKind::Decimal(e) => i32::from(e),
+            RunKind::Plain(_) => NONE,
+        };
+        self.expand(page_rows, exponent, |page| {
+            values.clear();
+            values.extend(page.iter().filter(|e| **e != NONE));
+            levels.clear();
+            levels.extend(page.iter().map(|e| i16::from(*e != NONE)));
+            writer.write_batch(&values, Some(&levels), None).map(drop)
+        })
+    }
+
+    /// Writes one value column: `values` are those of its runs, all other rows are null.
+    fn write_values<T: DataType>(
+        &self,
+        position: usize,
+        page_rows: usize,
+        values: &[T::T],
+        writer: &mut ColumnWriterImpl<'_, T>,
+    ) -> Result<(), ParquetError> {
+        let mut from = 0;
+        self.expand(
+            page_rows,
+            |run| i16::from(run.kind.column() == position),
+            |levels| {
+                let present = levels.iter().filter(|level| **level == 1).count();
+                writer.write_batch(&values[from..from + present], Some(levels), None)?;
+                from += present;
+                Ok(())
+            },
+        )
+    }
+}

@@ -1,0 +1,120 @@
+//! The whole truth about one SST: every byte against its checksum, every row against the index.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use parquet::data_type::{Int32Type, Int64Type};
+use rhythmite_env::File;
+use rhythmite_model::{Column, Error, Result};
+
+use super::cursor::Decoder;
+use super::index::{FileCheck, StreamEntry};
+use super::layout::column;
+use super::reader::SstReader;
+use super::stats::Fold;
+
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 20;
+
+impl SstReader {
+    /// Reads everything and compares: checksums of the Parquet files, and for every stream its rows' series and field,
+    /// the order and range of its times, and its aggregates.
+    ///
+    /// # Errors
+    /// `Corrupt`: something does not fit; the message names file and place. `Unavailable`: disk.
+    pub fn verify(self: &Arc<Self>) -> Result<()> {
+        let facts = &self.index.facts;
+        let files = [
+            (&self.paths.points, facts.points),
+            (&self.paths.series, facts.series),
+            (&self.paths.fields, facts.fields),
+        ];
+        for (path, expected) in files {
+            self.verify_bytes(path, expected).map_err(|e| e.at(path.display()))?;
+        }
+        self.verify_rows().map_err(|e| e.at(self.path().display()))
+    }
+
+    fn verify_bytes(&self, path: &Path, expected: FileCheck) -> Result<()> {
+        let file = self.env.fs.open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::corrupt("is missing"),
+            _ => e.into(),
+        })?;
+        let len = file.len()?;
+        if len != expected.len {
+            return Err(Error::corrupt(format!("{len} bytes long, its index says {}", expected.len)));
+        }
+        if checksum(&file, len)? != expected.crc {
+            return Err(Error::corrupt("fails its checksum"));
+        }
+        Ok(())
+    }
+
+    fn verify_rows(self: &Arc<Self>) -> Result<()> {
+        let mut cursor = self.cursor();
+        let mut ids = Ids { series: Decoder::new(column::SERIES), field: Decoder::new(column::FIELD) };
+        let (mut min_ns, mut max_ns) = (i64::MAX, i64::MIN);
+        for entry in self.entries() {
+            (min_ns, max_ns) = (min_ns.min(entry.min_time_ns), max_ns.max(entry.max_time_ns));
+            let place = || format!("series {} field {}", entry.series.0, entry.field.0);
+            ids.verify(self, &entry).map_err(|e| e.at(place()))?;
+            let mut times_ns = Vec::new();
+            let mut values = Column::new(entry.field_type());
+            cursor.read_all(&entry, &mut times_ns, &mut values)?;
+            verify_stream(&entry, &times_ns, &values).map_err(|e| e.at(place()))?;
+        }
+        if (min_ns..=max_ns) != self.time_range_ns() {
+            return Err(Error::corrupt("the file's time range is not its streams'"));
+        }
+        Ok(())
+    }
+}
+
+struct Ids {
+    series: Decoder<Int64Type>,
+    field: Decoder<Int32Type>,
+}
+
+impl Ids {
+    fn verify(&mut self, sst: &SstReader, entry: &StreamEntry) -> Result<()> {
+        let rows = entry.row_start..entry.row_start + u64::from(entry.rows);
+        let (mut series, mut fields) = (Vec::new(), Vec::new());
+        self.series.read(sst, rows.clone(), None, &mut series)?;
+        self.field.read(sst, rows, None, &mut fields)?;
+        let same = series.iter().all(|id| *id as u64 == entry.series.0)
+            && fields.iter().all(|id| *id == i32::from(entry.field.0));
+        if same { Ok(()) } else { Err(Error::corrupt("rows of another stream")) }
+    }
+}
+
+fn verify_stream(entry: &StreamEntry, times_ns: &[i64], values: &Column) -> Result<()> {
+    if times_ns.len() != entry.rows as usize || values.len() != times_ns.len() {
+        return Err(Error::corrupt("another number of rows"));
+    }
+    if !times_ns.windows(2).all(|w| w[0] < w[1]) {
+        return Err(Error::corrupt("times do not ascend"));
+    }
+    if times_ns.first() != Some(&entry.min_time_ns) || times_ns.last() != Some(&entry.max_time_ns) {
+        return Err(Error::corrupt("another time range"));
+    }
+    let mut fold = Fold::Empty;
+    fold.push(values, 0..values.len());
+    if fold.finish() != entry.stats {
+        return Err(Error::corrupt("other aggregates"));
+    }
+    Ok(())
+}
+
+fn checksum(file: &Arc<dyn File>, len: u64) -> Result<u32> {
+    let mut crc = 0;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut offset = 0;
+    while offset < len {
+        let part = &mut block[..(len - offset).min(BLOCK_BYTES as u64) as usize];
+        file.read_exact_at(part, offset)?;
+        crc = crc32c::crc32c_append(crc, part);
+        offset += part.len() as u64;
+    }
+    Ok(crc)
+}
