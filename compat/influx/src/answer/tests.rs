@@ -276,6 +276,8 @@ fn csv_as_measured_on_influxdb() {
         &csv,
         "name,tags,time,v\ncpu,,1577836800000000000,1\n\nname,tags,time,free\nmem,,1577836800000000000,7\n",
     );
+    let same = || series(head("m", &[], &["v"]), vec![vec![Cell::Int(1)]]);
+    check(&response(vec![vec![same(), same()], vec![same()]]), &csv, "name,tags,v\nm,,1\nm,,1\n\nname,tags,v\nm,,1\n");
     let shows = head("measurements", &[], &["name"]);
     let names = vec![vec!["cpu".into()], vec!["mem".into()]];
     check(&response(vec![vec![series(shows, names)]]), &csv, "name,tags,name\nmeasurements,,cpu\nmeasurements,,mem\n");

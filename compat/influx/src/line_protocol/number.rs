@@ -188,4 +188,11 @@ mod tests {
             assert_eq!((value.to_bits(), len), (text.parse::<f64>().unwrap().to_bits(), text.len()), "{text}");
         }
     }
+
+    #[test]
+    fn floats_with_more_digits_than_a_float_are_left_to_the_slow_path() {
+        // Dividing 73785690282684228, which no float holds, would round twice.
+        assert_eq!(number_fast(b"737856902.82684228 1000000000000000000"), None);
+        assert_eq!(number_slow(b"737856902.82684228"), Ok(Value::Float(737_856_902.826_842_3)));
+    }
 }
