@@ -1,1 +1,28 @@
-//! How graphite-web behaves: targets, times, globs, render functions, answers.
+//! How graphite-web 1.1.10 behaves, as pure functions: text and numbers in, values out.
+//!
+//! The order of events in a render request: [`target`] parses the expressions, [`time`] the
+//! range; [`eval`] walks the tree and says which [`fetch`] requests it needs; the server answers
+//! them (with [`glob`] deciding what a pattern matches); [`functions`] turn [`series`] into
+//! series; [`answer`] writes them in the format asked for.
+//!
+//! Limits are named constants beside the code they guard: the depth and size of a target, the
+//! variants of a pattern, the points a function may make up, the steps of a regular expression.
+//!
+//! Nothing here waits, reads a clock or touches a file: `now` is part of the request, data come
+//! through [`fetch::Fetch`].
+
+pub mod answer;
+pub mod eval;
+pub mod fetch;
+pub mod functions;
+pub mod glob;
+pub mod python;
+pub mod series;
+pub mod tags;
+pub mod target;
+pub mod time;
+
+pub use eval::{Outcome, Request, evaluate, run};
+pub use fetch::{Fetch, FetchRequest, Fetched, Query, RawSeries};
+pub use rhythmite_model::{Error, ErrorKind, Result};
+pub use series::Series;

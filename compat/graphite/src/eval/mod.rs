@@ -1,0 +1,269 @@
+//! From expressions to series.
+//!
+//! A round walks every target. Where data are missing it notes the request and goes on with the
+//! next argument, so that one round finds as many requests as it can; with the answers the walk
+//! starts over. Functions that look at another range (`movingAverage`, `timeShift`) evaluate
+//! their first argument again and may need another round.
+//!
+//! Limits: [`CALLS_MAX`] calls and [`REQUESTS_MAX`] requests per round, [`ROUNDS_MAX`] rounds.
+//! Time shifting functions nest, and each level doubles the work; the first limit stops that.
+
+mod scope;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use scope::{Scope, Stop, Value};
+
+use crate::fetch::{Fetch, FetchRequest, Fetched, Query};
+use crate::functions::{self, Invocation};
+use crate::series::{Consolidation, Look, Series, Tags};
+use crate::target::{self, Call, Expr, Literal};
+use jiff::tz::TimeZone;
+use rhythmite_model::{Error, Result};
+use std::collections::{HashMap, HashSet};
+
+/// Most calls evaluated in one round.
+pub const CALLS_MAX: usize = 100_000;
+
+/// Most requests one round may ask.
+pub const REQUESTS_MAX: usize = 10_000;
+
+/// Most rounds; each level of nested time shifting takes one.
+pub const ROUNDS_MAX: usize = 2 * target::DEPTH_MAX;
+
+/// A render request, its targets parsed.
+#[derive(Clone, Debug)]
+pub struct Request {
+    targets: Vec<(String, Expr)>,
+    /// Start of the range, excluded.
+    pub from_s: i64,
+    /// End of the range, included.
+    pub until_s: i64,
+    /// The instant that counts as now.
+    pub now_s: i64,
+    /// Zone of days and hours in functions' arguments.
+    pub zone: TimeZone,
+    /// Smallest share of known values for an aggregate to be known.
+    pub x_files_factor: f64,
+    /// `template[name]=value` parameters; they override the targets' own.
+    pub template: Vec<(String, String)>,
+}
+
+impl Request {
+    /// Parses the targets; blank ones are dropped. Zone UTC, factor 0, no template parameters.
+    ///
+    /// # Errors
+    /// `Invalid` for a malformed target, naming the byte offset, or when the range is empty or
+    /// reversed.
+    pub fn new(targets: &[impl AsRef<str>], from_s: i64, until_s: i64, now_s: i64) -> Result<Self> {
+        if from_s >= until_s {
+            return Err(Error::invalid("Invalid empty time range"));
+        }
+        let mut parsed = Vec::with_capacity(targets.len());
+        for text in targets.iter().map(AsRef::as_ref).filter(|t| !t.trim().is_empty()) {
+            let expr = target::parse(text).map_err(|e| in_target(e, text))?;
+            parsed.push((text.to_owned(), expr));
+        }
+        Ok(Self {
+            targets: parsed,
+            from_s,
+            until_s,
+            now_s,
+            zone: TimeZone::UTC,
+            x_files_factor: 0.0,
+            template: Vec::new(),
+        })
+    }
+}
+
+/// What a round came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The series, in the order of the targets.
+    Done(Vec<Series>),
+    /// Data are missing; ask for these and evaluate again.
+    Need(Vec<FetchRequest>),
+}
+
+/// One round: evaluates all targets as far as the fetched data allow. CPU only.
+///
+/// # Errors
+/// `Invalid`, naming the target, for unknown functions, bad arguments or a limit that was hit.
+pub fn evaluate(request: &Request, fetched: &Fetched) -> Result<Outcome> {
+    let mut evaluator = Evaluator::new(request, fetched);
+    let mut scope = Scope::new(request);
+    let mut done = Vec::new();
+    for (text, expr) in &request.targets {
+        match evaluator.series(expr, &mut scope) {
+            Ok(series) => done.extend(series),
+            Err(Stop::Pending) => {}
+            Err(Stop::Failed(e)) => return Err(in_target(e, text)),
+        }
+    }
+    Ok(if evaluator.missing.is_empty() { Outcome::Done(done) } else { Outcome::Need(evaluator.missing) })
+}
+
+/// All rounds, with a store that answers at once.
+///
+/// # Errors
+/// Those of [`evaluate`] and of the store.
+pub fn run(request: &Request, store: &mut dyn Fetch) -> Result<Vec<Series>> {
+    let mut fetched = Fetched::default();
+    for _ in 0..ROUNDS_MAX {
+        match evaluate(request, &fetched)? {
+            Outcome::Done(series) => return Ok(series),
+            Outcome::Need(requests) => {
+                let answers = store.fetch(&requests)?;
+                for (request, series) in requests.into_iter().zip(answers) {
+                    fetched.insert(request, series);
+                }
+            }
+        }
+    }
+    Err(Error::invalid(format!("the targets need more than {ROUNDS_MAX} rounds of data")))
+}
+
+fn in_target(e: Error, text: &str) -> Error {
+    const SHOWN: usize = 200;
+    let shown: String = text.chars().take(SHOWN).collect();
+    Error::new(e.kind(), format!("{}; target: {shown}", e.message()))
+}
+
+/// The state of one round.
+pub(crate) struct Evaluator<'a> {
+    pub(crate) request: &'a Request,
+    fetched: &'a Fetched,
+    missing: Vec<FetchRequest>,
+    asked: HashSet<FetchRequest>,
+    calls: usize,
+    depth: usize,
+    /// Running totals of `stacked()`, by stack name.
+    pub(crate) stacks: HashMap<String, Vec<f64>>,
+}
+
+impl<'a> Evaluator<'a> {
+    fn new(request: &'a Request, fetched: &'a Fetched) -> Self {
+        Self {
+            request,
+            fetched,
+            missing: Vec::new(),
+            asked: HashSet::new(),
+            calls: 0,
+            depth: 0,
+            stacks: HashMap::new(),
+        }
+    }
+
+    /// Evaluates an expression that must be a list of series.
+    pub(crate) fn series(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
+        match self.value(expr, scope)? {
+            Value::Series(series) => Ok(series),
+            other => Err(Error::invalid(format!("{} is not a list of series", other.describe())).into()),
+        }
+    }
+
+    /// Parses and evaluates a text made up by a function.
+    pub(crate) fn text(&mut self, text: &str, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
+        let expr = target::parse(text)?;
+        self.series(&expr, scope)
+    }
+
+    fn value(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Value, Stop> {
+        self.depth += 1;
+        let value = if self.depth > 2 * target::DEPTH_MAX {
+            Err(Error::invalid("functions are nested too deeply").into())
+        } else {
+            self.value_at_depth(expr, scope)
+        };
+        self.depth -= 1;
+        value
+    }
+
+    fn value_at_depth(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Value, Stop> {
+        match expr {
+            Expr::Literal(literal) => Ok(literal.clone().into()),
+            Expr::Path(path) => match scope.replace(path) {
+                Ok(path) => Ok(Value::Series(self.fetch(Query::Path(path.clone()), &path, scope)?)),
+                Err(value) => Ok(value),
+            },
+            Expr::Template { body, params } => {
+                let outer = scope.enter_template(params, &self.request.template);
+                let value = self.value(body, scope);
+                scope.template = outer;
+                value
+            }
+            Expr::Call(call) if call.name == "seriesByTag" => self.by_tags(call, scope),
+            Expr::Call(call) => self.call(call, scope),
+        }
+    }
+
+    fn by_tags(&mut self, call: &Call, scope: &Scope) -> Result<Value, Stop> {
+        let expressions = call.args.iter().map(|arg| match arg {
+            Expr::Literal(Literal::Str(s)) => Ok(s.clone()),
+            _ => Err(Error::invalid("seriesByTag() takes quoted tag expressions")),
+        });
+        let expressions = expressions.collect::<Result<Vec<_>>>()?;
+        crate::tags::parse_query(&expressions)?;
+        Ok(Value::Series(self.fetch(Query::Tags(expressions), &call.raw, scope)?))
+    }
+
+    fn call(&mut self, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
+        self.calls += 1;
+        if self.calls > CALLS_MAX {
+            return Err(Error::invalid(format!("the targets take more than {CALLS_MAX} calls")).into());
+        }
+        let function = functions::find(&call.name)
+            .ok_or_else(|| Error::invalid(format!("Received request for unknown function: {}", call.name)))?;
+        // Arguments behind a missing one may miss something as well: ask for all in one round.
+        let mut pending = false;
+        let mut args = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            match self.value(arg, scope) {
+                Err(Stop::Pending) => pending = true,
+                other => args.push(other?),
+            }
+        }
+        let mut kwargs = Vec::with_capacity(call.kwargs.len());
+        for (name, arg) in &call.kwargs {
+            match self.value(arg, scope) {
+                Err(Stop::Pending) => pending = true,
+                other => kwargs.push((name.as_str(), other?)),
+            }
+        }
+        if pending {
+            return Err(Stop::Pending);
+        }
+        let run = || {
+            let mut invocation = Invocation::new(function, args, kwargs, call.args.first(), self, scope)?;
+            (function.run)(&mut invocation)
+        };
+        run().map_err(|stop: Stop| stop.at(&call.name))
+    }
+
+    /// Looks a request up among the answers, or notes it as missing.
+    pub(crate) fn fetch(&mut self, query: Query, path_expression: &str, scope: &Scope) -> Result<Vec<Series>, Stop> {
+        let request = FetchRequest { query, from_s: scope.from_s, until_s: scope.until_s, now_s: self.request.now_s };
+        let Some(raw) = self.fetched.get(&request) else {
+            if self.asked.insert(request.clone()) {
+                if self.missing.len() == REQUESTS_MAX {
+                    return Err(Error::invalid(format!("the targets need more than {REQUESTS_MAX} fetches")).into());
+                }
+                self.missing.push(request);
+            }
+            return Err(Stop::Pending);
+        };
+        let series = raw.iter().map(|raw| Series {
+            name: raw.name.clone(),
+            path_expression: path_expression.to_owned(),
+            tags: raw.tags.clone().unwrap_or_else(|| Tags::of_name(&raw.name)),
+            start_s: raw.start_s,
+            end_s: raw.end_s,
+            step_s: raw.step_s,
+            values: raw.values.clone(),
+            consolidation: Consolidation::default(),
+            x_files_factor: scope.x_files_factor,
+            look: Look::default(),
+        });
+        Ok(series.collect())
+    }
+}

@@ -1,0 +1,130 @@
+use super::{Outcome, Request, evaluate, run};
+use crate::fetch::{Fetch, FetchRequest, Fetched, Query, RawSeries};
+use crate::glob;
+use crate::tags::parse_query;
+use crate::{Result, Series};
+use std::sync::Arc;
+
+/// A store of `name -> values` with a step of ten seconds, all starting at 0. It keeps count.
+struct Shelf {
+    series: Vec<(&'static str, Vec<f64>)>,
+    asked: Vec<Vec<FetchRequest>>,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let series =
+            vec![("a.x", vec![1.0, 2.0, 3.0]), ("a.y", vec![10.0, 20.0, 30.0]), ("d;k=v", vec![5.0, 5.0, 5.0])];
+        Self { series, asked: Vec::new() }
+    }
+}
+
+impl Fetch for Shelf {
+    fn fetch(&mut self, requests: &[FetchRequest]) -> Result<Vec<Vec<RawSeries>>> {
+        self.asked.push(requests.to_vec());
+        let holds = |query: &Query, name: &str| -> Result<bool> {
+            match query {
+                Query::Path(p) => Ok(glob::matches_path(&glob::split_pattern(p)?, name)),
+                Query::Tags(t) => {
+                    let tags = crate::series::Tags::of_name(name);
+                    let mut all = true;
+                    for expr in parse_query(t)? {
+                        all &= expr.holds(tags.get(&expr.tag).unwrap_or_default())?;
+                    }
+                    Ok(all)
+                }
+                Query::Events(_) => Ok(false),
+            }
+        };
+        let mut answers = Vec::new();
+        for request in requests {
+            let mut found = Vec::new();
+            for (name, values) in self.series.iter().rev() {
+                if holds(&request.query, name)? {
+                    let values = Arc::new(values.clone());
+                    found.push(RawSeries {
+                        name: (*name).into(),
+                        tags: None,
+                        start_s: 0,
+                        end_s: 30,
+                        step_s: 10,
+                        values,
+                    });
+                }
+            }
+            answers.push(found);
+        }
+        Ok(answers)
+    }
+}
+
+fn request(targets: &[&str]) -> Request {
+    Request::new(targets, 0, 30, 30).expect("targets parse")
+}
+
+fn show(series: &[Series]) -> String {
+    series.iter().map(|s| format!("{}={:?}", s.name, s.values)).collect::<Vec<_>>().join(" ")
+}
+
+fn check(target: &str, want: &str) {
+    let got = run(&request(&[target]), &mut Shelf::new()).map(|s| show(&s)).map_err(|e| e.to_string());
+    match got {
+        Ok(got) => assert_eq!(got, want, "{target}"),
+        Err(got) => assert_eq!(format!("error: {got}"), format!("{want}; target: {target}"), "{target}"),
+    }
+}
+
+#[test]
+fn expressions_become_series() {
+    check("a.*", "a.x=[1.0, 2.0, 3.0] a.y=[10.0, 20.0, 30.0]");
+    check("nothing", "");
+    check("sumSeries(a.*)|alias(\"s\")", "s=[11.0, 22.0, 33.0]");
+    check("seriesByTag('k=v')", "d;k=v=[5.0, 5.0, 5.0]");
+    check("sumSeries(seriesByTag('k=v'))", "sumSeries(seriesByTag('k=v'))=[5.0, 5.0, 5.0]");
+    check("template(sumSeries(a.$n),n=\"x\")", "sumSeries(a.x)=[1.0, 2.0, 3.0]");
+    check("template(limit(a.*,$1),1)", "a.x=[1.0, 2.0, 3.0]");
+    check("template(limit(a.*,$n),n=\"1\")", "error: limit(): argument n must be a whole number, not 1.0");
+}
+
+#[test]
+fn errors_name_function_and_target() {
+    check("nosuch(a.x)", "error: Received request for unknown function: nosuch");
+    check("alias(a.x)", "error: alias(): missing argument newName");
+    check("alias(a.x,\"a\",\"b\")", "error: alias(): too many arguments, at most 2 are taken");
+    check("alias(a.x,name=\"a\")", "error: alias(): unexpected argument name");
+    check("alias(a.x,\"b\",newName=\"a\")", "error: alias(): argument newName is given twice");
+    check("alias(5,\"x\")", "error: alias(): argument seriesList must be a list of series, not 5");
+    check("sumSeries(alias(a.x,1))", "error: alias(): argument newName must be a quoted text, not 1");
+    check("map(a.*,1)", "error: a list of lists of series is not a list of series");
+    check("seriesByTag('k!=v')", "error: At least one tagspec must require a non-empty value");
+}
+
+#[test]
+fn template_parameters_of_the_request_win() {
+    let mut request = request(&["template(a.$n,n=\"x\")"]);
+    request.template = vec![("n".into(), "y".into())];
+    assert_eq!(show(&run(&request, &mut Shelf::new()).expect("ok")), "a.y=[10.0, 20.0, 30.0]");
+}
+
+#[test]
+fn each_distinct_fetch_is_asked_once_and_together() {
+    let mut shelf = Shelf::new();
+    run(&request(&["sumSeries(a.x,a.y)", "a.x", "divideSeries(a.x,a.y)"]), &mut shelf).expect("ok");
+    assert_eq!(shelf.asked.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn a_round_without_data_is_the_plan() {
+    let Ok(Outcome::Need(requests)) = evaluate(&request(&["a.x", "sumSeries(b.*)"]), &Fetched::default()) else {
+        panic!("data are missing")
+    };
+    let queries: Vec<_> = requests.into_iter().map(|r| r.query).collect();
+    assert_eq!(queries, [Query::Path("a.x".into()), Query::Path("b.*".into())]);
+}
+
+#[test]
+fn blank_targets_and_empty_ranges() {
+    assert_eq!(show(&run(&request(&["", "  "]), &mut Shelf::new()).expect("ok")), "");
+    assert!(Request::new(&["a"], 5, 5, 5).is_err());
+    assert!(Request::new(&["a("], 0, 5, 5).is_err());
+}

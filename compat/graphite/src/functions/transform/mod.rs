@@ -1,0 +1,5 @@
+//! Functions that make each series into another.
+
+use super::Function;
+
+pub(super) const FILES: [&[Function]; 0] = [];

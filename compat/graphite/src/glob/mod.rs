@@ -1,0 +1,73 @@
+//! Which series a pattern means: `servers.web[0-3]*.{cpu,mem}.**`.
+//!
+//! A pattern is split at its dots into [`SegmentPattern`]s, each compiled once. Semantics of one
+//! segment: `*` any text, `?` one character, `[abc]` `[a-z]` `[!a]` one of a set, `{a,b*}` either
+//! alternative, nested. Matching is by character and case-sensitive; a `[` that is never closed
+//! and a `{` that is never closed stand for themselves. `**` matches any number of segments,
+//! also none.
+//!
+//! An index walk needs three questions answered quickly: [`SegmentPattern::literal`] (one look-up
+//! instead of a scan), [`SegmentPattern::literals`] (a few look-ups) and
+//! [`SegmentPattern::prefix`] (a range scan).
+//!
+//! Limits: [`VARIANTS_MAX`] alternatives after brace expansion, [`SEGMENTS_MAX`].
+
+mod segment;
+#[cfg(test)]
+mod tests;
+
+pub use segment::SegmentPattern;
+
+use rhythmite_model::{Error, Result};
+
+/// Most alternatives that the braces of one segment may stand for.
+pub const VARIANTS_MAX: usize = 10_000;
+
+/// Most dots in a pattern.
+pub const SEGMENTS_MAX: usize = 1_024;
+
+/// Splits a path pattern at its dots and compiles each segment.
+///
+/// # Errors
+/// `Invalid` when a segment has more than [`VARIANTS_MAX`] variants or there are too many segments.
+pub fn split_pattern(pattern: &str) -> Result<Vec<SegmentPattern>> {
+    let mut segments = Vec::new();
+    for text in pattern.split('.') {
+        if segments.len() == SEGMENTS_MAX {
+            return Err(Error::invalid(format!("pattern has more than {SEGMENTS_MAX} segments")));
+        }
+        segments.push(SegmentPattern::new(text)?);
+    }
+    Ok(segments)
+}
+
+/// Has the text any wildcard in it?
+#[must_use]
+pub fn has_wildcards(text: &str) -> bool {
+    text.bytes().any(|b| matches!(b, b'*' | b'?' | b'[' | b'{'))
+}
+
+/// Does a whole dotted path match? For tests and short lists; an index walks segment by segment.
+#[must_use]
+pub fn matches_path(pattern: &[SegmentPattern], path: &str) -> bool {
+    let segments: Vec<&str> = path.split('.').collect();
+    // reached[i]: the pattern so far matches the first i segments.
+    let mut reached = vec![false; segments.len() + 1];
+    reached[0] = true;
+    for p in pattern {
+        let mut next = vec![false; segments.len() + 1];
+        if p.is_globstar() {
+            let mut seen = false;
+            for (n, r) in next.iter_mut().zip(&reached) {
+                seen |= *r;
+                *n = seen;
+            }
+        } else {
+            for (i, segment) in segments.iter().enumerate() {
+                next[i + 1] = reached[i] && p.matches(segment);
+            }
+        }
+        reached = next;
+    }
+    reached[segments.len()]
+}

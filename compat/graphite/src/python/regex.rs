@@ -1,0 +1,219 @@
+//! Python's `re` by way of `fancy-regex`: look-around, back-references, named groups.
+//!
+//! Limits: [`STEPS_MAX`] for back-tracking, [`PATTERN_BYTES_MAX`], [`PROGRAM_BYTES_MAX`]. A
+//! pattern that needs more is an error, never a wait.
+
+use rhythmite_model::{Error, Result};
+
+/// Back-tracking steps of one match.
+pub const STEPS_MAX: usize = 1_000_000;
+
+/// Longest pattern.
+pub const PATTERN_BYTES_MAX: usize = 16 << 10;
+
+/// Largest compiled program.
+pub const PROGRAM_BYTES_MAX: usize = 4 << 20;
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub struct Regex(fancy_regex::Regex);
+
+impl Regex {
+    /// Compiles a Python pattern.
+    ///
+    /// # Errors
+    /// `Invalid` when the pattern is malformed or too large.
+    pub fn new(pattern: &str) -> Result<Self> {
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(Error::invalid(format!("regular expression is longer than {PATTERN_BYTES_MAX} bytes")));
+        }
+        fancy_regex::RegexBuilder::new(&translate(pattern))
+            .backtrack_limit(STEPS_MAX)
+            .delegate_size_limit(PROGRAM_BYTES_MAX)
+            .build()
+            .map(Self)
+            .map_err(|e| Error::invalid(format!("bad regular expression {pattern:?}: {e}")))
+    }
+
+    /// `re.search`: does the pattern match anywhere?
+    ///
+    /// # Errors
+    /// `Invalid` when the match takes more than [`STEPS_MAX`] steps.
+    pub fn is_match(&self, text: &str) -> Result<bool> {
+        self.0.is_match(text).map_err(too_hard)
+    }
+
+    /// `re.sub`: replaces every match.
+    ///
+    /// # Errors
+    /// `Invalid` when the match takes too many steps or the replacement names a group that does
+    /// not exist.
+    pub fn replace_all(&self, text: &str, replacement: &Replacement) -> Result<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut last = 0;
+        for captures in self.0.captures_iter(text) {
+            let captures = captures.map_err(too_hard)?;
+            let Some(whole) = captures.get(0) else { continue };
+            out.push_str(&text[last..whole.start()]);
+            for part in &replacement.0 {
+                match part {
+                    Part::Text(t) => out.push_str(t),
+                    Part::Group(n) => match captures.get(*n) {
+                        Some(group) => out.push_str(group.as_str()),
+                        None if *n < captures.len() => {}
+                        None => return Err(Error::invalid(format!("replacement refers to missing group {n}"))),
+                    },
+                    Part::Name(name) => {
+                        if !self.0.capture_names().any(|n| n == Some(name)) {
+                            return Err(Error::invalid(format!("replacement refers to missing group {name}")));
+                        }
+                        out.push_str(captures.name(name).map_or("", |group| group.as_str()));
+                    }
+                }
+            }
+            last = whole.end();
+        }
+        out.push_str(&text[last..]);
+        Ok(out)
+    }
+}
+
+fn too_hard(e: fancy_regex::Error) -> Error {
+    Error::invalid(format!("regular expression takes too many steps: {e}"))
+}
+
+/// Python's `\Z` is the very end, here called `\z`; the rest is spelled alike.
+fn translate(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        out.push(c);
+        if c == '\\'
+            && let Some(escaped) = chars.next()
+        {
+            out.push(if escaped == 'Z' { 'z' } else { escaped });
+        }
+    }
+    out
+}
+
+/// The replacement of `re.sub`, parsed: `\1`, `\g<1>`, `\g<name>`, `\n`.
+#[derive(Debug, PartialEq)]
+pub struct Replacement(Vec<Part>);
+
+#[derive(Debug, PartialEq)]
+enum Part {
+    Text(String),
+    Group(usize),
+    Name(String),
+}
+
+impl Replacement {
+    /// Parses a replacement.
+    ///
+    /// # Errors
+    /// `Invalid` for an escape that Python refuses.
+    pub fn new(text: &str) -> Result<Self> {
+        let bad = || Error::invalid(format!("bad escape in replacement {text:?}"));
+        let mut parts = Vec::new();
+        let mut plain = String::new();
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            if c != '\\' {
+                plain.push(c);
+                continue;
+            }
+            let part = match chars.next().ok_or_else(bad)? {
+                'g' => {
+                    if chars.next() != Some('<') {
+                        return Err(bad());
+                    }
+                    let name: String = chars.by_ref().take_while(|c| *c != '>').collect();
+                    if name.is_empty() {
+                        return Err(bad());
+                    }
+                    name.parse().map_or_else(|_| Part::Name(name.clone()), Part::Group)
+                }
+                d @ '1'..='9' => {
+                    let mut n = d as usize - '0' as usize;
+                    if let Some(next) = chars.peek().and_then(|c| c.to_digit(10)) {
+                        chars.next();
+                        n = n * 10 + next as usize;
+                    }
+                    Part::Group(n)
+                }
+                escaped => {
+                    let meant = match escaped {
+                        'n' => '\n',
+                        't' => '\t',
+                        'r' => '\r',
+                        'f' => '\x0c',
+                        'v' => '\x0b',
+                        'a' => '\x07',
+                        'b' => '\x08',
+                        '0' => '\0',
+                        c if c.is_ascii_alphabetic() => return Err(bad()),
+                        c => {
+                            // An escape that means nothing stays as it is, except the backslash.
+                            if c != '\\' {
+                                plain.push('\\');
+                            }
+                            c
+                        }
+                    };
+                    plain.push(meant);
+                    continue;
+                }
+            };
+            if !plain.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut plain)));
+            }
+            parts.push(part);
+        }
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain));
+        }
+        Ok(Self(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Regex, Replacement};
+
+    fn sub(pattern: &str, replacement: &str, text: &str) -> Result<String, String> {
+        let run = || Regex::new(pattern)?.replace_all(text, &Replacement::new(replacement)?);
+        run().map_err(|e: rhythmite_model::Error| e.to_string())
+    }
+
+    #[test]
+    fn substitution() {
+        for (pattern, replacement, text, want) in [
+            ("web", "www", "a.web01.web", "a.www01.www"),
+            (r"^.*web(\d+).*$", r"\1", "servers.web01.cpu", "01"),
+            (r"(?P<h>web\d+)", r"<\g<h>>", "a.web01.b", "a.<web01>.b"),
+            (r"(a)(b)?", r"[\2\g<1>]", "ac", "[a]c"),
+            (r"x(?=y)", "z", "xyxx", "zyxx"),
+            (r"(\w)\1", "-", "aabc", "-bc"),
+            ("^", "p90 ", "login", "p90 login"),
+            (r"\.", "-", "a.b", "a-b"),
+            (r"\\.", "-", "a.b", "a.b"),
+            ("b", r"\\\.", "abc", r"a\\.c"),
+            ("c\\Z", "!", "cc", "c!"),
+        ] {
+            assert_eq!(sub(pattern, replacement, text), Ok(want.to_owned()), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn bad_patterns_are_errors() {
+        for (pattern, replacement) in [("(", ""), ("a", r"\q"), ("a", r"\1"), ("a", r"\g<x>"), ("a", "\\")] {
+            assert!(sub(pattern, replacement, "a").is_err(), "{pattern} {replacement}");
+        }
+    }
+
+    #[test]
+    fn exponential_matching_stops() {
+        assert!(sub(r"(?=(a|a)*b)(a|a)*\1c", "", &"a".repeat(64)).is_err());
+    }
+}
