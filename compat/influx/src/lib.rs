@@ -2,4 +2,5 @@
 
 pub mod answer;
 pub mod duration;
+pub mod influxql;
 pub mod line_protocol;
