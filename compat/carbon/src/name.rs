@@ -1,6 +1,6 @@
 //! Metric names: the canonical text of a path with or without tags.
 //!
-//! Untagged: leading `~` dropped, empty parts folded away (`.a..b` is `a.b`). Tagged, sent as
+//! Untagged: leading `~` and `.` dropped, empty parts folded away (`.a..b` is `a.b`). Tagged, sent as
 //! `name;b=2;a=1` or `name{b="2",a="1"}`: `name;a=1;b=2`, the pairs sorted as the texts `tag=value`, the
 //! last of a repeated tag kept, a tag called `name` dropped since the name itself takes its place.
 //!
@@ -55,15 +55,15 @@ pub fn canonical<'a>(raw: &'a str, scratch: &'a mut String) -> Result<&'a str, N
     if raw.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong);
     }
-    if raw.ends_with("\"}")
-        && let Some((name, tags)) = raw.split_once('{')
-    {
-        return open_metrics(name, &tags[..tags.len() - 1], scratch);
-    }
-    match memchr::memchr(b';', raw.as_bytes()) {
-        Some(at) => tagged(raw, at, scratch),
-        None => untagged(raw, scratch),
-    }
+    let canonical = match open_metrics_parts(raw) {
+        Some((name, tags)) => open_metrics(name, tags, scratch),
+        None => match memchr::memchr(b';', raw.as_bytes()) {
+            Some(at) => tagged(raw, at, scratch),
+            None => untagged(raw, scratch),
+        },
+    }?;
+    // What was folded away at the end may have hidden this form; read again, the text would be another name.
+    if open_metrics_parts(canonical).is_some() { Err(NameError::Segment) } else { Ok(canonical) }
 }
 
 /// The name of a canonical text, and its tags in order.
@@ -77,13 +77,14 @@ fn untagged<'a>(raw: &'a str, scratch: &'a mut String) -> Result<&'a str, NameEr
     let plain = match bytes {
         [] => return Err(NameError::Empty),
         [b'~' | b'.', ..] | [.., b'.'] => false,
-        _ => !bytes.windows(2).any(|pair| pair == b".."),
+        // PERF: without an early exit the compiler compares 16 bytes at a time; names are short and mostly good.
+        _ => !bytes[1..].iter().zip(bytes).fold(false, |twice, (a, b)| twice | ((*a == b'.') & (*b == b'.'))),
     };
     if plain {
         return Ok(raw);
     }
     scratch.clear();
-    for part in raw.trim_start_matches('~').split('.').filter(|part| !part.is_empty()) {
+    for part in raw.trim_start_matches(['~', '.']).split('.').filter(|part| !part.is_empty()) {
         if !scratch.is_empty() {
             scratch.push('.');
         }
@@ -109,11 +110,16 @@ fn tagged<'a>(raw: &'a str, name_len: usize, scratch: &'a mut String) -> Result<
     join(name, &mut pairs, scratch)
 }
 
-fn open_metrics<'a>(name: &str, mut tags: &str, scratch: &'a mut String) -> Result<&'a str, NameError> {
+/// The parts of `name{tags}`, where `raw` has that form.
+fn open_metrics_parts(raw: &str) -> Option<(&str, &str)> {
+    raw.strip_suffix('}').filter(|rest| rest.ends_with('"'))?.split_once('{')
+}
+
+fn open_metrics<'a>(name: &'a str, mut tags: &str, scratch: &'a mut String) -> Result<&'a str, NameError> {
     // Unquoted values differ from the text sent, so the pairs are laid out in one buffer first.
     let mut text = String::with_capacity(tags.len());
     let mut ends = SmallVec::<[usize; TAGS_INLINE]>::new();
-    if name.contains('}') || tags.contains('{') {
+    if name.contains(['}', ';']) || tags.contains('{') {
         return Err(NameError::Segment);
     }
     while !tags.is_empty() {
@@ -164,7 +170,7 @@ fn check_pair(tag: &str, value: &str) -> Result<(), NameError> {
 }
 
 fn join<'a>(
-    name: &str,
+    name: &'a str,
     pairs: &mut SmallVec<[&str; TAGS_INLINE]>,
     scratch: &'a mut String,
 ) -> Result<&'a str, NameError> {
@@ -180,6 +186,9 @@ fn join<'a>(
         if tag != "name" && pairs.get(i + 1).is_none_or(|next| tag_of(next) != tag) {
             kept.push(pair);
         }
+    }
+    if kept.is_empty() {
+        return untagged(name, scratch);
     }
     // Not the order by tag: `a-b=1` comes before `a=1`, since the texts are compared with their `=`.
     kept.sort_unstable();
@@ -220,13 +229,14 @@ mod tests {
             ("a.b.", "a.b"),
             ("~a.b", "a.b"),
             ("a.~b", "a.~b"),
+            ("~.~a", "a"),
             ("ünï.x", "ünï.x"),
             ("a+b=c#d", "a+b=c#d"),
             ("a{b}", "a{b}"),
         ] {
             check(raw, Ok(want));
         }
-        for raw in ["", ".", "...", "~", "~."] {
+        for raw in ["", ".", "...", "~", "~.", ".~"] {
             check(raw, Err(NameError::Empty));
         }
     }
@@ -241,6 +251,7 @@ mod tests {
             ("m;a=x=y", "m;a=x=y"),
             ("m;name=other;a=1", "m;a=1"),
             ("m;name=other", "m"),
+            (".m..x;name=other", "m.x"),
             ("m;a=1;a-b=2;a0=3", "m;a-b=2;a0=3;a=1"),
             ("m;a-b=2;a=1;a-b=4", "m;a-b=4;a=1"),
             ("~m;a=1", "m;a=1"),
@@ -268,6 +279,9 @@ mod tests {
             (r#"m{a="1"}{b="2"}"#, NameError::Segment),
             (r#"m{a="\n"}"#, NameError::Segment),
             (r#"m{a"}"#, NameError::Segment),
+            (r#"m;b=1{a="1"}"#, NameError::Segment),
+            (r#"m{a="1"}."#, NameError::Segment),
+            (r#"m{a="1"};name=x"#, NameError::Segment),
             (r#"m{="1"}"#, NameError::Tag),
             (r#"m{a=""}"#, NameError::TagValue),
             (r#"m{a="1;2"}"#, NameError::TagValue),

@@ -1,15 +1,9 @@
 use crate::plaintext::is_space;
 
-/// Digits that surely fit an `f64` exactly.
-const EXACT_DIGITS: usize = 15;
-
 /// Reads a number as Python's `float()` does: blanks around it, a sign, underscores between digits,
 /// `inf`, `infinity` and `nan` in any case; no hexadecimal. Digits of other scripts are not read.
 pub fn parse_float(text: &str) -> Option<f64> {
     let bytes = text.as_bytes();
-    if let Some(n) = plain_digits(bytes) {
-        return Some(n as f64);
-    }
     // The grammar of the fast parser is Python's but for blanks and underscores.
     if let Ok(n) = fast_float2::parse::<f64, _>(bytes) {
         return Some(n);
@@ -23,14 +17,6 @@ pub fn parse_float(text: &str) -> Option<f64> {
     let between_digits = |i: usize| i > 0 && digit(i - 1) && digit(i + 1);
     let ok = bytes.iter().enumerate().all(|(i, b)| *b != b'_' || between_digits(i));
     ok.then(|| fast_float2::parse(text.replace('_', "")).ok()).flatten()
-}
-
-// PERF: times and counters are short digit strings; reading them by hand takes half the time.
-fn plain_digits(bytes: &[u8]) -> Option<u64> {
-    if bytes.is_empty() || bytes.len() > EXACT_DIGITS {
-        return None;
-    }
-    bytes.iter().try_fold(0, |n: u64, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
 }
 
 #[cfg(test)]
