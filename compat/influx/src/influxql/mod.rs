@@ -2,7 +2,8 @@
 //!
 //! In order: [`parse_query`] turns text (and bound [`Params`]) into [`Statement`]s, which print
 //! back with `Display`; [`compile`] checks a SELECT against the rules of the language and resolves
-//! its time range, its windows and its calls; [`reduce`] folds what is constant. Error texts are
+//! its time range, its windows and its calls; [`Compiled::resolve`] gives names their types and
+//! expands wildcards. [`reduce`] folds what is constant, on the way and for others. Error texts are
 //! those of 1.x, word for word, because clients and people know them.
 //!
 //! Limits: [`NESTING_MAX`] levels of parentheses and subqueries, [`DEPTH_MAX`] levels of an
@@ -15,8 +16,10 @@ mod expr;
 mod lexer;
 mod params;
 mod parser;
+mod privilege;
 mod reduce;
 mod regex;
+mod schema;
 mod select;
 mod statement;
 mod time;
@@ -28,8 +31,10 @@ pub use duration::{DurationLiteral, parse_duration};
 pub use expr::{Binary, Call, DataType, Expr, Literal, VarRef, Wildcard};
 pub use params::{Param, Params};
 pub use parser::{DEPTH_MAX, NESTING_MAX, ParseError, parse_expr, parse_query, parse_statement};
+pub use privilege::{Required, redact};
 pub use reduce::{Known, reduce};
 pub use regex::Regex;
+pub use schema::{Columns, Schema, type_of};
 pub use select::{Field, Fill, Measurement, MeasurementName, SelectStatement, SortField, Source};
 pub use statement::{
     AlterRetentionPolicy, Counted, CreateContinuousQuery, CreateDatabase, CreateRetentionPolicy, CreateSubscription,
