@@ -4,7 +4,7 @@
 //! segment: `*` any text, `?` one character, `[abc]` `[a-z]` `[!a]` one of a set, `{a,b*}` either
 //! alternative, nested. Matching is by character and case-sensitive; a `[` that is never closed
 //! and a `{` that is never closed stand for themselves. `**` matches any number of segments,
-//! also none.
+//! also none; at the end of a pattern it stands for `**.*`, so `a.**` is what lies below `a`.
 //!
 //! An index walk needs three questions answered quickly: [`SegmentPattern::literal`] (one look-up
 //! instead of a scan), [`SegmentPattern::literals`] (a few look-ups) and
@@ -37,6 +37,9 @@ pub fn split_pattern(pattern: &str) -> Result<Vec<SegmentPattern>> {
             return Err(Error::invalid(format!("pattern has more than {SEGMENTS_MAX} segments")));
         }
         segments.push(SegmentPattern::new(text)?);
+    }
+    if segments.last().is_some_and(SegmentPattern::is_globstar) {
+        segments.push(SegmentPattern::new("*")?);
     }
     Ok(segments)
 }

@@ -51,6 +51,8 @@ fn paths() {
         ("a.*.c", "a.b.c", true),
         ("a.*", "a.b.c", false),
         ("a.**", "a.b.c", true),
+        ("a.**", "a", false),
+        ("**", "a", true),
         ("a.**.c", "a.c", true),
         ("**.c", "a.b.c", true),
         ("**.b", "a.b.c", false),
