@@ -236,3 +236,20 @@ fn a_writer_refuses_what_the_library_would() {
     }
     assert!(write(AggregationMethod::Sum, f32::NAN, &[ring(1, 1)]).is_err());
 }
+
+#[test]
+fn a_time_between_steps_is_no_point() {
+    let data = [(6010, 1.0), (6020, 2.0), (6030, 3.0)];
+    let mut bytes = write(AggregationMethod::Last, 0.0, &[Ring { step_s: 10, points: 6, data: &data }]).unwrap();
+    // It falls into slot 1, where it stands, but the library never writes it.
+    bytes[28 + 12..][..4].copy_from_slice(&6025u32.to_be_bytes());
+    assert_eq!(Whisper::parse(&bytes).unwrap().points(0).unwrap(), [(6010, 1.0), (6030, 3.0)]);
+}
+
+#[test]
+fn a_writer_rounds_times_keeps_the_last_value_and_one_lap() {
+    let data = [(6039, 4.0), (6001, 1.0), (5980, 0.5), (5979, 0.25), (6031, 5.0)];
+    let bytes = write(AggregationMethod::Last, 0.0, &[Ring { step_s: 10, points: 6, data: &data }]).unwrap();
+    assert_eq!(bytes.len(), 28 + 6 * 12);
+    assert_eq!(Whisper::parse(&bytes).unwrap().points(0).unwrap(), [(5980, 0.5), (6000, 1.0), (6030, 5.0)]);
+}
