@@ -1,5 +1,6 @@
 //! The file as its users see it: what goes in comes out, damage is found, nothing half written is seen.
 
+mod crash;
 mod damage;
 mod foreign;
 
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use rhythmite_env::Env;
+use rhythmite_env::sim::SimFs;
 use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, FieldValue, SeriesId, Strings, TableId};
 
 use super::*;
@@ -54,16 +56,41 @@ fn slice(column: &Column, rows: std::ops::Range<usize>) -> Column {
 
 /// Writes streams, each in pieces of at most `piece` rows.
 fn write(dir: &Path, id: &str, options: WriteOptions, streams: &[Stream], piece: usize) -> Result<SstMeta> {
-    let mut writer = SstWriter::create(&Env::real(), dir, id, options)?;
+    write_in(&Env::real(), dir, id, options, streams, piece)
+}
+
+fn write_in(
+    env: &Env,
+    dir: &Path,
+    id: &str,
+    options: WriteOptions,
+    streams: &[Stream],
+    piece: usize,
+) -> Result<SstMeta> {
+    let mut writer = SstWriter::create(env, dir, id, options)?;
     for s in streams {
         for from in (0..s.times_ns.len()).step_by(piece) {
-            let to = (from + piece).min(s.times_ns.len());
+            let to = from.saturating_add(piece).min(s.times_ns.len());
             writer.push(s.series, s.field, &s.times_ns[from..to], &slice(&s.values, from..to))?;
         }
     }
     let (series, fields) = names(streams);
     writer.finish(series, fields)
 }
+
+/// An environment whose disk is in memory: no test waits for a real sync unless the disk is its subject.
+fn sim_env(fs: &SimFs) -> Env {
+    Env { fs: Arc::new(fs.clone()), ..Env::real() }
+}
+
+/// An empty directory in memory.
+fn memory() -> Env {
+    let env = sim_env(&SimFs::new(0));
+    env.fs.create_dir_all(Path::new(MEMORY)).unwrap();
+    env
+}
+
+const MEMORY: &str = "/data";
 
 fn names(streams: &[Stream]) -> (Vec<SeriesRow<'static>>, Vec<FieldRow<'static>>) {
     let mut ids = streams.iter().map(|s| s.series).collect::<Vec<_>>();
@@ -114,12 +141,12 @@ fn check_contents(sst: &Arc<SstReader>, streams: &[Stream]) {
 }
 
 fn check(options: WriteOptions, streams: &[Stream]) -> Arc<SstReader> {
-    let dir = tempfile::tempdir().unwrap();
+    let (env, dir) = (memory(), Path::new(MEMORY));
     let mut checksums = Vec::new();
     for piece in [1, 3, 7, 16, usize::MAX] {
         let id = format!("p{piece}");
-        let meta = write(dir.path(), &id, options.clone(), streams, piece).unwrap();
-        let sst = SstReader::open(&Env::real(), dir.path(), &id).unwrap();
+        let meta = write_in(&env, dir, &id, options.clone(), streams, piece).unwrap();
+        let sst = SstReader::open(&env, dir, &id).unwrap();
         assert_eq!(sst.meta(), meta);
         check_contents(&sst, streams);
         sst.verify().unwrap();
@@ -127,7 +154,7 @@ fn check(options: WriteOptions, streams: &[Stream]) -> Arc<SstReader> {
     }
     checksums.dedup();
     assert_eq!(checksums.len(), 1, "the file depends on the rows, not on the pieces they came in");
-    SstReader::open(&Env::real(), dir.path(), "p1").unwrap()
+    SstReader::open(&env, dir, "p1").unwrap()
 }
 
 #[test]
@@ -505,9 +532,9 @@ proptest! {
             .map(|(n, field, times_ns, values)| Stream { series: series(n), field: FieldId(field), times_ns, values })
             .collect::<Vec<_>>();
         let compression = if snappy { PageCompression::Snappy } else { PageCompression::Zstd1 };
-        let dir = tempfile::tempdir().unwrap();
-        let meta = write(dir.path(), "q", WriteOptions { compression, ..small() }, &streams, piece).unwrap();
-        let sst = SstReader::open(&Env::real(), dir.path(), "q").unwrap();
+        let (env, dir) = (memory(), Path::new(MEMORY));
+        let meta = write_in(&env, dir, "q", WriteOptions { compression, ..small() }, &streams, piece).unwrap();
+        let sst = SstReader::open(&env, dir, "q").unwrap();
         prop_assert_eq!(sst.meta(), meta);
         check_contents(&sst, &streams);
         sst.verify().unwrap();
