@@ -308,6 +308,14 @@ fn a_malformed_part_ends_the_datagram_and_what_came_before_counts() {
 }
 
 #[test]
+fn a_text_ends_at_its_first_nul() {
+    let one = part(6, &[0, 1, 1, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
+    let (got, _) =
+        list_of(&[part(0, b"h\0idden\0"), part(2, b"p\0"), part(4, b"t\0"), part(1, &7u64.to_be_bytes()), one]);
+    assert_eq!(got, ["h 7 [Gauge(1.0)]"]);
+}
+
+#[test]
 fn lists_without_a_name_are_left_out_and_those_without_a_time_are_of_now() {
     let one = part(6, &[0, 1, 1, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f]);
     let (got, decoded) = list_of(&[part(0, b"h\0"), one.clone(), part(2, b"p\0"), part(4, b"t\0"), one]);

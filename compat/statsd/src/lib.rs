@@ -7,9 +7,9 @@
 //!
 //! The default dialect is that of npm statsd 0.9.0, answer for answer; the other one is
 //! DogStatsD. Pure: no socket, no clock (`now_s` is a parameter), no file. Where we differ on
-//! purpose: sample rates that end the reference's process are bad lines; two lines of a stream's
-//! chunk are never one; `NaN` is no point; percentiles of 100 or more from the top have their
-//! sums; memory is bounded by the options `max_...`.
+//! purpose: sample rates that end the reference's process are bad lines; `NaN` is no point; the
+//! top 100 percent have their sums; keys come out with sorted tags; the durations among the
+//! daemon's own series are those of the flush before; memory is bounded by the options `max_...`.
 
 pub mod admin;
 pub mod aggregator;
