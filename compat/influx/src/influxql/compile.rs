@@ -433,6 +433,8 @@ mod tests {
             (Some(1_000_000_000), false)
         );
         assert_eq!((second.fill, second.max_ns), (Fill::None, NOW_NS));
+        let out = compiled("SELECT v FROM (SELECT v FROM m WHERE time < 900s) WHERE time < 30s");
+        assert_eq!(out.subqueries[0].max_ns, 29_999_999_999);
     }
 
     #[test]
