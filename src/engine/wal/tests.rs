@@ -570,6 +570,30 @@ fn interval_writes_reach_the_disk_by_themselves_and_none_only_the_system() {
 }
 
 #[test]
+fn a_segment_is_on_disk_before_the_next_begins() {
+    let fs = SimFs::new(9);
+    let mut log = Log::on(&fs);
+    log.options.interval = Duration::ZERO;
+    let wal = log.open();
+    for value in 0..30 {
+        let groups = wal.stats().groups;
+        wal.append(&batch(value, 20), Durability::None).unwrap().1.wait().unwrap();
+        while wal.stats().groups == groups {
+            std::thread::yield_now();
+        }
+    }
+    let stats = wal.stats();
+    assert!(stats.segments > 2 && stats.durable_seq < 30, "{stats:?}");
+    let mut epochs: Vec<u64> = (1..=stats.segments).map(|n| records(&log.bytes(n))[0].epoch).collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    assert_eq!(epochs.len() as u64, stats.segments, "every use of a file has its own epoch");
+    fs.crash(Unsynced::Lost);
+    drop(wal);
+    assert_eq!(log.replayed(), numbered(0..stats.durable_seq as i64));
+}
+
+#[test]
 fn a_batch_too_long_is_invalid() {
     let fs = SimFs::new(9);
     let wal = Log::on(&fs).open();
