@@ -3,10 +3,27 @@
 //! In the order in which a point meets them: [`registry`] gives its series a number, [`wal`] makes it durable,
 //! [`memtable`] makes it visible, [`sst`] keeps it; [`manifest`] says which files live. The engine knows no protocol and
 //! no SQL; it calls nobody and returns values. `wal`, `memtable`, `sst` and `registry` are siblings that do not know each
-//! other.
+//! other; [`Engine`] ties them together.
 
+mod background;
+mod compaction;
+mod engine;
+mod flush;
+mod layout;
 pub mod manifest;
 pub mod memtable;
+mod merge;
+mod orphan;
+mod output;
+mod output_names;
 pub mod registry;
+mod scan;
 pub mod sst;
+#[cfg(test)]
+mod tests;
 pub mod wal;
+
+pub use background::Background;
+pub use engine::{Engine, OpenReport, Options, Snapshot, Stats};
+pub use scan::{Scan, SeriesFilter, SeriesPoints, Stream};
+pub use wal::{Commit, Durability};

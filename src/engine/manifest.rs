@@ -36,12 +36,12 @@ pub struct FileRecord {
 }
 
 /// One live registry segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
-    /// Unique; the stem of its file.
-    pub id: String,
-    /// Order in which segments are loaded: ascending.
-    pub seq: u64,
+    /// Its number; segments are loaded in ascending order of numbers.
+    pub id: u64,
+    /// Definitions in it.
+    pub definitions: u64,
     /// Bytes on disk.
     pub bytes: u64,
 }
@@ -66,8 +66,8 @@ pub struct Edit {
     pub remove_files: Vec<String>,
     /// New registry segments.
     pub add_segments: Vec<SegmentRecord>,
-    /// Segments that no longer live, by id.
-    pub remove_segments: Vec<String>,
+    /// Segments that no longer live, by number.
+    pub remove_segments: Vec<u64>,
     /// The new [`State::flushed_seq`], when it changes.
     pub flushed_seq: Option<u64>,
 }

@@ -64,6 +64,14 @@ pub trait Fs: Send + Sync {
     /// Paths in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 
+    /// Creates a directory below `root` (which is durable) and its parents, so that a crash does not take them away.
+    /// Syncs every level each time: a directory that is there may come from an attempt that failed before its sync.
+    fn create_dir_durably(&self, root: &Path, path: &Path) -> io::Result<()> {
+        self.create_dir_all(path)?;
+        let parents = path.ancestors().skip(1);
+        parents.take_while(|dir| dir.starts_with(root)).try_for_each(|dir| self.sync_dir(dir))
+    }
+
     /// Reads a whole file of at most `limit` bytes.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open(path)?;

@@ -6,8 +6,7 @@ use rhythmite_model::{
 };
 
 use super::Registry;
-use super::change::check_key;
-use super::directory::{Directory, Scope, Slot};
+use super::directory::{Directory, Scope, Slot, check_key};
 use super::journal::Change;
 use super::key;
 

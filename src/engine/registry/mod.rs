@@ -5,7 +5,7 @@
 //! guard. What is new is made under [`Registry::write`] by a [`Creator`], which gives the definitions for the log.
 //!
 //! ```text
-//! key ──hash──► slot ──► record: number, text, rule, next     Directory (directory.rs), changed by change.rs
+//! key ──hash──► slot ──► record: number, text, rule, next     Directory (directory.rs), made by create.rs, replay.rs
 //!                 ▲
 //!                 ├── tags.rs    postings per table, tag key and value      SHOW TAG ..., WHERE host = 'a'
 //!                 └── paths.rs   trie of path segments                      find servers.*.cpu
@@ -22,7 +22,6 @@
 //!
 //! It never reads a point, knows no time but the hour of the limit on new series, and knows no policy but its number.
 
-mod change;
 mod create;
 mod directory;
 mod journal;
@@ -32,7 +31,6 @@ mod paths;
 mod postings;
 mod replay;
 mod segment;
-mod sequences;
 mod stats;
 mod tags;
 #[cfg(test)]

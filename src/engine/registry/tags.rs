@@ -254,12 +254,10 @@ impl TagIndex {
                 }
             }
             TagTest::Like(test) => {
-                // In the order of the symbols, so that a million texts are read as they lie in memory; and small sets
-                // gathered, as one by one in no order each would cost a search.
-                let mut values: Vec<_> = key.values.iter().map(|v| (v.text, v)).collect();
-                values.sort_unstable_by_key(|&(text, _)| text);
+                // Single series are gathered and added in order: one by one in hash order they would cost a search
+                // each.
                 let mut singles = Vec::new();
-                for (_, value) in values.into_iter().filter(|&(text, _)| test(symbols.text(text))) {
+                for value in key.values.iter().filter(|v| test(symbols.text(v.text))) {
                     match &value.series {
                         Posting::Many(set) => found |= &**set,
                         small => singles.extend_from_slice(small.small()),

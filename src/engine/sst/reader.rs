@@ -140,6 +140,31 @@ impl SstReader {
         self.index.find(series, field).map(|i| self.index.entry(series, i))
     }
 
+    /// Position among the distinct series of the first that is not below `series`, looking from position `from` on.
+    pub fn seek(&self, from: usize, series: SeriesId) -> usize {
+        let ids = &self.index.series;
+        // Gallop: a scan visits series in order, so the answer is mostly near.
+        let (mut low, mut step) = (from, 1);
+        while low + step < ids.len() && ids[low + step] < series.0 {
+            low += step;
+            step *= 2;
+        }
+        let high = (low + step + 1).min(ids.len());
+        low + ids[low.min(high)..high].partition_point(|id| *id < series.0)
+    }
+
+    /// The series at a position among the distinct ones.
+    pub fn series_at(&self, position: usize) -> Option<SeriesId> {
+        self.index.series.get(position).map(|id| SeriesId(*id))
+    }
+
+    /// Streams of the series at a position among the distinct ones. Panics beyond the last.
+    pub fn streams_at(&self, position: usize) -> impl ExactSizeIterator<Item = StreamEntry> + '_ {
+        let series = SeriesId(self.index.series[position]);
+        let streams = self.index.first_stream[position] as usize..self.index.first_stream[position + 1] as usize;
+        streams.map(move |i| self.index.entry(series, i))
+    }
+
     /// All streams, in file order.
     pub fn entries(&self) -> impl Iterator<Item = StreamEntry> + '_ {
         self.index.entries()

@@ -67,7 +67,7 @@ impl Drop for Promise {
 
 impl Commit {
     /// One that has happened.
-    pub(super) fn done() -> Self {
+    pub(crate) fn done() -> Self {
         Self { slot: None }
     }
 

@@ -1,0 +1,109 @@
+//! The engine's own threads: one flushes and merges the memtable, one merges files.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use rhythmite_model::Result;
+
+use crate::engine::{Engine, Options};
+
+/// How often the threads look for work.
+const TICK: Duration = Duration::from_millis(200);
+/// Pause after a failed flush or merge.
+const RETRY: Duration = Duration::from_secs(2);
+/// The log is given back to the disk after this long without a write.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Runs flushes and merges until dropped.
+pub struct Background {
+    stop: Arc<Stop>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Stop {
+    asked: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl Stop {
+    /// Sleeps; returns whether to go on.
+    fn pause(&self, how_long: Duration) -> bool {
+        let mut guard = self.lock.lock();
+        if !self.asked.load(Ordering::Acquire) {
+            self.wake.wait_for(&mut guard, how_long);
+        }
+        !self.asked.load(Ordering::Acquire)
+    }
+}
+
+impl Background {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// `Unavailable` when a thread cannot be started.
+    pub fn start(engine: &Engine) -> Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let mut threads = Vec::new();
+        for (name, work) in [("flush", flush as fn(&Engine) -> Result<bool>), ("compaction", Engine::compact_once)] {
+            let (engine, stop) = (engine.clone(), stop.clone());
+            let run = move || {
+                let mut pause = Duration::ZERO;
+                while stop.pause(pause) {
+                    pause = match work(&engine) {
+                        Ok(true) => Duration::ZERO,
+                        Ok(false) => TICK,
+                        Err(e) => {
+                            engine.count_background_error();
+                            tracing::error!("{name} failed and will be tried again: {e}");
+                            RETRY
+                        }
+                    };
+                }
+            };
+            threads.push(std::thread::Builder::new().name(format!("rhythmite-{name}")).spawn(run)?);
+        }
+        Ok(Self { stop, threads })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop.asked.store(true, Ordering::Release);
+        {
+            let _guard = self.stop.lock.lock();
+            self.stop.wake.notify_all();
+        }
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a background thread of the engine panicked");
+            }
+        }
+    }
+}
+
+/// One round of the flushing thread: whether it did anything.
+fn flush(engine: &Engine) -> Result<bool> {
+    let merged = engine.merge_memtable();
+    let options = engine.options();
+    let stats = engine.stats();
+    let wal = engine.wal_stats();
+    let (quiet, age) = engine.quiet_and_age();
+    let bytes = stats.memtable_bytes as usize;
+    let due = bytes >= options.memtable_bytes
+        || (bytes >= Options::IDLE_FLUSH_BYTES && quiet >= options.idle_flush)
+        || (engine.has_unflushed() && age >= options.flush_age)
+        || wal.live_bytes > options.wal.wal_bytes_max / 2;
+    if due && engine.has_unflushed() {
+        engine.flush()?;
+        return Ok(true);
+    }
+    if quiet >= QUIET && wal.spares > 0 {
+        engine.release_idle_log()?;
+    }
+    Ok(merged)
+}

@@ -1,0 +1,258 @@
+//! Merging: flushed files into partitions, the files of a partition into fewer.
+//!
+//! Flushed files span partitions and are merged oldest first, so that of the same point the newest write wins whatever
+//! was merged when: a file's number is the newest write in it, and only neighbours in that order are merged. Removes
+//! what has expired. One merge at a time; it holds one series of its inputs in memory.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
+
+use crate::engine::{Engine, Files, LiveFile};
+use crate::flush::expired;
+use crate::manifest::{Edit, SegmentRecord};
+use crate::output::{Output, partition_length};
+use crate::registry::{SegmentMeta, merge_segments, plan_merge, segment_path};
+use crate::scan::{Scan, SeriesFilter};
+use crate::wal::Durability;
+
+/// Flushed files that one merge takes: each costs an open reader.
+const MERGE_FLUSHED_MAX: usize = 16;
+/// A file this many times as large as the newer ones together is left alone: rewriting it would gain little.
+const SIZE_RATIO: u64 = 4;
+
+/// A stream that reaches over more partitions than this is read to see which of them it has points in.
+const NEIGHBOURS_MAX: i64 = 32;
+
+/// What one merge reads and replaces.
+struct Job {
+    policy: PolicyId,
+    tier: Tier,
+    inputs: Vec<Arc<LiveFile>>,
+}
+
+impl Engine {
+    /// Does one merge that is due, or removes what has expired. Returns whether anything was done.
+    ///
+    /// # Errors
+    /// `Unavailable` for disk and catalogue, `Corrupt` for a damaged input: the inputs live on.
+    pub fn compact_once(&self) -> Result<bool> {
+        let _one = self.inner.merging.lock();
+        if self.expire()? || self.merge_segments()? {
+            return Ok(true);
+        }
+        match self.due() {
+            Some(job) => self.run(&job).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Flushes and merges until each partition of each level is one file.
+    ///
+    /// # Errors
+    /// As [`Engine::compact_once`].
+    pub fn compact_all(&self) -> Result<()> {
+        self.flush()?;
+        let _one = self.inner.merging.lock();
+        self.expire()?;
+        loop {
+            let view = self.inner.shared.view.read().clone();
+            let flushed = view.files.iter().find_map(|(key, files)| oldest_flushed(*key, files, 1));
+            let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
+            match job {
+                Some(job) => self.run(&job)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Job> {
+        let options = &self.inner.options;
+        let view = self.inner.shared.view.read().clone();
+        let flushed = view.files.iter().find_map(|(k, files)| oldest_flushed(*k, files, options.merge_flushed_files));
+        flushed.or_else(|| {
+            view.files.iter().find_map(|(k, files)| partition(*k, files, options.merge_partition_files + 1, true))
+        })
+    }
+
+    fn run(&self, job: &Job) -> Result<()> {
+        let inner = &*self.inner;
+        let policy = self.policy(job.policy);
+        let mut outputs = Vec::new();
+        if let Some(policy) = policy {
+            let length = partition_length(&policy, job.tier);
+            let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
+            for start in partitions(&job.inputs, length)? {
+                let end = start.saturating_add(length - 1);
+                let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
+                let mut scan = Scan::new(everything, None, start..=end);
+                for (rank, file) in job.inputs.iter().enumerate() {
+                    if file.record.max_time_ns >= start && file.record.min_time_ns <= end {
+                        scan.add_file(rank as u64, file.clone());
+                    }
+                }
+                let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq);
+                for points in scan {
+                    output.push(points?)?;
+                }
+                outputs.extend(output.finish()?);
+            }
+        }
+        self.replace(&job.inputs, outputs)?;
+        inner.counters.compactions.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Swaps files in the manifest, then in the view; the old ones go with their last reader.
+    fn replace(&self, inputs: &[Arc<LiveFile>], outputs: Vec<Arc<LiveFile>>) -> Result<()> {
+        let edit = Edit {
+            add_files: outputs.iter().map(|f| f.record.clone()).collect(),
+            remove_files: inputs.iter().map(|f| f.record.id.clone()).collect(),
+            ..Edit::default()
+        };
+        self.inner.manifest.commit(&edit)?;
+        let mut view = self.inner.shared.view.write();
+        let mut files = Files::clone(&view.files);
+        for list in files.values_mut() {
+            list.retain(|f| !inputs.iter().any(|input| Arc::ptr_eq(input, f)));
+        }
+        for output in outputs {
+            files.entry((output.record.policy, output.record.tier)).or_default().push(output);
+        }
+        files.retain(|_, list| !list.is_empty());
+        files.values_mut().for_each(|list| list.sort_by_key(|f| f.record.seq));
+        view.files = Arc::new(files);
+        inputs.iter().for_each(|f| f.doom());
+        Ok(())
+    }
+
+    /// Removes files whose last point is past its retention. No data page is touched.
+    fn expire(&self) -> Result<bool> {
+        let now_s = self.inner.env.clock.now_s();
+        let view = self.inner.shared.view.read().clone();
+        let dead: Vec<_> = view.files.values().flatten().filter(|f| expired(&f.record, now_s)).cloned().collect();
+        if dead.is_empty() {
+            return Ok(false);
+        }
+        self.replace(&dead, Vec::new())?;
+        self.inner.counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
+        tracing::info!(files = dead.len(), "expired files removed");
+        Ok(true)
+    }
+
+    /// Removes all points and names of a policy. The catalogue has made sure that no write names it any more.
+    ///
+    /// # Errors
+    /// `Unavailable`: call again.
+    pub fn drop_policy(&self, policy: PolicyId) -> Result<()> {
+        let tables: Vec<_> = self.inner.registry.read().tables(policy).map(|t| t.id()).collect();
+        let ((), commit) = self.create(Durability::Sync, |names| {
+            tables.iter().for_each(|&table| names.drop_table(table));
+            Ok(())
+        })?;
+        commit.wait()?;
+        let _one = self.inner.merging.lock();
+        let _flush = self.inner.flushing.lock();
+        let view = self.inner.shared.view.read().clone();
+        let dead: Vec<_> = view.files.iter().filter(|(k, _)| k.0 == policy).flat_map(|(_, f)| f.clone()).collect();
+        if !dead.is_empty() {
+            self.replace(&dead, Vec::new())?;
+        }
+        self.inner.policies.write().remove(&policy);
+        Ok(())
+    }
+
+    /// Merges registry segments, so that a start has few to read.
+    fn merge_segments(&self) -> Result<bool> {
+        let inner = &*self.inner;
+        let _flush = inner.flushing.lock();
+        let all = inner.segments.lock().clone();
+        let metas: Vec<_> = all.iter().map(meta).collect();
+        let Some(range) = plan_merge(&metas) else { return Ok(false) };
+        let inputs: Vec<u64> = all[range.clone()].iter().map(|s| s.id).collect();
+        let id = all.last().map_or(0, |s| s.id) + 1;
+        let merged = merge_segments(&inner.env, &self.segment_dir(), &inputs, id, range.start == 0)?;
+        let edit = Edit { add_segments: vec![record(&merged)], remove_segments: inputs.clone(), ..Edit::default() };
+        inner.manifest.commit(&edit)?;
+        {
+            let mut segments = inner.segments.lock();
+            segments.retain(|s| !inputs.contains(&s.id));
+            segments.push(record(&merged));
+        }
+        for input in inputs {
+            // One that stays behind is an orphan, which the next start removes.
+            let path = segment_path(&self.segment_dir(), input);
+            if let Err(e) = inner.env.fs.remove(&path) {
+                tracing::warn!("cannot remove {}: {e}", path.display());
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn meta(record: &SegmentRecord) -> SegmentMeta {
+    SegmentMeta { id: record.id, definitions: record.definitions, bytes: record.bytes }
+}
+
+/// What the manifest keeps of a segment.
+pub(crate) fn record(meta: &SegmentMeta) -> SegmentRecord {
+    SegmentRecord { id: meta.id, definitions: meta.definitions, bytes: meta.bytes }
+}
+
+/// Starts of the partitions that hold the files' points, and perhaps of some between them that hold none.
+fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
+    let start = |t: i64| t.div_euclid(length).saturating_mul(length);
+    let mut starts = BTreeSet::new();
+    for file in files {
+        let mut cursor = file.reader.cursor();
+        // A file's range can be far wider than its points (one late point): ask the index, not the calendar.
+        let mut seen = None;
+        for entry in file.reader.entries() {
+            let (first, last) = (start(entry.min_time_ns), start(entry.max_time_ns));
+            if seen == Some((first, last)) {
+                continue;
+            }
+            if last.saturating_sub(first) / length <= NEIGHBOURS_MAX {
+                seen = Some((first, last));
+                starts.extend((0..=(last - first) / length).map(|i| first + i * length));
+            } else {
+                let (mut times, mut values) = (Vec::new(), Column::new(entry.field_type()));
+                cursor.read_all(&entry, &mut times, &mut values)?;
+                starts.extend(times.into_iter().map(start));
+            }
+        }
+    }
+    Ok(starts)
+}
+
+/// The oldest flushed files of a level, if at least `enough` wait.
+fn oldest_flushed((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize) -> Option<Job> {
+    let mut inputs: Vec<_> = files.iter().filter(|f| f.record.level == 0).cloned().collect();
+    if inputs.len() < enough {
+        return None;
+    }
+    inputs.truncate(MERGE_FLUSHED_MAX);
+    Some(Job { policy, tier, inputs })
+}
+
+/// The files of a partition that has at least `enough`. With `by_size` an old file much larger than all newer ones
+/// stays out.
+fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize, by_size: bool) -> Option<Job> {
+    let starts: BTreeSet<_> = files.iter().filter_map(|f| f.record.partition_ns).collect();
+    for start in starts {
+        let mut inputs: Vec<_> = files.iter().filter(|f| f.record.partition_ns == Some(start)).cloned().collect();
+        if inputs.len() < enough {
+            continue;
+        }
+        if by_size && inputs.len() < enough * 2 {
+            let newer = |from: usize| inputs[from..].iter().map(|f| f.record.bytes).sum::<u64>();
+            let skip =
+                (0..inputs.len() - 2).take_while(|&i| inputs[i].record.bytes > SIZE_RATIO * newer(i + 1)).count();
+            inputs.drain(..skip);
+        }
+        return Some(Job { policy, tier, inputs });
+    }
+    None
+}

@@ -1,0 +1,541 @@
+//! The handle: write, read, flush, compact, drop.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rhythmite_env::Env;
+use rhythmite_model::{Batch, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
+
+use crate::layout;
+use crate::manifest::{FileRecord, Manifest, SegmentRecord};
+use crate::memtable::Generation;
+use crate::registry::{Creator, Limits, Mark, Registry};
+use crate::scan::{Scan, SeriesFilter};
+use crate::sst::SstReader;
+use crate::wal::{self, Commit, Durability, Wal};
+
+/// How the engine is set up. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Everything the engine writes lies below this directory.
+    pub data_dir: PathBuf,
+    /// A memtable of this size is flushed. Twice as much (one filling, one being flushed) turns writes away.
+    pub memtable_bytes: usize,
+    /// A memtable of at least [`Options::IDLE_FLUSH_BYTES`] is flushed when nothing was written for this long.
+    pub idle_flush: Duration,
+    /// A memtable is flushed at this age.
+    pub flush_age: Duration,
+    /// The log.
+    pub wal: wal::Options,
+    /// Limits on names.
+    pub limits: Limits,
+    /// Flushed files of one level that wait before they are merged into partitions.
+    pub merge_flushed_files: usize,
+    /// Flushed files of one level at which writes are turned away until merging has caught up.
+    pub flushed_files_max: usize,
+    /// Files of one partition that are merged into one.
+    pub merge_partition_files: usize,
+}
+
+impl Options {
+    /// A memtable below this stays in memory however quiet it is, until [`Options::flush_age`].
+    pub const IDLE_FLUSH_BYTES: usize = 1 << 20;
+
+    /// The defaults, below `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            memtable_bytes: 128 << 20,
+            idle_flush: Duration::from_secs(5),
+            flush_age: Duration::from_secs(600),
+            wal: wal::Options::new(data_dir.join("wal")),
+            limits: Limits::default(),
+            merge_flushed_files: 8,
+            flushed_files_max: 64,
+            merge_partition_files: 4,
+            data_dir,
+        }
+    }
+}
+
+/// A live SST, open.
+pub(crate) struct LiveFile {
+    pub(crate) record: FileRecord,
+    pub(crate) reader: Arc<SstReader>,
+    pub(crate) dir: PathBuf,
+    env: Env,
+    /// Set when the file no longer lives: the last reader removes it.
+    doomed: AtomicBool,
+}
+
+impl LiveFile {
+    pub(crate) fn open(env: &Env, dir: PathBuf, record: FileRecord) -> Result<Arc<Self>> {
+        let reader = SstReader::open(env, &dir, &record.id)?;
+        Ok(Arc::new(Self { record, reader, dir, env: env.clone(), doomed: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for LiveFile {
+    fn drop(&mut self) {
+        if *self.doomed.get_mut() {
+            // A file that stays behind is an orphan, which the next start removes.
+            if let Err(e) = crate::sst::remove(&self.env, &self.dir, &self.record.id) {
+                tracing::warn!(file = %self.record.id, dir = %self.dir.display(), "cannot remove a dead file: {e}");
+            }
+            let _ = self.env.fs.remove_dir(&self.dir);
+        }
+    }
+}
+
+/// The files of one level of one policy, oldest write first.
+pub(crate) type Files = BTreeMap<(PolicyId, Tier), Vec<Arc<LiveFile>>>;
+
+/// What a reader sees: replaced as a whole.
+#[derive(Clone)]
+pub(crate) struct View {
+    pub(crate) files: Arc<Files>,
+    /// Being flushed, oldest first.
+    pub(crate) frozen: Vec<Arc<Frozen>>,
+    pub(crate) active: Arc<Active>,
+}
+
+/// The generation that takes writes.
+pub(crate) struct Active {
+    pub(crate) generation: Generation,
+    /// Writes up to this number went to older generations.
+    pub(crate) base_seq: u64,
+    pub(crate) since: Duration,
+}
+
+/// A generation that takes no writes any more.
+pub(crate) struct Frozen {
+    pub(crate) active: Arc<Active>,
+    /// The newest write in it.
+    pub(crate) seq: u64,
+    /// The newest name that its rows can refer to.
+    pub(crate) mark: Mark,
+}
+
+/// What the committer thread and the handle share.
+pub(crate) struct Shared {
+    pub(crate) view: RwLock<View>,
+    last_write_ns: AtomicI64,
+}
+
+impl wal::Applier for Shared {
+    fn apply(&self, seq: u64, batch: Arc<Batch>) {
+        let active = self.view.read().active.clone();
+        active.append(seq, &batch);
+    }
+}
+
+impl Active {
+    fn append(&self, seq: u64, batch: &Batch) {
+        let arrival = u32::try_from(seq - self.base_seq).expect("a generation is flushed long before 2^32 writes");
+        self.generation.append(batch, arrival);
+    }
+}
+
+/// Counters since start, and sizes now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Rows accepted.
+    pub rows_written: u64,
+    /// Field values accepted.
+    pub values_written: u64,
+    /// Writes turned away because the memtable, the log or compaction was behind.
+    pub overloaded: u64,
+    /// Bytes in memtables.
+    pub memtable_bytes: u64,
+    /// Flushes done.
+    pub flushes: u64,
+    /// Merges done.
+    pub compactions: u64,
+    /// Flushes or merges that failed and are tried again.
+    pub background_errors: u64,
+    /// Files removed by expiry.
+    pub expired_files: u64,
+    /// Live files.
+    pub files: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) rows_written: AtomicU64,
+    pub(crate) values_written: AtomicU64,
+    pub(crate) overloaded: AtomicU64,
+    pub(crate) flushes: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) background_errors: AtomicU64,
+    pub(crate) expired_files: AtomicU64,
+}
+
+pub(crate) struct Inner {
+    pub(crate) env: Env,
+    pub(crate) options: Options,
+    pub(crate) manifest: Arc<dyn Manifest>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) policies: RwLock<BTreeMap<PolicyId, Arc<Policy>>>,
+    pub(crate) wal: Wal,
+    pub(crate) shared: Arc<Shared>,
+    /// Held for reading while a write takes its number and (below `sync`) enters the memtable; for writing while the
+    /// generation is switched. So a generation holds exactly the writes up to the number it is frozen at.
+    gate: RwLock<()>,
+    /// One flush at a time.
+    pub(crate) flushing: Mutex<()>,
+    /// One merge at a time.
+    pub(crate) merging: Mutex<()>,
+    pub(crate) segments: Mutex<Vec<SegmentRecord>>,
+    next_file: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+/// The storage engine. Cheap to clone; the last clone must be [closed](Engine::close).
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What happened at start.
+#[derive(Clone, Debug, Default)]
+pub struct OpenReport {
+    /// Rows replayed from the log.
+    pub replayed_rows: u64,
+    /// Files on disk that no record names; removed.
+    pub orphans: u64,
+    /// What the log found.
+    pub log: wal::ReplayReport,
+}
+
+impl Engine {
+    /// Opens the data directory: loads files and names that `manifest` lists, replays the log.
+    ///
+    /// # Errors
+    /// `Corrupt` when a live file is missing or damaged, or when acknowledged writes in the log are; `Unavailable` for
+    /// the disk.
+    pub fn open(
+        env: Env,
+        options: Options,
+        manifest: Arc<dyn Manifest>,
+        policies: Vec<Policy>,
+    ) -> Result<(Self, OpenReport)> {
+        env.fs.create_dir_all(&options.data_dir)?;
+        if let Some(parent) = options.data_dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+            env.fs.sync_dir(parent)?;
+        }
+        env.fs.create_dir_durably(&options.data_dir, &options.data_dir.join("data"))?;
+        let state = manifest.load()?;
+        let policies: BTreeMap<_, _> = policies.into_iter().map(|p| (p.id, Arc::new(p))).collect();
+        let segment_dir = options.data_dir.join("names");
+        env.fs.create_dir_durably(&options.data_dir, &segment_dir)?;
+        let registry = Arc::new(Registry::new(options.limits.clone(), env.clock.clone()));
+        let mut segments = state.segments;
+        segments.sort_by_key(|s| s.id);
+        registry.load(&env, &segment_dir, &segments.iter().map(|s| s.id).collect::<Vec<_>>())?;
+        let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
+        let mut files = Files::new();
+        for record in state.files {
+            let Some(policy) = policies.get(&record.policy) else {
+                return Err(Error::corrupt(format!(
+                    "file {} belongs to policy {}, which the catalogue does not have",
+                    record.id, record.policy.0
+                )));
+            };
+            let dir = layout::dir(&options.data_dir, policy, record.tier, record.partition_ns);
+            let key = (record.policy, record.tier);
+            files.entry(key).or_default().push(LiveFile::open(&env, dir, record)?);
+        }
+        files.values_mut().for_each(|f| f.sort_by_key(|f| f.record.seq));
+        let orphans = crate::orphan::remove(&env, &options.data_dir, &files, &segments)?;
+
+        let now = env.clock.monotonic();
+        let active = Arc::new(Active { generation: Generation::default(), base_seq: state.flushed_seq, since: now });
+        let shared = Arc::new(Shared {
+            view: RwLock::new(View { files: Arc::new(files), frozen: Vec::new(), active: active.clone() }),
+            last_write_ns: AtomicI64::new(0),
+        });
+        let mut report = OpenReport { orphans, ..OpenReport::default() };
+        let mut replay = |seq: u64, batch: Batch| {
+            registry.apply(&batch.definitions)?;
+            report.replayed_rows += batch.len() as u64;
+            active.append(seq, &batch);
+            Ok(())
+        };
+        let seq = state.flushed_seq;
+        let (wal, replayed) = Wal::open(env.clone(), options.wal.clone(), seq, seq, &mut replay, shared.clone())?;
+        report.log = replayed;
+        let inner = Inner {
+            env,
+            options,
+            manifest,
+            registry,
+            policies: RwLock::new(policies),
+            wal,
+            shared,
+            gate: RwLock::new(()),
+            flushing: Mutex::new(()),
+            merging: Mutex::new(()),
+            segments: Mutex::new(segments),
+            next_file: AtomicU64::new(next_file),
+            counters: Counters::default(),
+        };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// The names: tables, fields, series and their indexes.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    /// Makes a policy known. The catalogue has stored it before.
+    pub fn put_policy(&self, policy: Policy) {
+        self.inner.policies.write().insert(policy.id, Arc::new(policy));
+    }
+
+    /// A policy, if it is known.
+    pub fn policy(&self, id: PolicyId) -> Option<Arc<Policy>> {
+        self.inner.policies.read().get(&id).cloned()
+    }
+
+    /// Makes (or drops) names: all of what `f` makes, or nothing when it fails. Rows may use them at once, at any
+    /// durability: the log keeps the order. At [`Durability::Sync`] the commit resolves when the names are durable.
+    ///
+    /// # Errors
+    /// Those of `f`; else as [`Engine::write`].
+    pub fn create<T>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&mut Creator<'_>) -> Result<T>,
+    ) -> Result<(T, Commit)> {
+        let inner = &*self.inner;
+        let _switch = inner.gate.read();
+        let mut names = inner.registry.write();
+        let value = f(&mut names)?;
+        let batch = Arc::new(Batch { definitions: names.definitions().to_vec(), rows: Vec::new() });
+        if batch.is_empty() {
+            return Ok((value, Commit::done()));
+        }
+        // Queued before the guard lets anybody else see the names: nothing in the log stands before its definition.
+        let (_, commit) = inner.wal.append(&batch, durability).inspect_err(|e| self.count_refusal(e))?;
+        names.commit();
+        Ok((value, commit))
+    }
+
+    /// Writes rows. Every series, field and table in them was made by [`Engine::create`] or found in
+    /// [`Engine::registry`].
+    ///
+    /// At [`Durability::Sync`] the commit resolves when the rows are on disk and visible; below it they are visible on
+    /// return. A commit that is dropped early changes nothing about the write.
+    ///
+    /// # Errors
+    /// `Overloaded` when the memtable, the log's queue or compaction is behind: nothing was written, try again later.
+    /// `Unavailable` when the log has failed: the server is read-only until it is restarted.
+    pub fn write(&self, rows: Vec<Rows>, durability: Durability) -> Result<Commit> {
+        let inner = &*self.inner;
+        self.has_room().inspect_err(|e| self.count_refusal(e))?;
+        let batch = Arc::new(Batch { definitions: Vec::new(), rows });
+        if batch.is_empty() {
+            return Ok(Commit::done());
+        }
+        let commit = {
+            let _switch = inner.gate.read();
+            let (seq, commit) = inner.wal.append(&batch, durability).inspect_err(|e| self.count_refusal(e))?;
+            if durability != Durability::Sync {
+                let active = inner.shared.view.read().active.clone();
+                active.append(seq, &batch);
+            }
+            commit
+        };
+        let now_ns = i64::try_from(inner.env.clock.monotonic().as_nanos()).unwrap_or(i64::MAX);
+        inner.shared.last_write_ns.store(now_ns, Ordering::Relaxed);
+        inner.counters.rows_written.fetch_add(batch.len() as u64, Ordering::Relaxed);
+        inner.counters.values_written.fetch_add(batch.values() as u64, Ordering::Relaxed);
+        Ok(commit)
+    }
+
+    fn count_refusal(&self, e: &Error) {
+        if e.kind() == ErrorKind::Overloaded {
+            self.inner.counters.overloaded.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn has_room(&self) -> Result<()> {
+        let options = &self.inner.options;
+        let view = self.inner.shared.view.read();
+        let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
+        let bytes = frozen + view.active.generation.bytes();
+        if bytes > options.memtable_bytes * 2 {
+            return Err(Error::overloaded(format!(
+                "the memtable holds {bytes} bytes and waits for the disk ([memory] memtable = {})",
+                options.memtable_bytes
+            )));
+        }
+        let flushed = |files: &Vec<Arc<LiveFile>>| files.iter().filter(|f| f.record.level == 0).count();
+        if let Some(files) = view.files.values().map(flushed).find(|&n| n > options.flushed_files_max) {
+            return Err(Error::overloaded(format!("{files} flushed files wait for compaction")));
+        }
+        Ok(())
+    }
+
+    /// What a reader sees from now on: later writes to the open memtable may show, flushes and merges do not disturb it.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { view: self.inner.shared.view.read().clone(), registry: self.inner.registry.clone() }
+    }
+
+    /// Counters and sizes.
+    pub fn stats(&self) -> Stats {
+        let view = self.inner.shared.view.read().clone();
+        let counters = &self.inner.counters;
+        let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Stats {
+            rows_written: get(&counters.rows_written),
+            values_written: get(&counters.values_written),
+            overloaded: get(&counters.overloaded),
+            memtable_bytes: (frozen + view.active.generation.bytes()) as u64,
+            flushes: get(&counters.flushes),
+            compactions: get(&counters.compactions),
+            background_errors: get(&counters.background_errors),
+            expired_files: get(&counters.expired_files),
+            files: view.files.values().map(|f| f.len() as u64).sum(),
+            file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
+        }
+    }
+
+    /// Counters of the log.
+    pub fn wal_stats(&self) -> wal::WalStats {
+        self.inner.wal.stats()
+    }
+
+    /// Waits until everything written so far is in the log and visible.
+    ///
+    /// # Errors
+    /// `Unavailable` when the log has failed.
+    pub fn drain(&self) -> Result<u64> {
+        self.inner.wal.drain()
+    }
+
+    /// Live files, for tests and reports.
+    pub fn files(&self) -> Vec<FileRecord> {
+        self.inner.shared.view.read().files.values().flatten().map(|f| f.record.clone()).collect()
+    }
+
+    /// How long nothing was written, and how old the open memtable is.
+    pub(crate) fn quiet_and_age(&self) -> (Duration, Duration) {
+        let now = self.inner.env.clock.monotonic();
+        let last = Duration::from_nanos(self.inner.shared.last_write_ns.load(Ordering::Relaxed).max(0) as u64);
+        let since = self.inner.shared.view.read().active.since;
+        (now.saturating_sub(last), now.saturating_sub(since))
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Merges small blocks of the memtables; whether there were any.
+    pub(crate) fn merge_memtable(&self) -> bool {
+        let view = self.inner.shared.view.read().clone();
+        view.active.generation.merge_once()
+    }
+
+    /// Whether anything waits to be flushed.
+    pub(crate) fn has_unflushed(&self) -> bool {
+        let view = self.inner.shared.view.read();
+        !view.frozen.is_empty() || self.inner.wal.stats().last_seq > view.active.base_seq
+    }
+
+    pub(crate) fn release_idle_log(&self) -> Result<()> {
+        self.inner.wal.idle()
+    }
+
+    pub(crate) fn count_background_error(&self) {
+        self.inner.counters.background_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Freezes the open generation, unless it is empty and no definition waits; returns the frozen ones, oldest first.
+    pub(crate) fn freeze(&self) -> Result<Vec<Arc<Frozen>>> {
+        let inner = &*self.inner;
+        // Most of the queue is written before writers are held up.
+        inner.wal.drain()?;
+        let _switch = inner.gate.write();
+        let seq = inner.wal.drain()?;
+        let mut view = inner.shared.view.write();
+        if seq > view.active.base_seq {
+            let next = Active { generation: Generation::default(), base_seq: seq, since: inner.env.clock.monotonic() };
+            let active = std::mem::replace(&mut view.active, Arc::new(next));
+            view.frozen.push(Arc::new(Frozen { active, seq, mark: inner.registry.mark() }));
+        }
+        Ok(view.frozen.clone())
+    }
+
+    /// The stem of a new file: one above the largest that lives, counted on.
+    pub(crate) fn new_file_id(&self) -> String {
+        format!("{:010}", self.inner.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The points as of one moment. Holds files and memory until dropped.
+#[derive(Clone)]
+pub struct Snapshot {
+    view: View,
+    registry: Arc<Registry>,
+}
+
+impl Snapshot {
+    /// Points of `series` of one table at one level within `times_ns`, by series. `fields` ascend; `None` for all.
+    ///
+    /// # Errors
+    /// `NotFound` when the table is gone.
+    pub fn scan(
+        &self,
+        table: TableId,
+        tier: Tier,
+        series: SeriesFilter,
+        fields: Option<Arc<[FieldId]>>,
+        times_ns: RangeInclusive<i64>,
+    ) -> Result<Scan> {
+        let policy = self.registry.read().table(table).map(|t| t.policy());
+        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
+        let (first, last) = match &series {
+            SeriesFilter::Range(range) => (*range.start(), *range.end()),
+            SeriesFilter::List(list) => match (list.first(), list.last()) {
+                (Some(first), Some(last)) => (*first, *last),
+                _ => return Ok(Scan::new(series, fields, times_ns)),
+            },
+        };
+        let mut scan = Scan::new(series, fields, times_ns.clone());
+        let mut rank = 0;
+        for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
+            let record = &file.record;
+            let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
+            if in_time && record.max_series >= first && record.min_series <= last {
+                rank += 1;
+                scan.add_file(rank, file.clone());
+            }
+        }
+        let frozen = self.view.frozen.iter().map(|f| &f.active);
+        for active in frozen.chain([&self.view.active]) {
+            rank += 1;
+            for part in active.generation.parts(table, tier) {
+                scan.add_part(rank, part);
+            }
+        }
+        Ok(scan)
+    }
+
+    /// Every series id of a table.
+    pub fn all_series(table: TableId) -> SeriesFilter {
+        SeriesFilter::Range(SeriesId::new(table, 0, 0)..=SeriesId::new(table, u8::MAX, u32::MAX))
+    }
+}

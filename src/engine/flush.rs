@@ -1,0 +1,102 @@
+//! Memtable to disk: a frozen generation becomes one file per policy and level.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hashbrown::HashMap;
+use rhythmite_model::{PolicyId, Result, TableId, Tier};
+
+use crate::Snapshot;
+use crate::compaction::record;
+use crate::engine::{Engine, Files, Frozen, LiveFile};
+use crate::manifest::{Edit, FileRecord};
+use crate::output::Output;
+use crate::scan::Scan;
+
+impl Engine {
+    /// Writes everything accepted so far to files, and lets go of the log behind it.
+    ///
+    /// # Errors
+    /// `Unavailable` for disk and catalogue: nothing is lost, the memtable and the log keep it; call again.
+    pub fn flush(&self) -> Result<()> {
+        let inner = &*self.inner;
+        let _one = inner.flushing.lock();
+        for frozen in self.freeze()? {
+            self.flush_generation(&frozen)?;
+        }
+        Ok(())
+    }
+
+    fn flush_generation(&self, frozen: &Arc<Frozen>) -> Result<()> {
+        let inner = &*self.inner;
+        // Names first: they were made before the rows, so the segment has all that the files refer to.
+        let id = inner.segments.lock().last().map_or(0, |s| s.id) + 1;
+        let segment = inner.registry.write_segment(&inner.env, &self.segment_dir(), id, frozen.mark)?;
+        let segment = segment.as_ref().map(record);
+        let mut by_level: HashMap<(PolicyId, Tier), Vec<TableId>> = HashMap::new();
+        for (table, tier) in frozen.active.generation.tables() {
+            // The rows of a dropped table end here.
+            if let Some(policy) = inner.registry.read().table(table).map(|t| t.policy()) {
+                by_level.entry((policy, tier)).or_default().push(table);
+            }
+        }
+        let mut live = Vec::new();
+        for ((policy, tier), tables) in by_level {
+            if let Some(record) = self.flush_level(frozen, policy, tier, &tables)? {
+                live.push(record);
+            }
+        }
+        let edit = Edit {
+            add_files: live.iter().map(|f| f.record.clone()).collect(),
+            add_segments: segment.into_iter().collect(),
+            flushed_seq: Some(frozen.seq),
+            ..Edit::default()
+        };
+        inner.manifest.commit(&edit)?;
+        inner.segments.lock().extend(segment);
+        inner.registry.flushed(frozen.mark)?;
+        {
+            let mut view = inner.shared.view.write();
+            let mut files = Files::clone(&view.files);
+            for file in live {
+                files.entry((file.record.policy, file.record.tier)).or_default().push(file);
+            }
+            view.files = Arc::new(files);
+            view.frozen.retain(|f| !Arc::ptr_eq(f, frozen));
+        }
+        inner.wal.release(frozen.seq)?;
+        inner.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The file of one level; `None` when no row is left to write.
+    fn flush_level(
+        &self,
+        frozen: &Frozen,
+        policy: PolicyId,
+        tier: Tier,
+        tables: &[TableId],
+    ) -> Result<Option<Arc<LiveFile>>> {
+        let Some(policy) = self.policy(policy) else { return Ok(None) };
+        let mut output = Output::new(self, policy, tier, None, 0, frozen.seq);
+        for &table in tables {
+            let mut scan = Scan::new(Snapshot::all_series(table), None, i64::MIN..=i64::MAX);
+            for part in frozen.active.generation.parts(table, tier) {
+                scan.add_part(0, part);
+            }
+            for points in scan {
+                output.push(points?)?;
+            }
+        }
+        output.finish()
+    }
+
+    pub(crate) fn segment_dir(&self) -> std::path::PathBuf {
+        self.inner.options.data_dir.join("names")
+    }
+}
+
+/// Whether a record lies wholly before `second`.
+pub(crate) fn expired(record: &FileRecord, second: i64) -> bool {
+    record.expires_at_s <= second
+}

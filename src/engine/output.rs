@@ -1,0 +1,124 @@
+//! One file being written: points in, a live file out, with its names beside it and the second it expires at.
+
+use std::sync::Arc;
+
+use rhythmite_model::{Policy, Result, Tier};
+
+use crate::engine::{Engine, LiveFile};
+use crate::layout;
+use crate::manifest::FileRecord;
+use crate::output_names::OutputNames;
+use crate::scan::SeriesPoints;
+use crate::sst::{SstWriter, WriteOptions};
+
+const SECOND_NS: i64 = 1_000_000_000;
+
+pub(crate) struct Output<'a> {
+    engine: &'a Engine,
+    policy: Arc<Policy>,
+    tier: Tier,
+    partition_ns: Option<i64>,
+    level: u8,
+    seq: u64,
+    /// Made with the first point: a file without points is no file.
+    writer: Option<(String, SstWriter)>,
+    names: OutputNames,
+    /// Latest import among the series: their points are kept from then on, not from their own time.
+    imported_until_s: i64,
+}
+
+impl<'a> Output<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        policy: Arc<Policy>,
+        tier: Tier,
+        partition_ns: Option<i64>,
+        level: u8,
+        seq: u64,
+    ) -> Self {
+        let names = OutputNames::default();
+        Self { engine, policy, tier, partition_ns, level, seq, writer: None, names, imported_until_s: 0 }
+    }
+
+    /// Adds a series; ids ascend. A series that the registry no longer has is left out: it was dropped.
+    pub(crate) fn push(&mut self, points: SeriesPoints) -> Result<()> {
+        if !self.note(&points) {
+            return Ok(());
+        }
+        if self.writer.is_none() {
+            let id = self.engine.new_file_id();
+            let dir = self.dir();
+            let env = &self.engine.inner.env;
+            env.fs.create_dir_durably(&self.engine.inner.options.data_dir, &dir)?;
+            let options = WriteOptions::new(self.level, self.seq);
+            self.writer = Some((id.clone(), SstWriter::create(env, &dir, &id, options)?));
+        }
+        let (_, writer) = self.writer.as_mut().expect("made above");
+        for stream in &points.streams {
+            writer.push(points.series, stream.field, &stream.times_ns, &stream.values)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the series' names; false when it is gone.
+    fn note(&mut self, points: &SeriesPoints) -> bool {
+        let names = self.engine.inner.registry.read();
+        let Some(slot) = names.slot(points.series) else { return false };
+        if let Some(rollup) = names.rollup(slot) {
+            let oldest = points.streams.iter().filter_map(|s| s.times_ns.first()).min();
+            if oldest.is_some_and(|t| t.div_euclid(SECOND_NS) < rollup.imported_until_s) {
+                self.imported_until_s = self.imported_until_s.max(rollup.imported_until_s);
+            }
+        }
+        self.names.push(&names, points.series, names.key(slot))
+    }
+
+    fn dir(&self) -> std::path::PathBuf {
+        layout::dir(&self.engine.inner.options.data_dir, &self.policy, self.tier, self.partition_ns)
+    }
+
+    /// Makes the file durable and opens it; `None` when nothing was pushed.
+    pub(crate) fn finish(mut self) -> Result<Option<Arc<LiveFile>>> {
+        let Some((id, writer)) = self.writer.take() else { return Ok(None) };
+        let (names, policy) = (std::mem::take(&mut self.names), &self.policy);
+        let meta = writer.finish(names.series(&policy.database, &policy.name), names.fields())?;
+        let record = FileRecord {
+            expires_at_s: self.expires_at_s(meta.max_time_ns),
+            id,
+            policy: self.policy.id,
+            tier: self.tier,
+            partition_ns: self.partition_ns,
+            level: self.level,
+            seq: self.seq,
+            rows: meta.rows,
+            bytes: meta.bytes,
+            min_time_ns: meta.min_time_ns,
+            max_time_ns: meta.max_time_ns,
+            min_series: meta.min_series,
+            max_series: meta.max_series,
+            checksum: meta.checksum,
+        };
+        Ok(Some(LiveFile::open(&self.engine.inner.env, self.dir(), record)?))
+    }
+
+    /// The end of the partition (or the newest point) plus the retention; for imported points, the import plus it.
+    fn expires_at_s(&self, max_time_ns: i64) -> i64 {
+        let retention_ns = self.policy.levels.get(usize::from(self.tier.0)).map_or(0, |l| l.retention_ns);
+        if retention_ns == 0 {
+            return i64::MAX;
+        }
+        let end_ns = self
+            .partition_ns
+            .map_or(max_time_ns, |p| p.saturating_add(partition_length(&self.policy, self.tier)).max(max_time_ns));
+        let from_s = end_ns.div_euclid(SECOND_NS).saturating_add(1).max(self.imported_until_s);
+        from_s.saturating_add(retention_ns.div_euclid(SECOND_NS)).saturating_add(1)
+    }
+}
+
+/// Length of a partition of one level.
+pub(crate) fn partition_length(policy: &Policy, tier: Tier) -> i64 {
+    match policy.levels.get(usize::from(tier.0)) {
+        Some(level) if tier != Tier::RAW => Policy::partition_length(level.step_ns, level.retention_ns),
+        _ => policy.partition_ns.max(1),
+    }
+}

@@ -1,0 +1,84 @@
+//! Names of the series and fields of one output, copied out of the registry: it is not locked while a file is written.
+
+use std::ops::Range;
+
+use rhythmite_model::{FieldId, FieldType, KeyKind, SeriesId, TableId};
+
+use crate::registry::{Directory, key};
+use crate::sst::{FieldRow, SeriesRow};
+
+/// Texts lie in one arena: a flush of a million new series copies tens of megabytes, not millions of strings.
+#[derive(Default)]
+pub(crate) struct OutputNames {
+    text: String,
+    series: Vec<Series>,
+    /// Key and value of each tag.
+    tags: Vec<[Range<usize>; 2]>,
+    tables: Vec<Table>,
+}
+
+struct Series {
+    id: SeriesId,
+    table: usize,
+    key: Range<usize>,
+    tags: Range<usize>,
+}
+
+struct Table {
+    id: TableId,
+    name: String,
+    kind: KeyKind,
+    fields: Vec<(FieldId, String, FieldType)>,
+}
+
+impl OutputNames {
+    /// Adds a series; ids ascend. False when its table is gone.
+    pub(crate) fn push(&mut self, names: &Directory, id: SeriesId, series_key: &str) -> bool {
+        if self.tables.last().is_none_or(|t| t.id != id.table()) {
+            let Some(table) = names.table(id.table()) else { return false };
+            let fields = names.fields(table.id()).map(|(id, name, t)| (id, name.to_owned(), t)).collect();
+            self.tables.push(Table { id: table.id(), name: table.name().to_owned(), kind: table.kind(), fields });
+        }
+        let table = self.tables.len() - 1;
+        let series_key_range = self.copy(series_key);
+        let first = self.tags.len();
+        for (name, value) in key::tags(self.tables[table].kind, series_key) {
+            let tag = [self.copy(&name), self.copy(&value)];
+            self.tags.push(tag);
+        }
+        self.series.push(Series { id, table, key: series_key_range, tags: first..self.tags.len() });
+        true
+    }
+
+    fn copy(&mut self, text: &str) -> Range<usize> {
+        let start = self.text.len();
+        self.text.push_str(text);
+        start..self.text.len()
+    }
+
+    /// Rows of the series file.
+    pub(crate) fn series<'a>(&'a self, database: &'a str, policy: &'a str) -> impl Iterator<Item = SeriesRow<'a>> {
+        let text = |range: &Range<usize>| &self.text[range.clone()];
+        self.series.iter().map(move |s| SeriesRow {
+            series: s.id,
+            database,
+            policy,
+            table: &self.tables[s.table].name,
+            path: text(&s.key),
+            tags: self.tags[s.tags.clone()].iter().map(|[k, v]| (text(k), text(v))).collect(),
+        })
+    }
+
+    /// Rows of the fields file.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = FieldRow<'_>> {
+        self.tables.iter().flat_map(|table| {
+            table.fields.iter().map(|(id, name, field_type)| FieldRow {
+                table: table.id,
+                table_name: &table.name,
+                id: *id,
+                name,
+                field_type: *field_type,
+            })
+        })
+    }
+}

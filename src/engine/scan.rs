@@ -1,0 +1,229 @@
+//! Reading: the sources of a table (blocks in memory, files) walked together, series by series.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rhythmite_model::{Column, FieldId, Result, SeriesId};
+
+use crate::engine::LiveFile;
+use crate::memtable::{Block, Part};
+use crate::merge::{Piece, merge};
+use crate::sst::SstCursor;
+
+/// Which series a scan returns.
+#[derive(Clone, Debug)]
+pub enum SeriesFilter {
+    /// Those of a range of ids (a table's ids are one range).
+    Range(RangeInclusive<SeriesId>),
+    /// These; ascending, each once.
+    List(Arc<[SeriesId]>),
+}
+
+/// One field's points of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stream {
+    /// The field.
+    pub field: FieldId,
+    /// Ascending, each once.
+    pub times_ns: Vec<i64>,
+    /// As many values.
+    pub values: Column,
+}
+
+/// One series' points.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesPoints {
+    /// The series.
+    pub series: SeriesId,
+    /// By field, ascending; none of them empty.
+    pub streams: Vec<Stream>,
+}
+
+/// One sorted source.
+enum Run {
+    Memory(MemoryRun),
+    File(Box<FileRun>),
+}
+
+struct MemoryRun {
+    rank: u64,
+    head: u64,
+    block: Arc<Block>,
+    row: usize,
+}
+
+struct FileRun {
+    rank: u64,
+    /// Held, so that the file is not removed under the cursor.
+    file: Arc<LiveFile>,
+    cursor: SstCursor,
+    /// Position among the file's distinct series.
+    position: usize,
+}
+
+impl Run {
+    /// The smallest series of the source that is not below `series`. Calls ascend.
+    fn seek(&mut self, series: SeriesId) -> Option<SeriesId> {
+        match self {
+            Run::Memory(run) => {
+                let head = series.0 >> 32 << 32;
+                if head > run.head {
+                    return None;
+                }
+                let low = if head < run.head { 0 } else { series.0 as u32 };
+                run.row = run.block.seek(run.row, low);
+                let &sequence = run.block.series().get(run.row)?;
+                Some(SeriesId(run.head | u64::from(sequence)))
+            }
+            Run::File(run) => {
+                run.position = run.file.reader.seek(run.position, series);
+                run.file.reader.series_at(run.position)
+            }
+        }
+    }
+
+    /// Adds the pieces of the series that `seek` has just found to `out`.
+    fn read(
+        &mut self,
+        fields: Option<&[FieldId]>,
+        times_ns: &RangeInclusive<i64>,
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
+        let wanted = |field: FieldId| fields.is_none_or(|f| f.binary_search(&field).is_ok());
+        match self {
+            Run::Memory(run) => {
+                let rows = run.block.series_rows(run.row);
+                let times = &run.block.times_ns()[rows.clone()];
+                let start = rows.start + times.partition_point(|t| t < times_ns.start());
+                let end = rows.start + times.partition_point(|t| t <= times_ns.end());
+                run.row = rows.end;
+                if start >= end {
+                    return Ok(());
+                }
+                for (column, &(field, _)) in run.block.fields().iter().enumerate().filter(|(_, f)| wanted(f.0)) {
+                    let (rank, block) = (run.rank, run.block.clone());
+                    out.push((field, Piece::Shared { rank, block, rows: start..end, column }));
+                }
+            }
+            Run::File(run) => {
+                for entry in run.file.reader.streams_at(run.position) {
+                    if !entry.overlaps(times_ns) || !wanted(entry.field) {
+                        continue;
+                    }
+                    let mut times = Vec::new();
+                    let mut values = Column::new(entry.field_type());
+                    run.cursor.read(&entry, times_ns.clone(), &mut times, &mut values)?;
+                    if !times.is_empty() {
+                        out.push((entry.field, Piece::Owned { rank: run.rank, times_ns: times, values }));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks the series of all sources in ascending order; of each series gives the merged points of every field.
+///
+/// Synchronous and CPU-bound: run it on the CPU pool. Holds its blocks and files until dropped.
+pub struct Scan {
+    runs: Vec<Run>,
+    filter: SeriesFilter,
+    fields: Option<Arc<[FieldId]>>,
+    times_ns: RangeInclusive<i64>,
+    /// Series below this are done; `None` when all are.
+    next: Option<SeriesId>,
+    /// Position in a [`SeriesFilter::List`].
+    position: usize,
+}
+
+impl Scan {
+    /// A scan of `filter` over the sources added next. `fields` ascend; `None` for all of them.
+    pub(crate) fn new(filter: SeriesFilter, fields: Option<Arc<[FieldId]>>, times_ns: RangeInclusive<i64>) -> Self {
+        let next = match &filter {
+            SeriesFilter::Range(range) => Some(*range.start()),
+            SeriesFilter::List(list) => list.first().copied(),
+        };
+        Self { runs: Vec::new(), filter, fields, times_ns, next, position: 0 }
+    }
+
+    /// Adds rows in memory. Ranks: a newer source has a larger one.
+    pub(crate) fn add_part(&mut self, rank: u64, part: Part) {
+        self.runs.push(Run::Memory(MemoryRun { rank, head: part.series_head, block: part.block, row: 0 }));
+    }
+
+    /// Adds a file.
+    pub(crate) fn add_file(&mut self, rank: u64, file: Arc<LiveFile>) {
+        let cursor = file.reader.cursor();
+        self.runs.push(Run::File(Box::new(FileRun { rank, file, cursor, position: 0 })));
+    }
+
+    fn advance(&mut self) -> Result<Option<SeriesPoints>> {
+        while let Some(at_least) = self.next {
+            let found = self.runs.iter_mut().filter_map(|run| run.seek(at_least)).min();
+            let Some(found) = found else {
+                self.next = None;
+                break;
+            };
+            let series = match &self.filter {
+                SeriesFilter::Range(range) => {
+                    if found > *range.end() {
+                        self.next = None;
+                        break;
+                    }
+                    self.next = found.0.checked_add(1).map(SeriesId);
+                    found
+                }
+                SeriesFilter::List(list) => {
+                    // Skip the asked-for series that no source has.
+                    self.position += list[self.position..].partition_point(|&s| s < found);
+                    self.next = list.get(self.position).copied();
+                    if self.next != Some(found) {
+                        continue;
+                    }
+                    self.position += 1;
+                    self.next = list.get(self.position).copied();
+                    found
+                }
+            };
+            let points = self.read(series)?;
+            if !points.streams.is_empty() {
+                return Ok(Some(points));
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
+        let mut pieces = Vec::new();
+        for run in &mut self.runs {
+            if run.seek(series) == Some(series) {
+                run.read(self.fields.as_deref(), &self.times_ns, &mut pieces)?;
+            }
+        }
+        pieces.sort_by_key(|(field, _)| *field);
+        let mut streams = Vec::new();
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some((field, first)) = pieces.next() {
+            let mut same = vec![first];
+            while let Some((_, piece)) = pieces.next_if(|(f, _)| *f == field) {
+                same.push(piece);
+            }
+            let (times_ns, values) = merge(same);
+            streams.push(Stream { field, times_ns, values });
+        }
+        Ok(SeriesPoints { series, streams })
+    }
+}
+
+impl Iterator for Scan {
+    type Item = Result<SeriesPoints>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if matches!(item, Some(Err(_))) {
+            self.next = None;
+        }
+        item
+    }
+}

@@ -1,0 +1,5 @@
+//! The engine as a whole, against a map.
+
+mod crash;
+mod model;
+mod world;

@@ -1,0 +1,162 @@
+//! Random writes, overwrites, late points, drops, flushes, merges and restarts against a map.
+
+use proptest::prelude::*;
+use rhythmite_env::sim::Unsynced;
+
+use super::world::{Map, P, World, p, put};
+use crate::Durability;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Write(Vec<P>, bool),
+    Flush,
+    Compact,
+    CompactAll,
+    MergeMemtable,
+    DropSeries(&'static str, u8),
+    DropTable(&'static str),
+    Restart,
+}
+
+fn point() -> impl Strategy<Value = P> {
+    let table = prop_oneof![Just("cpu"), Just("mem")];
+    let field = prop_oneof![Just("a"), Just("b")];
+    (table, 0_u8..4, field, 0_i64..500, any::<i16>())
+        .prop_map(|(table, host, field, time, value)| p(table, host, field, time, f64::from(value) / 8.0))
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let table = || prop_oneof![Just("cpu"), Just("mem")];
+    prop_oneof![
+        12 => (prop::collection::vec(point(), 1..12), any::<bool>()).prop_map(|(p, sync)| Op::Write(p, sync)),
+        4 => Just(Op::Flush),
+        3 => Just(Op::Compact),
+        1 => Just(Op::CompactAll),
+        1 => Just(Op::MergeMemtable),
+        1 => (table(), 0_u8..4).prop_map(|(t, h)| Op::DropSeries(t, h)),
+        1 => table().prop_map(Op::DropTable),
+        2 => Just(Op::Restart),
+    ]
+}
+
+fn run(ops: &[Op]) {
+    let mut world = World::new(1);
+    let mut model = Map::new();
+    for op in ops {
+        match op {
+            Op::Write(points, sync) => {
+                let durability = if *sync { Durability::Sync } else { Durability::Interval };
+                world.write(points, durability).unwrap();
+                put(&mut model, points);
+            }
+            Op::Flush => world.engine().flush().unwrap(),
+            Op::Compact => drop(world.engine().compact_once().unwrap()),
+            Op::CompactAll => {
+                world.engine().compact_all().unwrap();
+                let files = world.engine().files();
+                let mut partitions: Vec<_> = files.iter().map(|f| f.partition_ns.expect("merged")).collect();
+                partitions.sort_unstable();
+                partitions.dedup();
+                assert_eq!(partitions.len(), files.len(), "one file a partition");
+                assert_eq!(world.files_on_disk(), files.len(), "dead files are gone");
+            }
+            Op::MergeMemtable => drop(world.engine().merge_memtable()),
+            Op::DropSeries(table, host) => {
+                let key = format!("{table},host={host}");
+                if let Some(id) = world.series(&key) {
+                    let dropped = world.engine().create(Durability::Sync, |names| {
+                        names.drop_series(id);
+                        Ok(())
+                    });
+                    dropped.unwrap().1.wait().unwrap();
+                }
+                model.retain(|k, _| k.1 != key);
+            }
+            Op::DropTable(table) => {
+                if let Some(id) = world.table(table) {
+                    let dropped = world.engine().create(Durability::Sync, |names| {
+                        names.drop_table(id);
+                        Ok(())
+                    });
+                    dropped.unwrap().1.wait().unwrap();
+                }
+                model.retain(|k, _| k.0 != *table);
+            }
+            Op::Restart => {
+                // What was not synced may be lost: make it certain that nothing was.
+                world.engine().drain().unwrap();
+                world.crash(Unsynced::Lost).unwrap();
+            }
+        }
+        assert_eq!(world.read(), model, "after {op:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+    #[test]
+    fn the_engine_is_a_map(ops in prop::collection::vec(op(), 1..30)) {
+        run(&ops);
+    }
+}
+
+#[test]
+fn a_point_written_again_after_a_flush_wins_over_the_file() {
+    run(&[
+        Op::Write(vec![p("cpu", 0, "a", 10, 1.0)], true),
+        Op::Flush,
+        Op::Write(vec![p("cpu", 0, "a", 10, 2.0)], true),
+        Op::Flush,
+        Op::Write(vec![p("cpu", 0, "a", 10, 3.0)], true),
+        Op::CompactAll,
+    ]);
+}
+
+#[test]
+fn points_of_a_dropped_series_do_not_come_back_with_its_name() {
+    run(&[
+        Op::Write(vec![p("cpu", 0, "a", 10, 1.0)], true),
+        Op::Flush,
+        Op::DropSeries("cpu", 0),
+        Op::Write(vec![p("cpu", 0, "a", 20, 2.0)], true),
+        Op::Restart,
+        Op::CompactAll,
+        Op::Restart,
+    ]);
+}
+
+#[test]
+fn a_year_of_history_in_any_order_stays_few_files() {
+    let world = World::new(1);
+    let mut model = Map::new();
+    for day in 0..60_i64 {
+        let shuffled = (day * 37) % 60;
+        let points: Vec<_> = (0..20).map(|i| p("cpu", 0, "a", shuffled * 100 + i * 5, f64::from(i as i32))).collect();
+        world.write(&points, Durability::Sync).unwrap();
+        put(&mut model, &points);
+        world.engine().flush().unwrap();
+        while world.engine().compact_once().unwrap() {}
+    }
+    assert!(world.engine().files().len() <= 60 + 8, "{} files for 60 partitions", world.engine().files().len());
+    assert_eq!(world.read(), model);
+}
+
+#[test]
+fn expired_partitions_go_whole_and_only_when_due() {
+    let mut world = World::new(1);
+    world.retention_s = 1_000;
+    world.engine = None;
+    world.open().unwrap();
+    let now = world.now_s();
+    let partition = now / 100 * 100;
+    world.write(&[p("cpu", 0, "a", partition - 100, 1.0), p("cpu", 0, "a", partition, 2.0)], Durability::Sync).unwrap();
+    world.engine().compact_all().unwrap();
+    assert_eq!(world.engine().files().len(), 2);
+    world.clock.advance(std::time::Duration::from_secs((partition - now + 1_000) as u64 + 10));
+    while world.engine().compact_once().unwrap() {}
+    let left = world.engine().files();
+    assert_eq!(left.len(), 1, "the older partition ended more than 1,000 s ago");
+    assert_eq!(left[0].partition_ns, Some(partition * super::world::SECOND));
+    assert_eq!(world.files_on_disk(), 1);
+    assert_eq!(world.engine().stats().expired_files, 1);
+}

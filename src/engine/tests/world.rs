@@ -1,0 +1,188 @@
+//! An engine on a file system in memory, and the map it must agree with.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rhythmite_env::sim::{SimFs, Unsynced};
+use rhythmite_env::{Clock, Env, ManualClock};
+use rhythmite_model::{Column, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
+
+use crate::manifest::{Edit, Manifest, State};
+use crate::registry::Scope;
+use crate::{Durability, Engine, OpenReport, Options, Snapshot};
+
+pub(super) const POLICY: PolicyId = PolicyId(1);
+pub(super) const SECOND: i64 = 1_000_000_000;
+pub(super) const START_S: i64 = 1_700_000_000;
+
+/// A catalogue whose commits survive every crash.
+#[derive(Default)]
+pub(super) struct MemoryManifest {
+    state: Mutex<State>,
+}
+
+impl Manifest for MemoryManifest {
+    fn load(&self) -> Result<State> {
+        Ok(self.state.lock().clone())
+    }
+
+    fn commit(&self, edit: &Edit) -> Result<()> {
+        let mut state = self.state.lock();
+        state.files.retain(|f| !edit.remove_files.contains(&f.id) && edit.add_files.iter().all(|a| a.id != f.id));
+        state.files.extend(edit.add_files.clone());
+        state.segments.retain(|s| !edit.remove_segments.contains(&s.id));
+        state.segments.extend(edit.add_segments.clone());
+        state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
+        Ok(())
+    }
+}
+
+/// (table, key, field) -> time -> value.
+pub(super) type Map = BTreeMap<(String, String, String), BTreeMap<i64, String>>;
+
+/// One point to write.
+#[derive(Clone, Debug)]
+pub(super) struct P {
+    pub table: &'static str,
+    pub key: String,
+    pub field: &'static str,
+    pub time_s: i64,
+    pub value: f64,
+}
+
+pub(super) struct World {
+    pub fs: Arc<SimFs>,
+    pub clock: Arc<ManualClock>,
+    pub manifest: Arc<MemoryManifest>,
+    pub engine: Option<Engine>,
+    pub options: Options,
+    pub retention_s: i64,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let fs = Arc::new(SimFs::new(seed));
+        let mut options = Options::new("/db");
+        options.merge_flushed_files = 3;
+        options.merge_partition_files = 2;
+        let clock = Arc::new(ManualClock::new(START_S * SECOND));
+        let mut world = Self { fs, clock, manifest: Arc::default(), engine: None, options, retention_s: 0 };
+        world.open().expect("a new directory opens");
+        world
+    }
+
+    pub fn open(&mut self) -> Result<OpenReport> {
+        let env = Env { clock: self.clock.clone(), fs: self.fs.clone() };
+        let policy = Policy {
+            id: POLICY,
+            database: "d".to_owned(),
+            name: "p".to_owned(),
+            levels: vec![Level { step_ns: 0, retention_ns: self.retention_s * SECOND }],
+            partition_ns: 100 * SECOND,
+        };
+        let (engine, report) = Engine::open(env, self.options.clone(), self.manifest.clone(), vec![policy])?;
+        self.engine = Some(engine);
+        Ok(report)
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().expect("open")
+    }
+
+    pub fn crash(&mut self, unsynced: Unsynced) -> Result<OpenReport> {
+        self.fs.crash(unsynced);
+        self.engine = None;
+        self.open()
+    }
+
+    /// Writes points in one batch; waits for the acknowledgement.
+    pub fn write(&self, points: &[P], durability: Durability) -> Result<()> {
+        self.submit(points, durability)?.wait()
+    }
+
+    pub fn submit(&self, points: &[P], durability: Durability) -> Result<crate::Commit> {
+        let engine = self.engine();
+        let mut rows = Vec::new();
+        for p in points {
+            let ((series, field), _) = engine.create(Durability::Interval, |names| {
+                let table = names.create_table(POLICY, p.table, KeyKind::Tagged)?;
+                let field = names.create_field(table, p.field, FieldType::Float)?;
+                Ok((names.create_series(table, &p.key, None)?, field))
+            })?;
+            rows.push(Rows {
+                table: series.table(),
+                tier: Tier::RAW,
+                series: vec![series],
+                times_ns: vec![p.time_s * SECOND],
+                fields: vec![(field, Column::Float(vec![p.value]))],
+            });
+        }
+        engine.write(rows, durability)
+    }
+
+    /// Everything that a reader finds.
+    pub fn read(&self) -> Map {
+        let engine = self.engine();
+        let snapshot = engine.snapshot();
+        let mut map = Map::new();
+        let tables: Vec<(TableId, String)> =
+            engine.registry().read().all_tables().map(|t| (t.id(), t.name().to_owned())).collect();
+        for (table, name) in tables {
+            let scan = snapshot.scan(table, Tier::RAW, Snapshot::all_series(table), None, i64::MIN..=i64::MAX).unwrap();
+            let mut last = None;
+            for points in scan {
+                let points = points.unwrap();
+                assert!(Some(points.series) > last, "series ascend");
+                last = Some(points.series);
+                let names = engine.registry().read();
+                let Some(slot) = names.slot(points.series) else { continue };
+                for stream in points.streams {
+                    let field = names.field(table, stream.field).unwrap().0.to_owned();
+                    assert!(stream.times_ns.windows(2).all(|w| w[0] < w[1]), "times ascend");
+                    let values = (0..stream.values.len()).map(|i| format!("{:?}", stream.values.get(i)));
+                    let key = (name.clone(), names.key(slot).to_owned(), field);
+                    map.insert(key, stream.times_ns.iter().map(|t| t / SECOND).zip(values).collect());
+                }
+            }
+        }
+        map
+    }
+
+    pub fn series(&self, key: &str) -> Option<SeriesId> {
+        let names = self.engine().registry().read();
+        names.find_series(Scope::Policy(POLICY), key.as_bytes()).map(|slot| names.series_id(slot))
+    }
+
+    pub fn table(&self, name: &str) -> Option<TableId> {
+        self.engine().registry().read().find_table(POLICY, name).map(|t| t.id())
+    }
+
+    /// Files below the data directory that hold points.
+    pub fn files_on_disk(&self) -> usize {
+        fn walk(fs: &SimFs, dir: &std::path::Path) -> usize {
+            use rhythmite_env::Fs;
+            let Ok(list) = fs.list(dir) else { return usize::from(dir.to_string_lossy().ends_with(".idx")) };
+            list.iter().map(|p| walk(fs, p)).sum()
+        }
+        walk(&self.fs, std::path::Path::new("/db/data"))
+    }
+
+    pub fn now_s(&self) -> i64 {
+        self.clock.now_s()
+    }
+}
+
+/// Puts points into the map that the engine must agree with.
+pub(super) fn put(map: &mut Map, points: &[P]) {
+    for p in points {
+        let key = (p.table.to_owned(), p.key.clone(), p.field.to_owned());
+        let value = format!("{:?}", rhythmite_model::FieldValue::Float(p.value));
+        map.entry(key).or_default().insert(p.time_s, value);
+    }
+}
+
+/// A short form: `cpu,host=a usage 10 1.5`.
+pub(super) fn p(table: &'static str, host: u8, field: &'static str, time_s: i64, value: f64) -> P {
+    P { table, key: format!("{table},host={host}"), field, time_s, value }
+}
