@@ -43,11 +43,11 @@ CREATE TABLE file (
     checksum     INTEGER NOT NULL
 ) STRICT;
 
--- Files with the names of tables, fields and series; loaded by ascending seq.
+-- Files with the names of tables, fields and series; loaded by ascending id.
 CREATE TABLE segment (
-    id    TEXT PRIMARY KEY,
-    seq   INTEGER NOT NULL,
-    bytes INTEGER NOT NULL
+    id          INTEGER PRIMARY KEY,
+    definitions INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL
 ) STRICT;
 
 -- One row: every write up to flushed_seq is in files.

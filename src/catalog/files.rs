@@ -40,9 +40,13 @@ impl Manifest for SqliteManifest {
 async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
     let node = sqlx::query("SELECT flushed_seq FROM node").fetch_one(&mut *connection).await?;
     let files = sqlx::query("SELECT * FROM file ORDER BY seq, id").fetch_all(&mut *connection).await?;
-    let segments = sqlx::query("SELECT id, seq, bytes FROM segment ORDER BY seq, id").fetch_all(connection).await?;
+    let segments = sqlx::query("SELECT id, definitions, bytes FROM segment ORDER BY id").fetch_all(connection).await?;
     let segment = |row: &SqliteRow| {
-        Ok(SegmentRecord { id: row.try_get(0)?, seq: unsigned(row, "seq")?, bytes: unsigned(row, "bytes")? })
+        Ok(SegmentRecord {
+            id: unsigned(row, "id")?,
+            definitions: unsigned(row, "definitions")?,
+            bytes: unsigned(row, "bytes")?,
+        })
     };
     Ok(State {
         files: files.iter().map(file).collect::<Result<_, _>>()?,
@@ -110,15 +114,15 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
         sqlx::query("DELETE FROM file WHERE id = ?").bind(id).execute(&mut *connection).await?;
     }
     for segment in &edit.add_segments {
-        sqlx::query("INSERT OR REPLACE INTO segment (id, seq, bytes) VALUES (?, ?, ?)")
-            .bind(&segment.id)
-            .bind(segment.seq as i64)
+        sqlx::query("INSERT OR REPLACE INTO segment (id, definitions, bytes) VALUES (?, ?, ?)")
+            .bind(segment.id as i64)
+            .bind(segment.definitions as i64)
             .bind(segment.bytes as i64)
             .execute(&mut *connection)
             .await?;
     }
     for id in &edit.remove_segments {
-        sqlx::query("DELETE FROM segment WHERE id = ?").bind(id).execute(&mut *connection).await?;
+        sqlx::query("DELETE FROM segment WHERE id = ?").bind(*id as i64).execute(&mut *connection).await?;
     }
     if let Some(seq) = edit.flushed_seq {
         sqlx::query("UPDATE node SET flushed_seq = ?").bind(seq as i64).execute(connection).await?;

@@ -93,10 +93,10 @@ fn the_manifest_is_what_was_committed() {
     let path = dir.path().join("c");
     let catalog = Catalog::open(&path).unwrap();
     let manifest = catalog.manifest();
-    let segment = SegmentRecord { id: "s".to_owned(), seq: 5, bytes: 6 };
+    let segment = SegmentRecord { id: 3, definitions: 5, bytes: 6 };
     let edit = Edit {
         add_files: vec![record("a", PolicyId(1)), record("b", PolicyId(u32::MAX))],
-        add_segments: vec![segment.clone()],
+        add_segments: vec![segment],
         flushed_seq: Some(u64::MAX),
         ..Edit::default()
     };
