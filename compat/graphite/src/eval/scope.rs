@@ -107,7 +107,6 @@ impl Scope {
     }
 
     /// The same surroundings in another range.
-    #[allow(dead_code, reason = "functions that use it are being written")]
     pub(crate) fn in_range(&self, from_s: i64, until_s: i64) -> Self {
         Self { from_s, until_s, ..self.clone() }
     }

@@ -23,7 +23,6 @@ pub(crate) enum Node {
     Tag(String),
 }
 
-#[allow(dead_code, reason = "functions that use the rest are being written")]
 impl<'c, 'e> Invocation<'c, 'e> {
     pub(crate) fn new(
         function: &'static Function,

@@ -84,9 +84,8 @@ impl fmt::Debug for Function {
 }
 
 /// The files of this folder, each with its functions.
-const FILES: [&[Function]; 10] = [
+const FILES: [&[Function]; 9] = [
     alias::ALL,
-    calculate::ALL,
     combine::ALL,
     group_by::ALL,
     percent::ALL,
@@ -102,7 +101,7 @@ static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> =
 
 /// All functions, file by file.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    FILES.into_iter().chain(transform::FILES).flatten()
+    FILES.into_iter().chain(calculate::FILES).chain(transform::FILES).flatten()
 }
 
 /// The function of that name or alias.

@@ -13,8 +13,8 @@ mod tests;
 
 pub use aggregate::{AggFunc, percentile};
 pub use consolidate::Consolidation;
-pub(crate) use normalize::known_enough;
 pub use normalize::{Normalized, lcm, normalize};
+pub(crate) use normalize::{known_enough, known_enough_of};
 pub use rollup::{RollupMethod, roll_up};
 pub use tags::{TagValue, Tags};
 

@@ -153,5 +153,11 @@ fn count_known(values: &[f64]) -> usize {
 /// Is the share of known values large enough?
 #[must_use]
 pub(crate) fn known_enough(known: usize, total: usize, x_files_factor: f64) -> bool {
-    known > 0 && total > 0 && known as f64 / total as f64 >= x_files_factor
+    total > 0 && known_enough_of(known, total as f64, x_files_factor)
+}
+
+/// The same where the room is not a whole number of values.
+#[must_use]
+pub(crate) fn known_enough_of(known: usize, room: f64, x_files_factor: f64) -> bool {
+    known > 0 && known as f64 / room >= x_files_factor
 }

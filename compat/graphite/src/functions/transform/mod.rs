@@ -1,5 +1,11 @@
 //! Functions that make each series into another.
 
+mod delta;
+mod fill;
+mod math;
+mod shift;
+mod summarize;
+
 use super::Function;
 
-pub(super) const FILES: [&[Function]; 0] = [];
+pub(super) const FILES: [&[Function]; 5] = [delta::ALL, fill::ALL, math::ALL, shift::ALL, summarize::ALL];
