@@ -5,12 +5,14 @@
 
 pub mod clock;
 pub mod fs;
+pub mod random;
 pub mod sim;
 
 use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{File, Fs, RealFs};
+pub use random::{Random, SeededRandom, SystemRandom};
 
 /// The doors, as handed to every room.
 #[derive(Clone)]
@@ -19,11 +21,13 @@ pub struct Env {
     pub clock: Arc<dyn Clock>,
     /// Disk.
     pub fs: Arc<dyn Fs>,
+    /// Chance.
+    pub random: Arc<dyn Random>,
 }
 
 impl Env {
     /// The real machine.
     pub fn real() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), fs: Arc::new(RealFs) }
+        Self { clock: Arc::new(SystemClock::new()), fs: Arc::new(RealFs), random: Arc::new(SystemRandom) }
     }
 }

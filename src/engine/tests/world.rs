@@ -73,7 +73,7 @@ impl World {
     }
 
     pub fn open(&mut self) -> Result<OpenReport> {
-        let env = Env { clock: self.clock.clone(), fs: self.fs.clone() };
+        let env = Env { clock: self.clock.clone(), fs: self.fs.clone(), ..Env::real() };
         let policy = Policy {
             id: POLICY,
             database: "d".to_owned(),

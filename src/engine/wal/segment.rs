@@ -6,7 +6,6 @@
 //! used again; until then it looks like the flushed segment that it is.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -171,9 +170,8 @@ impl Segments {
         let _ = self.recycle();
         let fs = &self.env.fs;
         let path = path_of(&self.dir, self.next_number);
-        // Not for secrecy but for uniqueness: the hasher's keys come from the system's generator. A run repeated from
-        // its seed may see other epochs, nothing depends on their order.
-        let epoch = RandomState::new().hash_one((self.env.clock.now_ns(), self.next_number));
+        // Not for secrecy: no other segment may have it, or recycled bytes would replay.
+        let epoch = self.env.random.next_u64();
         let header = SegmentHeader { number: self.next_number, epoch, first_seq };
         self.next_number += 1;
         let (file, file_bytes) = match self.spares.pop_front() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 use rhythmite_env::sim::{Fault, SimFs, Unsynced};
-use rhythmite_env::{Env, Fs, SystemClock};
+use rhythmite_env::{Env, Fs};
 use rhythmite_model::{Batch, Column, ErrorKind, FieldId, Result, Rows, SeriesId, TableId, Tier};
 
 use super::codec::tests::{any_batch, bits};
@@ -84,7 +84,7 @@ impl Log {
     }
 
     fn env(&self) -> Env {
-        Env { clock: Arc::new(SystemClock::new()), fs: self.fs.clone() }
+        Env { fs: self.fs.clone(), ..Env::real() }
     }
 
     fn try_open(&self) -> Result<(Wal, ReplayReport, Replayed)> {
