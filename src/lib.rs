@@ -1,3 +1,4 @@
 //! Rhythmite.
 
 pub mod catalog;
+pub mod query;

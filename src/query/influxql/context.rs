@@ -1,0 +1,66 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rhythmite_engine::Engine;
+use rhythmite_env::Clock;
+
+use crate::catalog::Catalog;
+
+/// What statements work on; one for the process.
+#[derive(Clone)]
+pub struct Context {
+    /// Points and names.
+    pub engine: Engine,
+    /// Databases and policies.
+    pub catalog: Catalog,
+    /// `now()`, and the deadline's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where changes of the catalogue are awaited from the blocking thread.
+    pub runtime: tokio::runtime::Handle,
+    /// What a query may use at most.
+    pub limits: Limits,
+}
+
+/// What a query may use at most; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Series a SELECT reads (`max-select-series`).
+    pub select_series_max: u64,
+    /// Windows a SELECT makes (`max-select-buckets`).
+    pub select_buckets_max: u64,
+    /// Rows of a result; more are cut and the series is marked as partial (`max-row-limit`).
+    pub rows_max: u64,
+}
+
+/// One request.
+#[derive(Clone, Default)]
+pub struct Request {
+    /// `db`: the database of statements that name none.
+    pub database: Option<String>,
+    /// `rp`: the policy of measurements that name none.
+    pub policy: Option<String>,
+    /// When and why to stop.
+    pub interrupt: Interrupt,
+    /// The databases `SHOW DATABASES` lists; `None` for all.
+    pub visible: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+}
+
+/// When a query stops before its end.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt {
+    /// Set by somebody else: the client is gone, or KILL QUERY.
+    pub cancelled: Arc<AtomicBool>,
+    /// A reading of [`Clock::monotonic`] at which time is up.
+    pub deadline: Option<Duration>,
+}
+
+impl Interrupt {
+    /// Why the query has to stop now, in 1.x's words; `None` if it may go on.
+    pub fn reason(&self, clock: &dyn Clock) -> Option<&'static str> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some("query interrupted");
+        }
+        self.deadline.filter(|deadline| clock.monotonic() >= *deadline).map(|_| "query-timeout limit exceeded")
+    }
+}

@@ -1,0 +1,3 @@
+//! Queries: each language over the engine's scans.
+
+pub mod influxql;
