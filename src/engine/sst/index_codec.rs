@@ -28,6 +28,9 @@ const PACKED: u8 = 1;
 /// Plain bytes compressed at a time.
 const BLOCK_BYTES: usize = 1 << 20;
 
+/// Numbers put together at a time: they stay in the first cache.
+const TRANSPOSE_NUMBERS: usize = 2048;
+
 /// No snap block expands more than this (a copy of 64 bytes takes at least 3).
 const EXPANSION_MAX: u64 = 24;
 
@@ -132,37 +135,45 @@ pub fn decode(bytes: &[u8]) -> Result<(Index, u32)> {
         fields: fields_file,
     };
 
-    let series = sums(sections[1].numbers(series_count)?.map(u64::from_le_bytes))?;
-    let first_stream = sums(sections[2].numbers(series_count)?.map(|b| u64::from(u32::from_le_bytes(b))))?;
+    let series = sums(sections[1].column::<8>(series_count)?)?;
+    let first_stream = sums(sections[2].column::<4>(series_count)?)?;
     let first_stream = first_stream.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>();
-    let row_start = sums(sections[4].numbers(streams)?.map(|b| u64::from(u32::from_le_bytes(b))))?;
-    let from_file = |b| facts.min_time_ns.wrapping_add(i64::from_le_bytes(b));
-    let min_time_ns = sections[5].numbers(streams)?.map(from_file).collect::<Vec<_>>();
-    let from_min = |(b, min): (_, &i64)| min.wrapping_add(i64::from_le_bytes(b));
-    let max_time_ns = sections[6].numbers(streams)?.zip(&min_time_ns).map(from_min).collect();
-    let first = sections[10].numbers(streams)?.map(u64::from_le_bytes).collect::<Vec<_>>();
+    let row_start = sums(sections[4].column::<4>(streams)?)?;
+    let add = |base: &i64, step: u64| base.wrapping_add(step as i64);
+    let min_time_ns = sections[5].column::<8>(streams)?.into_iter().map(|t| add(&facts.min_time_ns, t));
+    let min_time_ns = min_time_ns.collect::<Vec<_>>();
+    let max_time_ns = sections[6].column::<8>(streams)?.into_iter().zip(&min_time_ns).map(|(t, min)| add(min, t));
+    let max_time_ns = max_time_ns.collect();
+    let first = sections[10].column::<8>(streams)?;
     let per_stream = |section: &Stored<'_>| -> Result<Vec<u64>> {
-        Ok(section.numbers(streams)?.zip(&first).map(|(b, first)| u64::from_le_bytes(b) ^ first).collect())
+        let mut bits = section.column::<8>(streams)?;
+        bits.iter_mut().zip(&first).for_each(|(x, first)| *x ^= first);
+        Ok(bits)
     };
-    let page_offset = sums(sections[15].numbers(pages)?.map(u64::from_le_bytes))?;
+    let (last, sum, min, max) = (
+        per_stream(&sections[11])?,
+        per_stream(&sections[12])?,
+        per_stream(&sections[13])?,
+        per_stream(&sections[14])?,
+    );
     let index = Index {
         facts,
         series: series[1..].to_vec(),
         first_stream: first_stream.map_err(|_| corrupt("more streams than a file may have"))?,
-        field: sections[3].numbers(streams)?.map(u16::from_le_bytes).collect(),
+        field: sections[3].column::<2>(streams)?.into_iter().map(|x| x as u16).collect(),
         row_start,
         min_time_ns,
         max_time_ns,
-        kind: sections[7].numbers(streams)?.map(|[b]| b).collect(),
-        overflow: sections[8].numbers(streams)?.map(|[b]| b).collect(),
-        nans: sections[9].numbers(streams)?.map(u32::from_le_bytes).collect(),
-        last: per_stream(&sections[11])?,
-        sum: per_stream(&sections[12])?,
-        min: per_stream(&sections[13])?,
-        max: per_stream(&sections[14])?,
-        page_offset: page_offset[1..].to_vec(),
-        page_crc: sections[16].numbers(pages)?.map(u32::from_le_bytes).collect(),
+        kind: sections[7].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
+        overflow: sections[8].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
+        nans: sections[9].column::<4>(streams)?.into_iter().map(|x| x as u32).collect(),
         first,
+        last,
+        sum,
+        min,
+        max,
+        page_offset: sums(sections[15].column::<8>(pages)?)?[1..].to_vec(),
+        page_crc: sections[16].column::<4>(pages)?.into_iter().map(|x| x as u32).collect(),
     };
     validate(&index)?;
     Ok((index, checksum))
@@ -201,12 +212,23 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    fn numbers<const N: usize>(&self, count: usize) -> Result<impl Iterator<Item = [u8; N]> + '_> {
+    /// `count` numbers of `N` bytes.
+    fn column<const N: usize>(&self, count: usize) -> Result<Vec<u64>> {
         if count.checked_mul(N) != Some(self.plain.len()) {
             return Err(corrupt("a column of another length"));
         }
-        let plain = &self.plain;
-        Ok((0..count).map(move |i| std::array::from_fn(|k| plain[k * count + i])))
+        let mut numbers = vec![0; count];
+        for (b, block) in numbers.chunks_mut(TRANSPOSE_NUMBERS).enumerate() {
+            for k in 0..N {
+                let from = k * count + b * TRANSPOSE_NUMBERS;
+                let bytes = &self.plain[from..from + block.len()];
+                // PERF: most high bytes are zero.
+                if bytes.iter().any(|byte| *byte != 0) {
+                    block.iter_mut().zip(bytes).for_each(|(number, byte)| *number |= u64::from(*byte) << (8 * k));
+                }
+            }
+        }
+        Ok(numbers)
     }
 }
 
@@ -280,9 +302,9 @@ fn unpack(stored: &[u8], plain_bytes: u64) -> Result<Vec<u8>> {
 }
 
 /// 0, and the sums of one, two, ... of the numbers.
-fn sums(numbers: impl Iterator<Item = u64>) -> Result<Vec<u64>> {
+fn sums(numbers: Vec<u64>) -> Result<Vec<u64>> {
     let mut sum = 0u64;
-    let mut out = Vec::with_capacity(numbers.size_hint().0 + 1);
+    let mut out = Vec::with_capacity(numbers.len() + 1);
     out.push(0);
     for number in numbers {
         sum = sum.checked_add(number).ok_or_else(|| corrupt("a sum beyond 64 bits"))?;

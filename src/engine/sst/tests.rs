@@ -294,6 +294,21 @@ fn a_long_stream_is_narrowed_to_pages() {
 }
 
 #[test]
+fn many_short_streams_come_back() {
+    let values = |n: u32| if n.is_multiple_of(7) { vec![f64::from(n), 0.5] } else { vec![f64::from(n) / 3.0] };
+    let streams = (0..5000).map(|n| floats(n * 3, (n % 2) as u16, &values(n))).collect::<Vec<_>>();
+    let (env, dir) = (memory(), Path::new(MEMORY));
+    let options = WriteOptions { page_rows: 512, row_group_rows: 4096, ..small() };
+    let meta = write_in(&env, dir, "s", options, &streams, 10).unwrap();
+    assert_eq!((meta.streams, meta.min_series, meta.max_series), (5000, series(0), series(4999 * 3)));
+    let sst = SstReader::open(&env, dir, "s").unwrap();
+    check_contents(&sst, &streams);
+    assert_eq!(sst.streams(series(1)).len(), 0);
+    assert_eq!(sst.entries_from(series(4998 * 3 - 1)).count(), 2);
+    assert!(sst.contains(series(3)) && !sst.contains(series(4)));
+}
+
+#[test]
 fn going_back_is_allowed() {
     let values = (0..300).map(f64::from).collect::<Vec<_>>();
     let streams = (0..5).map(|n| floats(n, 0, &values)).collect::<Vec<_>>();
