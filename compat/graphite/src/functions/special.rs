@@ -8,6 +8,7 @@ use crate::eval::{Scope, Stop, Value};
 use crate::fetch::Query;
 use crate::python;
 use crate::series::{AggFunc, Consolidation, Series};
+use crate::time::SECOND_MAX;
 use rhythmite_model::{Error, Result};
 
 pub(super) const ALL: &[Function] = &[
@@ -222,8 +223,8 @@ pub(super) fn generate(
     step_s: i64,
     value: impl FnMut(i64) -> f64,
 ) -> Result<Series> {
-    if step_s <= 0 {
-        return Err(Error::invalid("argument step must be positive"));
+    if !(1..=SECOND_MAX).contains(&step_s) {
+        return Err(Error::invalid(format!("argument step must be positive and in range, not {step_s}")));
     }
     let (from_s, until_s) = (c.scope.from_s, c.scope.until_s);
     let count = make_points((until_s - from_s + step_s - 1) / step_s)?;
