@@ -6,7 +6,8 @@ use rhythmite_model::{
 };
 
 use super::Registry;
-use super::directory::{Directory, Scope, Slot, check_key};
+use super::change::check_key;
+use super::directory::{Directory, Scope, Slot};
 use super::journal::Change;
 use super::key;
 

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rhythmite_model::{Error, FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, TableId};
+use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, TableId};
 use roaring::RoaringBitmap;
 
 use super::journal::Journal;
-use super::key;
-use super::paths::{self, GlobStep, PathIndex, Want};
+use super::paths::{GlobStep, PathIndex, Want};
 use super::postings::Posting;
+use super::sequences::Sequences;
 use super::stats::{HeapBytes, Refused, Stats};
 use super::tags::{TagExpr, TagIndex};
 use super::text::{Arena, Numbers, Paged, Symbol, Symbols, Text};
@@ -38,7 +38,7 @@ impl Scope {
         }
     }
 
-    fn code(self) -> u64 {
+    pub(super) fn code(self) -> u64 {
         match self {
             Scope::Policy(policy) => u64::from(policy.0),
             Scope::Paths => u64::MAX,
@@ -55,18 +55,18 @@ pub struct Found {
     pub branches: Vec<String>,
 }
 
-const NO_SLOT: u32 = u32::MAX;
-const NO_RULE: u32 = 0;
-const DEAD: u32 = u32::MAX;
+pub(super) const NO_SLOT: u32 = u32::MAX;
+pub(super) const NO_RULE: u32 = 0;
+pub(super) const DEAD: u32 = u32::MAX;
 
 /// 24 bytes.
 pub(super) struct Record {
     pub(super) id: SeriesId,
     pub(super) key: Text,
     /// Number of the rule plus one, `NO_RULE`, or `DEAD` for a series that is gone.
-    rule: u32,
+    pub(super) rule: u32,
     /// The series that came after this one last time.
-    next: AtomicU32,
+    pub(super) next: AtomicU32,
 }
 
 pub(super) struct Field {
@@ -121,49 +121,6 @@ impl Table {
     }
 }
 
-/// Slots by sequence number, in pages that go when all of their series are gone.
-#[derive(Default)]
-struct Sequences {
-    pages: Vec<(u16, Option<Box<[u32]>>)>,
-}
-
-const SEQUENCE_PAGE: usize = 4096;
-
-impl Sequences {
-    fn get(&self, sequence: u32) -> Option<u32> {
-        let (_, page) = self.pages.get(sequence as usize / SEQUENCE_PAGE)?;
-        page.as_ref().map(|p| p[sequence as usize % SEQUENCE_PAGE]).filter(|&slot| slot != NO_SLOT)
-    }
-
-    fn set(&mut self, sequence: u32, slot: u32) {
-        let at = sequence as usize / SEQUENCE_PAGE;
-        if self.pages.len() <= at {
-            self.pages.resize_with(at + 1, Default::default);
-        }
-        let (live, page) = &mut self.pages[at];
-        let place =
-            &mut page.get_or_insert_with(|| vec![NO_SLOT; SEQUENCE_PAGE].into())[sequence as usize % SEQUENCE_PAGE];
-        *live += u16::from(*place == NO_SLOT);
-        *place = slot;
-    }
-
-    fn remove(&mut self, sequence: u32) {
-        let Some((live, page)) = self.pages.get_mut(sequence as usize / SEQUENCE_PAGE) else { return };
-        if let Some(slots) = page {
-            *live -= u16::from(slots[sequence as usize % SEQUENCE_PAGE] != NO_SLOT);
-            slots[sequence as usize % SEQUENCE_PAGE] = NO_SLOT;
-            if *live == 0 {
-                *page = None;
-            }
-        }
-    }
-
-    fn heap_bytes(&self) -> usize {
-        let full = self.pages.iter().filter(|(_, page)| page.is_some()).count();
-        full * SEQUENCE_PAGE * 4 + self.pages.capacity() * size_of::<(u16, Option<Box<[u32]>>)>()
-    }
-}
-
 /// How many series a scope has.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Census {
@@ -175,23 +132,23 @@ pub(super) struct Census {
 /// Every name of the process. Reached through the guards of a [`Registry`](super::Registry).
 #[derive(Default)]
 pub struct Directory {
-    arena: Arena,
+    pub(super) arena: Arena,
     /// Bytes of the arena that belong to series that are gone.
-    arena_dead_bytes: usize,
-    records: Paged<Record>,
+    pub(super) arena_dead_bytes: usize,
+    pub(super) records: Paged<Record>,
     /// Slots that can be used again.
-    free: Vec<u32>,
-    live: usize,
-    numbers: Numbers,
-    sequences: Sequences,
+    pub(super) free: Vec<u32>,
+    pub(super) live: usize,
+    pub(super) numbers: Numbers,
+    pub(super) sequences: Sequences,
     /// The next older series of the same path.
-    older: HashMap<u32, u32>,
-    rules: Vec<RollupRule>,
-    rule_numbers: HashMap<(u8, u32, i64), u32>,
+    pub(super) older: HashMap<u32, u32>,
+    pub(super) rules: Vec<RollupRule>,
+    pub(super) rule_numbers: HashMap<(u8, u32, i64), u32>,
     pub(super) tables: Vec<Option<Box<Table>>>,
     pub(super) table_names: HashMap<PolicyId, BTreeMap<String, TableId>>,
     pub(super) symbols: Symbols,
-    paths: PathIndex,
+    pub(super) paths: PathIndex,
     pub(super) census: HashMap<Scope, Census>,
     /// One above the largest sequence number ever used.
     pub(super) next_sequence: u64,
@@ -206,7 +163,7 @@ impl Directory {
         self.find_hashed(self.numbers.hash(scope.code(), key), scope, key).map(Slot)
     }
 
-    fn find_hashed(&self, hash: u32, scope: Scope, key: &[u8]) -> Option<u32> {
+    pub(super) fn find_hashed(&self, hash: u32, scope: Scope, key: &[u8]) -> Option<u32> {
         self.numbers.find(hash, |slot| {
             let record = &self.records[slot];
             self.arena.bytes(record.key) == key && self.scope_of(record) == Some(scope)
@@ -425,266 +382,6 @@ impl Directory {
     }
 }
 
-/// Changes. None of them looks at limits or notes anything in the journal.
-impl Directory {
-    pub(super) fn table_mut(&mut self, id: TableId) -> Option<&mut Table> {
-        self.tables.get_mut(id.0 as usize)?.as_deref_mut()
-    }
-
-    pub(super) fn add_table(&mut self, id: TableId, policy: PolicyId, name: &str, kind: KeyKind) {
-        let at = id.0 as usize;
-        if self.tables.len() <= at {
-            self.tables.resize_with(at + 1, || None);
-        }
-        let table = Table {
-            id,
-            policy,
-            name: name.into(),
-            kind,
-            fields: Vec::new(),
-            series: Posting::default(),
-            tags: TagIndex::default(),
-        };
-        self.tables[at] = Some(Box::new(table));
-        self.table_names.entry(policy).or_default().insert(name.into(), id);
-    }
-
-    /// Takes a table and its series out; gives the slots that held them.
-    pub(super) fn remove_table(&mut self, id: TableId) -> Vec<u32> {
-        let Some(table) = self.table_mut(id) else { return Vec::new() };
-        // The tag index goes as a whole: nothing needs to be taken out of it series by series.
-        table.tags = TagIndex::default();
-        let slots: Vec<u32> = table.series.to_bitmap().into_iter().collect();
-        for &slot in &slots {
-            self.remove_series(slot);
-        }
-        if let Some(table) = self.tables[id.0 as usize].take()
-            && let Some(names) = self.table_names.get_mut(&table.policy)
-        {
-            names.remove(&table.name);
-            if names.is_empty() {
-                self.table_names.remove(&table.policy);
-            }
-        }
-        slots
-    }
-
-    pub(super) fn add_field(&mut self, table: TableId, name: &str, field_type: FieldType) -> Result<()> {
-        let name = self.symbols.intern(name)?;
-        if let Some(table) = self.table_mut(table) {
-            table.fields.push(Field { name, field_type });
-        }
-        Ok(())
-    }
-
-    /// Makes a series, and makes it the current one of its key if it is the newest of it.
-    ///
-    /// # Errors
-    /// `Overloaded` if the arena or the slots are used up; nothing has been made then.
-    pub(super) fn add_series(&mut self, id: SeriesId, key: &str, rollup: Option<RollupRule>) -> Result<Slot> {
-        let (kind, scope) = match self.table(id.table()) {
-            Some(table) => (table.kind, table.scope()),
-            None => return Err(Error::internal(format!("series {:#x} of a table that does not exist", id.0))),
-        };
-        let rule = self.rule_number(rollup);
-        let text = self.arena.push(key)?;
-        let record = Record { id, key: text, rule, next: AtomicU32::new(NO_SLOT) };
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.records[slot] = record;
-                slot
-            }
-            None if self.records.len() >= NO_SLOT as usize => {
-                return Err(Error::overloaded("the registry holds 4,294,967,295 series, which is its limit"));
-            }
-            None => {
-                self.records.push(record);
-                (self.records.len() - 1) as u32
-            }
-        };
-        self.live += 1;
-        self.sequences.set(id.0 as u32, slot);
-        self.census.entry(scope).or_default().series += 1;
-        let hash = self.numbers.hash(scope.code(), key.as_bytes());
-        let mut current = true;
-        match self.find_hashed(hash, scope, key.as_bytes()).filter(|&s| s != slot) {
-            None => self.numbers.insert(hash, slot),
-            Some(head) if self.records[head].id.0 as u32 > id.0 as u32 => {
-                // Loaded out of order: it goes behind the newer ones.
-                current = false;
-                let mut newer = head;
-                while let Some(&next) = self.older.get(&newer)
-                    && self.records[next].id.0 as u32 > id.0 as u32
-                {
-                    newer = next;
-                }
-                if let Some(rest) = self.older.insert(newer, slot) {
-                    self.older.insert(slot, rest);
-                }
-            }
-            Some(head) => {
-                self.numbers.replace(hash, head, Some(slot));
-                self.older.insert(slot, head);
-            }
-        }
-        self.index(id.table(), kind, key, slot, current).inspect_err(|_| {
-            self.remove_series(slot);
-            self.free.push(slot);
-        })?;
-        Ok(Slot(slot))
-    }
-
-    fn index(&mut self, id: TableId, kind: KeyKind, key: &str, slot: u32, current: bool) -> Result<()> {
-        let table = self.tables[id.0 as usize].as_deref_mut().expect("the caller has looked it up");
-        table.series.insert(slot);
-        if !key::is_tagged(kind, key) {
-            if current {
-                self.paths.insert(&mut self.symbols, key, slot)?;
-            }
-            return Ok(());
-        }
-        for (ordinal, (k, v)) in key::tags(kind, key).enumerate() {
-            table.tags.insert(&mut self.symbols, ordinal, (&k, &v), slot)?;
-        }
-        Ok(())
-    }
-
-    /// Takes a series out. Its slot is not free yet: text and number stay readable until it is given to
-    /// [`release`](Self::release).
-    pub(super) fn remove_series(&mut self, slot: u32) {
-        let record = &self.records[slot];
-        if record.rule == DEAD {
-            return;
-        }
-        let (id, text) = (record.id, record.key);
-        let Some(table) = self.tables.get_mut(id.table().0 as usize).and_then(|t| t.as_deref_mut()) else {
-            return;
-        };
-        let (kind, scope) = (table.kind, table.scope());
-        let key = self.arena.get(text);
-        table.series.remove(slot);
-        // Without a key in the index the table is on its way out as a whole.
-        if key::is_tagged(kind, key) && table.tags.key_count() > 0 {
-            for (ordinal, (k, v)) in key::tags(kind, key).enumerate() {
-                table.tags.remove(&self.symbols, ordinal, (&k, &v), slot);
-            }
-        }
-        let hash = self.numbers.hash(scope.code(), key.as_bytes());
-        let older = self.older.remove(&slot);
-        match self.find_hashed(hash, scope, self.arena.bytes(text)) {
-            Some(head) if head == slot => {
-                self.numbers.replace(hash, slot, older);
-                if !key::is_tagged(kind, self.arena.get(text)) {
-                    let key = self.arena.get(text);
-                    match older {
-                        // The way to the leaf exists: nothing is made that could fail.
-                        Some(older) => drop(self.paths.insert(&mut self.symbols, key, older)),
-                        None => self.paths.remove(&self.symbols, key),
-                    }
-                }
-            }
-            Some(head) => {
-                let mut newer = head;
-                while let Some(&next) = self.older.get(&newer) {
-                    if next == slot {
-                        match older {
-                            Some(older) => self.older.insert(newer, older),
-                            None => self.older.remove(&newer),
-                        };
-                        break;
-                    }
-                    newer = next;
-                }
-            }
-            None => {}
-        }
-        self.sequences.remove(id.0 as u32);
-        if let Some(census) = self.census.get_mut(&scope) {
-            census.series = census.series.saturating_sub(1);
-        }
-        self.live -= 1;
-        self.arena_dead_bytes += text.cost();
-        self.records[slot].rule = DEAD;
-    }
-
-    /// Lets the slot of a series that is gone be used again.
-    pub(super) fn release(&mut self, slot: u32) {
-        self.free.push(slot);
-    }
-
-    /// Makes the series in `slot`, which exists, the current one of its path.
-    pub(super) fn make_current(&mut self, slot: Slot) -> Result<()> {
-        let record = &self.records[slot.0];
-        let Some(table) = self.table(record.id.table()) else { return Ok(()) };
-        let (kind, scope, text) = (table.kind, table.scope(), record.key);
-        let hash = self.numbers.hash(scope.code(), self.arena.bytes(text));
-        let Some(head) = self.find_hashed(hash, scope, self.arena.bytes(text)).filter(|&h| h != slot.0) else {
-            return Ok(());
-        };
-        let key = self.arena.get(text);
-        if !key::is_tagged(kind, key) {
-            self.paths.insert(&mut self.symbols, key, slot.0)?;
-        }
-        let rest = self.older.remove(&slot.0);
-        let mut newer = head;
-        while let Some(&next) = self.older.get(&newer) {
-            if next == slot.0 {
-                match rest {
-                    Some(rest) => self.older.insert(newer, rest),
-                    None => self.older.remove(&newer),
-                };
-                break;
-            }
-            newer = next;
-        }
-        self.older.insert(slot.0, head);
-        self.numbers.replace(hash, head, Some(slot.0));
-        Ok(())
-    }
-
-    pub(super) fn set_rollup(&mut self, slot: Slot, rollup: Option<RollupRule>) {
-        let rule = self.rule_number(rollup);
-        let record = &mut self.records[slot.0];
-        if record.rule != DEAD {
-            record.rule = rule;
-        }
-    }
-
-    fn rule_number(&mut self, rollup: Option<RollupRule>) -> u32 {
-        let Some(rule) = rollup else { return NO_RULE };
-        let key = (rule.method, rule.x_files_factor.to_bits(), rule.imported_until_s);
-        *self.rule_numbers.entry(key).or_insert_with(|| {
-            self.rules.push(rule);
-            self.rules.len() as u32
-        })
-    }
-
-    /// Makes room for this many more series.
-    pub(super) fn reserve(&mut self, more: usize) {
-        self.numbers.reserve(more);
-    }
-
-    /// Copies the texts that are still needed into a new arena when more than half of the old one, and more than
-    /// `floor` bytes, belong to series that are gone.
-    pub(super) fn compact_keys(&mut self, floor: usize) -> Result<()> {
-        if self.arena_dead_bytes < floor || self.arena_dead_bytes * 2 < self.arena.heap_bytes() {
-            return Ok(());
-        }
-        let free: RoaringBitmap = self.free.iter().copied().collect();
-        let mut arena = Arena::default();
-        let mut dead = 0;
-        for slot in 0..self.records.len() as u32 {
-            let record = &mut self.records[slot];
-            let text = if free.contains(slot) { "" } else { self.arena.get(record.key) };
-            record.key = arena.push(text)?;
-            dead += if record.rule == DEAD { record.key.cost() } else { 0 };
-        }
-        self.arena = arena;
-        self.arena_dead_bytes = dead;
-        Ok(())
-    }
-}
-
 /// Sums the counts of equal texts and sorts them.
 fn summed(mut counts: Vec<(&str, u64)>) -> Vec<(&str, u64)> {
     counts.sort_unstable();
@@ -696,12 +393,4 @@ fn summed(mut counts: Vec<(&str, u64)>) -> Vec<(&str, u64)> {
         same
     });
     counts
-}
-
-/// Whether a new series of this key could be indexed.
-///
-/// # Errors
-/// `Invalid`, see [`paths::check_depth`].
-pub(super) fn check_key(kind: KeyKind, key: &str) -> Result<()> {
-    if key::is_tagged(kind, key) { Ok(()) } else { paths::check_depth(key) }
 }

@@ -5,7 +5,7 @@
 //! guard. What is new is made under [`Registry::write`] by a [`Creator`], which gives the definitions for the log.
 //!
 //! ```text
-//! key ──hash──► slot ──► record: number, text, rule, next     Directory (directory.rs), made by create.rs, replay.rs
+//! key ──hash──► slot ──► record: number, text, rule, next     Directory (directory.rs), changed by change.rs
 //!                 ▲
 //!                 ├── tags.rs    postings per table, tag key and value      SHOW TAG ..., WHERE host = 'a'
 //!                 └── paths.rs   trie of path segments                      find servers.*.cpu
@@ -22,6 +22,7 @@
 //!
 //! It never reads a point, knows no time but the hour of the limit on new series, and knows no policy but its number.
 
+mod change;
 mod create;
 mod directory;
 mod journal;
@@ -31,6 +32,7 @@ mod paths;
 mod postings;
 mod replay;
 mod segment;
+mod sequences;
 mod stats;
 mod tags;
 #[cfg(test)]

@@ -49,10 +49,9 @@ impl Posting {
                 }
             },
             Posting::Many(slots) => {
-                // Slots mostly ascend: then there is nothing to search.
-                if slots.try_push(slot).is_err() {
-                    slots.insert(slot);
-                }
+                // PERF: not `push`, although slots ascend: it looks for the largest member first, backwards through
+                // the empty part of an 8 KiB container. Proof: `load` of the tagged keys in `benches/find.rs`.
+                slots.insert(slot);
             }
         }
     }

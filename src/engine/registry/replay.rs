@@ -2,6 +2,7 @@
 
 use rhythmite_model::{Definition, Error, Result, RollupRule, SeriesId, TableId};
 
+use super::change::check_key;
 use super::directory::Directory;
 use super::journal::Change;
 
@@ -100,21 +101,14 @@ impl Directory {
         rollup: Option<RollupRule>,
     ) -> Result<Option<u32>> {
         let Some(table) = self.table(id.table()) else { return self.gone_table(id.table()).map(|()| None) };
-        let (kind, scope) = (table.kind, table.scope());
+        let kind = table.kind;
         if id != SeriesId::new(id.table(), 0, id.0 as u32) {
             return Err(Error::corrupt(format!("series {:#x} has an unknown allocator", id.0)));
         }
         if self.slot_of_sequence(id).is_some() {
             return Err(Error::corrupt(format!("series {:#x}: its sequence number is used twice", id.0)));
         }
-        super::directory::check_key(kind, key).map_err(|e| Error::corrupt(e.message().to_owned()))?;
-        let clash = self.find_series(scope, key.as_bytes()).is_some_and(|head| {
-            let mut all = std::iter::once(head).chain(self.older_series(head));
-            all.any(|slot| self.series_id(slot).table() == id.table())
-        });
-        if clash {
-            return Err(Error::corrupt(format!("series {key:?} has two numbers, one is {:#x}", id.0)));
-        }
+        check_key(kind, key).map_err(|e| Error::corrupt(e.message().to_owned()))?;
         let slot = self.add_series(id, key, rollup)?;
         self.next_sequence = self.next_sequence.max(u64::from(id.0 as u32) + 1);
         Ok(Some(slot.0))

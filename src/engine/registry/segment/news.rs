@@ -1,0 +1,90 @@
+//! What a flush writes.
+
+use std::ops::Range;
+use std::path::Path;
+
+use rhythmite_env::Env;
+use rhythmite_model::{Definition, Result};
+
+use super::super::directory::{Directory, Slot};
+use super::super::journal::{Change, Mark};
+use super::write::Writer;
+use super::{SegmentMeta, Series, Small};
+
+/// Keys copied under one read lock.
+const COLLECT_STEP: usize = 4096;
+
+/// What a flush writes, copied out of the directory piece by piece.
+#[derive(Default)]
+pub(in super::super) struct News {
+    next_sequence: u64,
+    next_table: u32,
+    small: Small,
+    text: String,
+    series: Vec<(Range<usize>, Series)>,
+}
+
+impl News {
+    /// Copies the next changes before `mark`; `None` when there are no more.
+    ///
+    /// Names that are gone by now are left out, even if their drop comes behind the mark: the log has it.
+    pub(in super::super) fn collect(&mut self, directory: &Directory, mark: Mark, skip: usize) -> Option<usize> {
+        self.next_sequence = directory.next_sequence;
+        self.next_table = directory.tables.len() as u32;
+        let mut taken = 0;
+        for change in directory.journal.before(mark, skip).take(COLLECT_STEP) {
+            taken += 1;
+            match change {
+                Change::Table(id) => self.small.tables.extend(directory.table(id).map(|t| Definition::Table {
+                    id,
+                    policy: t.policy,
+                    name: t.name.clone(),
+                    kind: t.kind,
+                })),
+                Change::Field(table, id) => {
+                    self.small.fields.extend(directory.field(table, id).map(|(name, field_type)| Definition::Field {
+                        table,
+                        id,
+                        name: name.into(),
+                        field_type,
+                    }));
+                }
+                Change::Series(slot) => {
+                    let slot = Slot(slot);
+                    let id = directory.series_id(slot);
+                    if directory.slot(id) == Some(slot) {
+                        let start = self.text.len();
+                        self.text.push_str(directory.key(slot));
+                        let series = Series { id, rollup: directory.rollup(slot) };
+                        self.series.push((start..self.text.len(), series));
+                    }
+                }
+                Change::Rollup(slot) => {
+                    let slot = Slot(slot);
+                    let id = directory.series_id(slot);
+                    if let (true, Some(rollup)) = (directory.slot(id) == Some(slot), directory.rollup(slot)) {
+                        self.small.changes.push(Definition::Rollup { id, rollup });
+                    }
+                }
+                Change::DropTable(id) => self.small.changes.push(Definition::DropTable { id }),
+                Change::DropSeries(_, id) => self.small.changes.push(Definition::DropSeries { id }),
+                Change::Dead(_) => {}
+            }
+        }
+        (taken > 0).then_some(taken)
+    }
+
+    pub(in super::super) fn write(mut self, env: &Env, dir: &Path, id: u64) -> Result<Option<SegmentMeta>> {
+        if self.small.is_empty() && self.series.is_empty() {
+            return Ok(None);
+        }
+        let text = &self.text;
+        self.series.sort_unstable_by(|(a, x), (b, y)| text[a.clone()].cmp(&text[b.clone()]).then(x.id.cmp(&y.id)));
+        let mut writer = Writer::create(env, dir, id)?;
+        writer.small(&self.small)?;
+        for (key, series) in &self.series {
+            writer.series(&self.text[key.clone()], *series)?;
+        }
+        writer.finish(self.next_sequence, self.next_table).map(Some)
+    }
+}
