@@ -1,4 +1,5 @@
 //! Rhythmite.
 
 pub mod catalog;
+pub mod ingest;
 pub mod query;

@@ -65,6 +65,12 @@ impl Drop for Promise {
     }
 }
 
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Commit").field("waits", &self.slot.is_some()).finish()
+    }
+}
+
 impl Commit {
     /// One that has happened.
     pub(crate) fn done() -> Self {

@@ -1,0 +1,13 @@
+//! The hall between protocols and engine: names become series, points become rows, limits are counted.
+//!
+//! An adapter hands over what it parsed and gets a commit back; the hall never waits for the disk and never keeps a
+//! point. When the engine is behind it says so ([`ErrorKind::Overloaded`](rhythmite_model::ErrorKind)) and nothing of
+//! the batch was written: what to do then (wait, refuse, drop) is the adapter's choice.
+
+pub mod paths;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use paths::{PathCounters, PathIngest, PathPoints};
+pub use rules::{PathRule, PathRules, RulesText};
