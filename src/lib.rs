@@ -1,5 +1,6 @@
 //! Rhythmite.
 
 pub mod catalog;
+pub mod config;
 pub mod ingest;
 pub mod query;

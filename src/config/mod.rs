@@ -1,0 +1,224 @@
+//! What the server is told: a TOML file, below the environment, below the command line.
+//!
+//! One struct for each room. Every key has a default; an unknown key or a value that cannot be meant is an error that
+//! names the file and the line, or the variable. A file that has any `*listen` key opens only the listeners it names;
+//! otherwise those that this version has open on loopback.
+//!
+//! Nothing here opens a socket or reads the files a key names; `server` does.
+
+mod load;
+mod rooms;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rhythmite_engine::{registry, wal};
+use rhythmite_model::{Error, Result};
+use serde::Deserialize;
+
+pub use load::{FILE_BYTES_MAX, Layers};
+pub use rooms::{
+    Aggregator, Auth, Carbon, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
+};
+pub use value::{Ack, Allow, Cidr, Listen, Size, Span};
+
+/// Where the data is when nobody says so.
+const DATA_DIR: &str = "rhythmite-data";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Everything the server writes lies below.
+    pub data_dir: PathBuf,
+    /// `[http]`
+    pub http: Http,
+    /// `[graphite]`
+    pub graphite: Graphite,
+    /// `[carbon]`
+    pub carbon: Carbon,
+    /// `[aggregator]`
+    pub aggregator: Aggregator,
+    /// `[statsd]`
+    pub statsd: Statsd,
+    /// `[influx]`
+    pub influx: Influx,
+    /// `[postgres]`
+    pub postgres: Postgres,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[query]`
+    pub query: Query,
+    /// `[memory]`
+    pub memory: Memory,
+    /// `[wal]`
+    pub wal: Wal,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[self]`
+    #[serde(rename = "self")]
+    pub own: OwnSeries,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from(DATA_DIR),
+            http: Http::default(),
+            graphite: Graphite::default(),
+            carbon: Carbon::default(),
+            aggregator: Aggregator::default(),
+            statsd: Statsd::default(),
+            influx: Influx::default(),
+            postgres: Postgres::default(),
+            auth: Auth::default(),
+            query: Query::default(),
+            memory: Memory::default(),
+            wal: Wal::default(),
+            limits: Limits::default(),
+            own: OwnSeries::default(),
+        }
+    }
+}
+
+/// What a listener lets its peers do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Only add points.
+    Ingest,
+    /// Ask questions or change state.
+    Query,
+}
+
+/// One address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The key that names it: `[carbon] line_listen`.
+    pub key: &'static str,
+    /// The protocol, for people.
+    pub what: &'static str,
+    /// What its peers may do.
+    pub access: Access,
+    /// Where.
+    pub at: SocketAddr,
+}
+
+impl Config {
+    /// Every address that will be opened, in the order of the sections.
+    pub fn addresses(&self) -> Vec<Address> {
+        use Access::{Ingest, Query};
+        let listeners = [
+            ("[http] listen", "HTTP", Query, &self.http.listen),
+            ("[carbon] line_listen", "carbon lines TCP", Ingest, &self.carbon.line_listen),
+            ("[carbon] udp_listen", "carbon lines UDP", Ingest, &self.carbon.udp_listen),
+            ("[carbon] pickle_listen", "carbon pickle TCP", Ingest, &self.carbon.pickle_listen),
+            ("[aggregator] line_listen", "aggregator lines TCP", Ingest, &self.aggregator.line_listen),
+            ("[aggregator] pickle_listen", "aggregator pickle TCP", Ingest, &self.aggregator.pickle_listen),
+            ("[statsd] udp_listen", "StatsD UDP", Ingest, &self.statsd.udp_listen),
+            ("[statsd] tcp_listen", "StatsD TCP", Ingest, &self.statsd.tcp_listen),
+            ("[statsd] admin_listen", "StatsD admin TCP", Query, &self.statsd.admin_listen),
+        ];
+        let each = |(key, what, access, listen): (_, _, _, &Listen)| {
+            listen.addresses().iter().map(|at| Address { key, what, access, at: *at }).collect::<Vec<_>>()
+        };
+        listeners.into_iter().flat_map(each).collect()
+    }
+
+    /// Refuses what this version cannot keep its word about.
+    ///
+    /// # Errors
+    /// `Invalid`: authentication is asked for, or a listener that answers queries or changes state would be reachable
+    /// beyond loopback and `insecure_no_auth` was not given.
+    pub fn check_exposure(&self, insecure_no_auth: bool) -> Result<()> {
+        if self.auth.enabled {
+            return Err(Error::invalid(
+                "[auth] enabled = true: this version has no authentication. Leave it out and keep the listeners on \
+                 loopback, behind a proxy that asks for a password",
+            ));
+        }
+        let exposed = |a: &Address| a.access == Access::Query && !a.at.ip().to_canonical().is_loopback();
+        match self.addresses().into_iter().find(exposed) {
+            Some(address) if !insecure_no_auth => Err(Error::invalid(format!(
+                "{} = {}: beyond loopback anybody could read and change everything, since this version has no \
+                 authentication. Use a loopback address, or start with --insecure-no-auth",
+                address.key, address.at
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The engine's options.
+    pub fn engine(&self, wal_salvage: bool) -> rhythmite_engine::Options {
+        let mut options = rhythmite_engine::Options::new(&self.data_dir);
+        options.memtable_bytes = self.memory.memtable.bytes();
+        options.wal = wal::Options {
+            segment_bytes_max: self.wal.segment.0,
+            wal_bytes_max: self.wal.size_max.0,
+            queue_bytes_max: self.wal.queue.bytes(),
+            interval: self.wal.interval.0,
+            salvage: wal_salvage,
+            ..options.wal
+        };
+        options.limits = registry::Limits {
+            series_per_scope: self.limits.series,
+            new_series_per_hour: self.limits.new_series_per_hour,
+            tables_per_policy: self.limits.measurements,
+            fields_per_table: self.limits.fields,
+            tag_keys_per_table: self.limits.tag_keys,
+            key_len: self.limits.key_length,
+        };
+        options
+    }
+
+    /// Opens what was not mentioned: the default ports, or nothing when the file names listeners itself.
+    fn settle_listeners(&mut self, file_names_listeners: bool) {
+        let listeners = [
+            (&mut self.http.listen, 8086),
+            (&mut self.carbon.line_listen, 2003),
+            (&mut self.carbon.udp_listen, 2003),
+            (&mut self.carbon.pickle_listen, 2004),
+            (&mut self.aggregator.line_listen, 2023),
+            (&mut self.aggregator.pickle_listen, 2024),
+            (&mut self.statsd.udp_listen, 8125),
+            (&mut self.statsd.tcp_listen, 8125),
+            (&mut self.statsd.admin_listen, 8126),
+        ];
+        for (listen, port) in listeners {
+            if listen.0.is_none() {
+                *listen = if file_names_listeners { Listen(Some(Vec::new())) } else { Listen::loopback(port) };
+            }
+        }
+    }
+
+    /// Says which value cannot be meant.
+    fn check_values(&self) -> Result<()> {
+        let at_least = |key: &str, value: u64, least: u64| {
+            (value >= least)
+                .then_some(())
+                .ok_or_else(|| Error::invalid(format!("{key} = {value}: must be at least {least}")))
+        };
+        at_least("[http] body_max", self.http.body_max.0, 1)?;
+        at_least("[http] connections", self.http.connections as u64, 1)?;
+        at_least("[http] header_timeout (ms)", self.http.header_timeout.0.as_millis() as u64, 1)?;
+        at_least("[carbon] line_length", self.carbon.line_length.0, 16)?;
+        at_least("[carbon] frame_length", self.carbon.frame_length.0, 16)?;
+        at_least("[statsd] queue", self.statsd.queue.0, 1 << 16)?;
+        at_least("[query] queue", self.query.queue as u64, 1)?;
+        at_least("[memory] memtable", self.memory.memtable.0, 1 << 20)?;
+        at_least("[wal] segment", self.wal.segment.0, 1 << 16)?;
+        at_least("[wal] size_max", self.wal.size_max.0, 4 << 20)?;
+        at_least("[wal] queue", self.wal.queue.0, 1 << 16)?;
+        at_least("[wal] interval (ms)", self.wal.interval.0.as_millis() as u64, 1)?;
+        at_least("[limits] connections", self.limits.connections as u64, 1)?;
+        if let Some(interval) = self.own.interval.limit() {
+            at_least("[self] interval (ms)", interval.as_millis() as u64, 1000)?;
+        }
+        if self.limits.key_length > 65_535 || self.limits.fields > 65_535 {
+            return Err(Error::invalid("[limits] key_length, fields: at most 65535"));
+        }
+        self.statsd.options.validate().map_err(|e| e.at("[statsd]"))
+    }
+}

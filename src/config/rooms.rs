@@ -1,0 +1,305 @@
+//! One struct for each section.
+
+use std::path::PathBuf;
+
+use rhythmite_carbon::framer::FRAME_BYTES_MAX;
+use rhythmite_carbon::plaintext::LINE_BYTES_MAX;
+use rhythmite_engine::registry;
+use serde::Deserialize;
+
+use super::value::{Ack, Allow, Listen, Size, Span};
+
+/// `[http]`: the port of every HTTP API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Addresses.
+    pub listen: Listen,
+    /// A longer request body is refused with status 413.
+    pub body_max: Size,
+    /// Connections at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// A client that has not sent its request's head by then is cut off.
+    pub header_timeout: Span,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Listen::default(),
+            body_max: Size(25_000_000),
+            connections: 10_000,
+            header_timeout: Span::secs(30),
+        }
+    }
+}
+
+/// `[graphite]`: how Graphite series are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Graphite {
+    /// A storage-schemas.conf; without one the built-in rules hold.
+    pub storage_schemas: Option<PathBuf>,
+    /// A storage-aggregation.conf; without one the built-in rules hold.
+    pub storage_aggregation: Option<PathBuf>,
+}
+
+/// `[carbon]`: lines and pickles.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Carbon {
+    /// Lines by TCP.
+    pub line_listen: Listen,
+    /// Lines by UDP.
+    pub udp_listen: Listen,
+    /// Pickles by TCP.
+    pub pickle_listen: Listen,
+    /// Peers that may send; all if empty.
+    pub allow: Allow,
+    /// When a line counts as stored: below `sync` the sender is slowed by the log's queue only.
+    pub durability: Ack,
+    /// Whether the two lists below hold.
+    pub use_whitelist: bool,
+    /// A whitelist.conf.
+    pub whitelist: Option<PathBuf>,
+    /// A blacklist.conf.
+    pub blacklist: Option<PathBuf>,
+    /// A longer line is rejected and counted.
+    pub line_length: Size,
+    /// A longer pickle ends its connection.
+    pub frame_length: Size,
+}
+
+impl Default for Carbon {
+    fn default() -> Self {
+        Self {
+            line_listen: Listen::default(),
+            udp_listen: Listen::default(),
+            pickle_listen: Listen::default(),
+            allow: Allow::default(),
+            durability: Ack::Interval,
+            use_whitelist: false,
+            whitelist: None,
+            blacklist: None,
+            line_length: Size(LINE_BYTES_MAX as u64),
+            frame_length: Size(FRAME_BYTES_MAX as u64),
+        }
+    }
+}
+
+/// `[aggregator]`: carbon-aggregator's ports and rules. Lengths and durability are those of `[carbon]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Aggregator {
+    /// Lines by TCP.
+    pub line_listen: Listen,
+    /// Pickles by TCP.
+    pub pickle_listen: Listen,
+    /// Peers that may send; all if empty.
+    pub allow: Allow,
+    /// An aggregation-rules.conf.
+    pub rules: Option<PathBuf>,
+    /// A rewrite-rules.conf.
+    pub rewrite_rules: Option<PathBuf>,
+    /// Store what comes in too, not only the aggregates.
+    pub forward_all: bool,
+    /// Intervals that late points can still join.
+    pub max_aggregation_intervals: u32,
+}
+
+impl Default for Aggregator {
+    fn default() -> Self {
+        let options = rhythmite_carbon::aggregator::Options::default();
+        Self {
+            line_listen: Listen::default(),
+            pickle_listen: Listen::default(),
+            allow: Allow::default(),
+            rules: None,
+            rewrite_rules: None,
+            forward_all: options.forward_all,
+            max_aggregation_intervals: options.max_aggregation_intervals,
+        }
+    }
+}
+
+/// `[statsd]`: the server's own keys; beside them stand StatsD's, in [`Self::options`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Statsd {
+    /// Datagrams.
+    pub udp_listen: Listen,
+    /// Lines by TCP.
+    pub tcp_listen: Listen,
+    /// The admin interface; it can delete state, so beyond loopback it is guarded like a query.
+    pub admin_listen: Listen,
+    /// Peers that may send; all if empty.
+    pub allow: Allow,
+    /// When a flush counts as stored.
+    pub durability: Ack,
+    /// What is asked of the kernel as buffer of each UDP socket; the kernel's own limit (`net.core.rmem_max`) holds.
+    pub receive_buffer: Size,
+    /// Memory of packets that wait to be folded; beyond it datagrams are dropped and counted, streams wait.
+    pub queue: Size,
+    /// StatsD's own options, written beside the keys above.
+    #[serde(skip)]
+    pub options: rhythmite_statsd::Options,
+}
+
+impl Default for Statsd {
+    fn default() -> Self {
+        Self {
+            udp_listen: Listen::default(),
+            tcp_listen: Listen::default(),
+            admin_listen: Listen::default(),
+            allow: Allow::default(),
+            durability: Ack::Interval,
+            receive_buffer: Size::mib(25),
+            queue: Size::mib(32),
+            options: rhythmite_statsd::Options::default(),
+        }
+    }
+}
+
+/// `[influx]`: line protocol by HTTP.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Influx {
+    /// When a write is answered.
+    pub durability: Ack,
+}
+
+impl Default for Influx {
+    fn default() -> Self {
+        Self { durability: Ack::Sync }
+    }
+}
+
+/// `[postgres]`: accepted so that one file serves several versions; this version has no such listener and says so.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Postgres {
+    /// Not opened.
+    pub listen: Listen,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Not in this version: `true` is refused at the start.
+    pub enabled: bool,
+}
+
+/// `[query]`: what a query may take. 0 is no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Query {
+    /// A query that takes longer is ended.
+    pub timeout: Span,
+    /// Series that one InfluxQL SELECT may read.
+    pub max_select_series: u64,
+    /// Time windows that one InfluxQL SELECT may make.
+    pub max_select_buckets: u64,
+    /// Rows of one answer in InfluxQL.
+    pub max_row_limit: u64,
+    /// Queries that wait for a processor; further ones are refused.
+    pub queue: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { timeout: Span::secs(300), max_select_series: 0, max_select_buckets: 0, max_row_limit: 0, queue: 1_024 }
+    }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Size at which the memtable is flushed; at twice the size writes are refused.
+    pub memtable: Size,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { memtable: Size::mib(128) }
+    }
+}
+
+/// `[wal]`: the write-ahead log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wal {
+    /// Size of one file.
+    pub segment: Size,
+    /// Size of all files; at it writes are refused until a flush.
+    pub size_max: Size,
+    /// Memory of writes that wait for the disk; at it writes are refused.
+    pub queue: Size,
+    /// How long a write that is not `sync` may wait for the disk.
+    pub interval: Span,
+}
+
+impl Default for Wal {
+    fn default() -> Self {
+        let options = rhythmite_engine::wal::Options::new("");
+        Self {
+            segment: Size(options.segment_bytes_max),
+            size_max: Size(options.wal_bytes_max),
+            queue: Size(options.queue_bytes_max as u64),
+            interval: Span(options.interval),
+        }
+    }
+}
+
+/// `[limits]`: what names and connections may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Series of one retention policy, or of all Graphite paths together.
+    pub series: u64,
+    /// The same, new within an hour.
+    pub new_series_per_hour: u64,
+    /// Measurements of one retention policy.
+    pub measurements: usize,
+    /// Fields of one measurement.
+    pub fields: usize,
+    /// Tag keys of one measurement.
+    pub tag_keys: usize,
+    /// Bytes of a series key, measurement or field.
+    pub key_length: usize,
+    /// Connections of one carbon, aggregator or StatsD listener; further ones are closed and counted.
+    pub connections: usize,
+    /// A connection of those that says nothing for so long is closed.
+    pub idle_timeout: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let names = registry::Limits::default();
+        Self {
+            series: names.series_per_scope,
+            new_series_per_hour: names.new_series_per_hour,
+            measurements: names.tables_per_policy,
+            fields: names.fields_per_table,
+            tag_keys: names.tag_keys_per_table,
+            key_length: names.key_len,
+            connections: 10_000,
+            idle_timeout: Span::secs(2 * 3600),
+        }
+    }
+}
+
+/// `[self]`: the server's own series.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OwnSeries {
+    /// Time between two points; 0 for none.
+    pub interval: Span,
+}
+
+impl Default for OwnSeries {
+    fn default() -> Self {
+        Self { interval: Span::secs(10) }
+    }
+}
