@@ -7,6 +7,7 @@
 
 mod background;
 mod compaction;
+mod decimal;
 mod engine;
 mod flush;
 mod layout;

@@ -4,17 +4,7 @@
 //! smaller than its IEEE bits, and any Parquet reader gets the value back with one division. A run that does not fit
 //! exactly is left alone: nothing is ever rounded.
 
-/// The largest exponent tried. Longer fractions are noise, whose `m` would not pack anyway.
-pub const EXPONENT_MAX: u8 = 14;
-
-/// Every `|m|` is below this, which makes both `m` and its rounding by [`SHIFT`] exact.
-const MANTISSA_LIMIT: f64 = (1u64 << 51) as f64;
-
-/// Adding and subtracting 1.5 * 2^52 rounds to the nearest integer, and leaves that integer in the low bits of the sum.
-const SHIFT: f64 = 6_755_399_441_055_744.0;
-
-const POWERS: [f64; EXPONENT_MAX as usize + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
+use crate::decimal::{EXPONENT_MAX, POWERS, scale};
 
 /// Appends to `m` the mantissas of `values` under the smallest common exponent, and returns that exponent; or appends
 /// nothing and returns `None` when no exponent makes every value exact.
@@ -24,10 +14,14 @@ pub fn encode(values: &[f64], m: &mut Vec<i64>) -> Option<u8> {
     let e = exponent(values)?;
     let start = m.len();
     let power = POWERS[usize::from(e)];
-    m.extend(values.iter().map(|v| mantissa(*v, power)));
     // A value's own exponent was tested, not the larger one a later value asked for.
-    let exact = values.iter().zip(&m[start..]).fold(true, |ok, (v, m)| ok & is_exact(*v, *m, power));
-    if !exact {
+    let mut all_exact = true;
+    m.extend(values.iter().map(|v| {
+        let (mantissa, exact) = scale(*v, power);
+        all_exact &= exact;
+        mantissa
+    }));
+    if !all_exact {
         m.truncate(start);
         return None;
     }
@@ -52,7 +46,7 @@ pub fn decode_one(m: i64, e: u8) -> Option<f64> {
 fn exponent(values: &[f64]) -> Option<u8> {
     let mut e = 0;
     for &v in values {
-        while !is_exact(v, mantissa(v, POWERS[usize::from(e)]), POWERS[usize::from(e)]) {
+        while !scale(v, POWERS[usize::from(e)]).1 {
             if e == EXPONENT_MAX {
                 return None;
             }
@@ -60,18 +54,6 @@ fn exponent(values: &[f64]) -> Option<u8> {
         }
     }
     Some(e)
-}
-
-#[inline]
-fn mantissa(v: f64, power: f64) -> i64 {
-    // Outside the limit the bits are meaningless; `is_exact` tests the limit.
-    (v * power + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i64
-}
-
-#[inline]
-fn is_exact(v: f64, m: i64, power: f64) -> bool {
-    // NaN and infinity survive scaling and unscaling with the same bits, but not the range test.
-    (v * power).abs() < MANTISSA_LIMIT && (m as f64 / power).to_bits() == v.to_bits()
 }
 
 #[cfg(test)]

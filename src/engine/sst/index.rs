@@ -48,7 +48,7 @@ impl StreamKind {
     /// The kind of this byte.
     pub fn from_code(code: u8) -> Option<Self> {
         match code {
-            0..=super::decimal::EXPONENT_MAX => Some(StreamKind::Decimal(code)),
+            0..=crate::decimal::EXPONENT_MAX => Some(StreamKind::Decimal(code)),
             32 => Some(StreamKind::Mixed),
             64.. => FieldType::from_code(code - 64).map(StreamKind::Plain),
             _ => None,

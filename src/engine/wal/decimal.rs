@@ -6,38 +6,16 @@
 //! with so many that plain bits are shorter is stored plain. Nothing is ever rounded.
 
 use super::varint::{self, Input, Malformed};
+use crate::decimal::{EXPONENT_MAX, POWERS, scale};
 
 /// Values that share an exponent.
 const RUN_VALUES: usize = 256;
-
-/// The largest exponent.
-const EXPONENT_MAX: u8 = 14;
 
 /// In place of the exponent: the run is 8 bytes a value.
 const PLAIN: u8 = 0xff;
 
 /// Values looked at to choose an exponent.
 const SAMPLE_VALUES: usize = 24;
-
-const POWERS: [f64; EXPONENT_MAX as usize + 1] =
-    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14];
-
-/// Mantissas stay below.
-const MANTISSA_MAX: f64 = (1u64 << 51) as f64;
-
-/// 1.5 * 2^52: a sum with it has no bits left for a fraction, so that adding and subtracting it rounds to the nearest
-/// whole number; below [`MANTISSA_MAX`] the low bits of the sum are that number.
-const ROUNDER: f64 = 6_755_399_441_055_744.0;
-
-/// The mantissa of `value` for the power of ten, and whether it is exact.
-#[inline]
-fn scale(value: f64, power: f64) -> (i64, bool) {
-    let sum = value * power + ROUNDER;
-    let rounded = sum - ROUNDER;
-    // NaN and infinities pass a comparison of bits after scaling, rounding and unscaling; the bound stops them.
-    let exact = rounded.abs() < MANTISSA_MAX && (rounded / power).to_bits() == value.to_bits();
-    (sum.to_bits().wrapping_sub(ROUNDER.to_bits()) as i64, exact)
-}
 
 /// The exponent under which a sample of the run is expected to be shortest, if any beats plain bits.
 fn choose_exponent(run: &[f64]) -> Option<u8> {
@@ -160,6 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decimal::MANTISSA_LIMIT;
 
     /// Encodes, decodes, compares bits; returns bytes a value.
     fn check(values: &[f64]) -> f64 {
@@ -183,11 +162,11 @@ mod tests {
         5e-324,
         f64::MAX,
         f64::MIN,
-        MANTISSA_MAX,
-        -MANTISSA_MAX,
-        MANTISSA_MAX - 1.0,
-        1.0 - MANTISSA_MAX,
-        MANTISSA_MAX + 2.0,
+        MANTISSA_LIMIT,
+        -MANTISSA_LIMIT,
+        MANTISSA_LIMIT - 1.0,
+        1.0 - MANTISSA_LIMIT,
+        MANTISSA_LIMIT + 2.0,
         0.1 + 0.2,
         1e-14,
     ];
@@ -207,11 +186,11 @@ mod tests {
     #[test]
     fn odd_values_are_never_exact() {
         for e in 0..=EXPONENT_MAX {
-            for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MAX, MANTISSA_MAX, 5e-324] {
+            for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, f64::MAX, MANTISSA_LIMIT, 5e-324] {
                 assert!(!scale(odd, POWERS[usize::from(e)]).1, "{odd} at {e}");
             }
         }
-        assert_eq!(scale(MANTISSA_MAX - 1.0, 1.0), ((1 << 51) - 1, true));
+        assert_eq!(scale(MANTISSA_LIMIT - 1.0, 1.0), ((1 << 51) - 1, true));
         assert_eq!(scale(-12.25, 100.0), (-1225, true));
     }
 
