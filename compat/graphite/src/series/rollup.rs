@@ -1,6 +1,6 @@
 //! Coarser archives out of finer ones, as whisper fills them.
 
-/// How a whisper file rolls values up.
+/// How a whisper file rolls values up; the last one is carbon's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RollupMethod {
     /// Mean of the known.
@@ -19,6 +19,45 @@ pub enum RollupMethod {
     AbsMax,
     /// The value nearest to zero.
     AbsMin,
+    /// The middle of the sorted known values, or the mean of the middle two.
+    Median,
+}
+
+impl RollupMethod {
+    /// Every method, in the order of its code from 1: the numbers of whisper's file header, then the median.
+    pub const ALL: [Self; 9] = [
+        Self::Average,
+        Self::Sum,
+        Self::Last,
+        Self::Max,
+        Self::Min,
+        Self::AvgZero,
+        Self::AbsMax,
+        Self::AbsMin,
+        Self::Median,
+    ];
+
+    /// The method of this code.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
+    }
+
+    /// The name that configuration files use: `average sum last max min avg_zero absmax absmin median`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Average => "average",
+            Self::Sum => "sum",
+            Self::Last => "last",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::AvgZero => "avg_zero",
+            Self::AbsMax => "absmax",
+            Self::AbsMin => "absmin",
+            Self::Median => "median",
+        }
+    }
 }
 
 /// Rolls a regular series up into windows of `coarse_step_s`.
@@ -64,5 +103,10 @@ fn one(window: &[f64], slots: usize, method: RollupMethod, x_files_factor: f32) 
         RollupMethod::AvgZero => known().sum::<f64>() / slots as f64,
         RollupMethod::AbsMax => known().reduce(farther).unwrap_or(f64::NAN),
         RollupMethod::AbsMin => known().reduce(nearer).unwrap_or(f64::NAN),
+        RollupMethod::Median => {
+            let mut sorted: Vec<f64> = known().collect();
+            sorted.sort_unstable_by(f64::total_cmp);
+            (sorted[(count - 1) / 2] + sorted[count / 2]) / 2.0
+        }
     }
 }

@@ -121,6 +121,7 @@ fn rolling_up() {
         (RollupMethod::Last, 0.0, [2.0, 6.0, -9.0]),
         (RollupMethod::AvgZero, 0.0, [1.0, 2.0, -3.0]),
         (RollupMethod::AbsMin, 0.0, [1.0, 6.0, -9.0]),
+        (RollupMethod::Median, 0.0, [1.5, 6.0, -9.0]),
     ] {
         let (start, got) = roll_up(130, 10, &values, 30, method, xff);
         assert_eq!(start, 120);
