@@ -1,0 +1,253 @@
+pub(crate) mod world;
+
+use rhythmite_graphite::series::RollupMethod;
+use rhythmite_model::{Level, Tier};
+
+use super::rollup::{Rule, fill};
+use super::tags;
+use super::window::{Window, window};
+use world::{SECOND_NS, World};
+
+const N: f64 = f64::NAN;
+const HOUR: i64 = 3_600;
+const DAY: i64 = 24 * HOUR;
+
+fn levels(archives: &[(i64, i64)]) -> Vec<Level> {
+    let level = |&(step, kept)| Level { step_ns: step * SECOND_NS, retention_ns: kept * SECOND_NS };
+    archives.iter().map(level).collect()
+}
+
+#[test]
+fn the_archive_is_chosen_by_the_distance_from_now_alone() {
+    let now = 1_717_243_200;
+    let levels = levels(&[(10, 6 * HOUR), (60, 7 * DAY), (600, 365 * DAY)]);
+    let check = |from: i64, until: i64, want: Option<(u8, i64, i64, i64)>| {
+        let got = window(&levels, now + from, now + until, now);
+        let want = want.map(|(tier, start, end, step_s)| Window {
+            tier: Tier(tier),
+            start_s: now + start,
+            end_s: now + end,
+            step_s,
+        });
+        assert_eq!(got, want, "from {from} until {until}");
+    };
+    // The point at `from` is excluded, the one at `until` included.
+    check(-60, 0, Some((0, -50, 10, 10)));
+    check(-61, -1, Some((0, -60, 0, 10)));
+    check(-6 * HOUR, 0, Some((0, -6 * HOUR + 10, 10, 10)));
+    check(-6 * HOUR - 1, 0, Some((1, -6 * HOUR, 60, 60)));
+    check(-7 * DAY - 1, 0, Some((2, -7 * DAY, 600, 600)));
+    // An old range of a few minutes still comes from the archive that reaches back to it.
+    check(-DAY, -DAY + 120, Some((1, -DAY + 60, -DAY + 180, 60)));
+    // Both ends in one slot: one slot is answered.
+    check(-5, -1, Some((0, 0, 10, 10)));
+    check(0, 0, Some((0, 10, 20, 10)));
+    // Cut to what is kept, and to now.
+    check(-400 * DAY, 0, Some((2, -365 * DAY + 600, 600, 600)));
+    check(-60, HOUR, Some((0, -50, 10, 10)));
+    check(1, 60, None);
+    check(-400 * DAY, -366 * DAY, None);
+    check(0, -60, None);
+}
+
+#[test]
+fn a_level_for_ever_reaches_everything() {
+    let forever = [Level { step_ns: 60 * SECOND_NS, retention_ns: 0 }];
+    let got = window(&forever, 0, 120, 1_717_243_200).map(|w| (w.start_s, w.end_s));
+    assert_eq!(got, Some((60, 180)));
+    assert_eq!(window(&[], 0, 1, 2), None);
+}
+
+fn ns(times: &[i64]) -> Vec<i64> {
+    times.iter().map(|t| t * SECOND_NS).collect()
+}
+
+fn same(got: &[f64], want: &[f64], what: &str) {
+    let bits =
+        |values: &[f64]| values.iter().map(|v| if v.is_nan() { u64::MAX } else { v.to_bits() }).collect::<Vec<_>>();
+    assert_eq!(bits(got), bits(want), "{what}: {got:?}, expected {want:?}");
+}
+
+#[test]
+fn points_fall_into_their_slots() {
+    let window = Window { tier: Tier::RAW, start_s: 100, end_s: 150, step_s: 10 };
+    for (times, want) in [
+        (&[100, 110, 120, 130, 140][..], [0., 1., 2., 3., 4.]),
+        (&[], [N, N, N, N, N]),
+        (&[90, 99, 100], [2., N, N, N, N]),
+        (&[100, 140, 150, 9_999], [0., N, N, N, 1.]),
+        // Off the step: the slot it lies in; the later one stays.
+        (&[101, 109, 131], [1., N, N, 2., N]),
+        (&[-50, 149], [N, N, N, N, 1.]),
+    ] {
+        let values: Vec<f64> = (0..times.len()).map(|i| i as f64).collect();
+        let mut slots = vec![N; 5];
+        fill(&window, &ns(times), &values, &mut slots);
+        same(&slots, &want, &format!("{times:?}"));
+    }
+}
+
+#[test]
+fn live_slots_are_computed_and_imported_ones_are_not() {
+    let window = Window { tier: Tier(1), start_s: 60, end_s: 300, step_s: 60 };
+    let times: Vec<i64> = (6..30).map(|i| i * 10).collect();
+    let values: Vec<f64> = times.iter().map(|t| *t as f64).collect();
+    let check = |imported_until_s, method, x_files_factor, points: usize, stored: [f64; 4], want: [f64; 4]| {
+        let rule = Rule { method, x_files_factor, fine_step_s: 10, imported_until_s };
+        let mut slots = stored.to_vec();
+        rule.apply(&window, &ns(&times[..points]), &values[..points], &mut slots, &mut Vec::new());
+        same(&slots, &want, &format!("{imported_until_s} {method:?} {x_files_factor} {points}"));
+    };
+    use RollupMethod::{Average, Last, Median, Sum};
+    let all = times.len();
+    check(0, Average, 0.5, all, [N; 4], [85., 145., 205., 265.]);
+    check(0, Sum, 0.0, all, [1.; 4], [510., 870., 1230., 1590.]);
+    check(0, Median, 0.0, all, [N; 4], [85., 145., 205., 265.]);
+    // Two of six points of the last window: too few for a half, enough for a third.
+    check(0, Last, 0.5, 20, [N; 4], [110., 170., 230., N]);
+    check(0, Last, 0.3, 20, [N; 4], [110., 170., 230., 250.]);
+    // Too few points make a slot empty, stored or not; no point leaves the stored value.
+    check(0, Last, 0.5, 20, [1.; 4], [110., 170., 230., N]);
+    check(0, Last, 0.5, 18, [1.; 4], [110., 170., 230., 1.]);
+    // A window that ends at the import was imported; the one across it was not.
+    check(120, Last, 0.0, all, [1., N, N, N], [1., 170., 230., 290.]);
+    check(121, Last, 0.0, all, [N; 4], [N, 170., 230., 290.]);
+    check(179, Last, 0.0, all, [N; 4], [N, 170., 230., 290.]);
+    check(180, Last, 0.0, all, [N; 4], [N, N, 230., 290.]);
+    check(300, Last, 0.0, all, [N; 4], [N; 4]);
+}
+
+#[test]
+fn long_gaps_and_long_ranges_are_rolled_up_block_by_block() {
+    let steps = 200_000;
+    let window = Window { tier: Tier(1), start_s: 0, end_s: steps * 60, step_s: 60 };
+    let times: Vec<i64> = (0..steps).filter(|i| i % 9 == 0 || *i > steps - 40).map(|i| i * 60 + 30).collect();
+    let values: Vec<f64> = times.iter().map(|t| *t as f64).collect();
+    let rule = Rule { method: RollupMethod::Sum, x_files_factor: 0.0, fine_step_s: 10, imported_until_s: 0 };
+    let mut slots = vec![N; window.slots()];
+    rule.apply(&window, &ns(&times), &values, &mut slots, &mut Vec::new());
+    let mut want = vec![N; window.slots()];
+    times.iter().for_each(|t| want[(t / 60) as usize] = *t as f64);
+    same(&slots, &want, "one point a window");
+}
+
+/// `10s:10m,60s:1h` average 0.5, as a live series and as an imported one.
+#[test]
+fn coarse_slots_come_from_the_store_before_the_import_and_from_raw_after_it() {
+    let world = World::new();
+    let archives = [(10, 600), (60, 3_600)];
+    let now = world::NOW_S;
+    for (path, imported) in [("live", 0), ("imported", now - 120)] {
+        let id = world.series(path, &archives, (1, 0.5, imported));
+        let raw: Vec<_> = (now - 600..now).step_by(10).map(|t| (t, 1.0)).collect();
+        world.write(id, 0, &raw);
+        let coarse: Vec<_> = (now - 1_200..now).step_by(60).map(|t| (t, 7.0)).collect();
+        world.write(id, 1, &coarse);
+    }
+    // Raw first where it is; the store where nothing else is, and where the import says so.
+    world.check("live", (-1_260, 0), "60: 10*7 10*1 -");
+    world.check("imported", (-1_260, 0), "60: 18*7 2*1 -");
+    world.check("live", (-30, 0), "10: 2*1 -");
+    world.check("{live,imported}", (-180, -120), "10: 6*1 | 10: 6*1");
+}
+
+#[test]
+fn a_series_whose_policy_has_changed_is_one_line() {
+    let world = World::new();
+    let now = world::NOW_S;
+    let old = world.series("p", &[(60, 7_200)], (2, 0.0, 0));
+    world.write(old, 0, &[(now - 300, 1.0), (now - 240, 2.0), (now - 60, 3.0)]);
+    let new = world.series("p", &[(30, 7_200)], (2, 0.0, 0));
+    world.write(new, 0, &[(now - 60, 9.0), (now, 10.0)]);
+    // The finer steps of the new policy; the old points fill what it lacks.
+    world.check("p", (-330, 0), "30: 1 - 2 5*- 9 - 10");
+    // And back to a coarser one: the finer points are summed.
+    world.series("p", &[(60, 7_200)], (2, 0.0, 0));
+    world.check("p", (-330, 0), "60: 1 2 2*- 3 10");
+}
+
+#[test]
+fn patterns_and_tags_find_series_of_every_policy() {
+    let world = World::new();
+    let now = world::NOW_S;
+    for (i, (path, step)) in
+        [("a.x.c", 10), ("a.y.c", 60), ("a.y", 10), ("b.x;dc=1;h=a", 10), ("b.x;dc=2;h=b", 60)].into_iter().enumerate()
+    {
+        let id = world.series(path, &[(step, 7_200)], (1, 0.0, 0));
+        world.write(id, 0, &[(now, i as f64)]);
+    }
+    world.check("a.*.c", (-60, 0), "10: 5*- 0 | 60: 1");
+    world.check("a.**", (-10, 0), "10: 0 | 10: 2 | 60: 1");
+    world.check("a.[!x]*", (-10, 0), "10: 2");
+    world.check("a.{y,z}", (-10, 0), "10: 2");
+    world.check("b.x", (-10, 0), "");
+    world.check(r"b\.x;h=a;dc=1", (-10, 0), "10: 3");
+    world.check("seriesByTag('name=b.x')", (-60, 0), "10: 5*- 3 | 60: 4");
+    world.check("seriesByTag('name=b.x', 'dc!=1')", (-60, 0), "60: 4");
+    world.check("seriesByTag('dc=~[12]', 'h!=~b|c')", (-60, 0), "10: 5*- 3");
+    world.check("seriesByTag('name=b.x', 'none=')", (-10, 0), "10: 3 | 60: 4");
+    // In the future, before everything kept.
+    world.check("a.*.c", (10, 20), "");
+    world.check("a.*.c", (-9_000, -8_000), "");
+}
+
+#[test]
+fn limits_name_the_pattern() {
+    let mut world = World::new();
+    for i in 0..5 {
+        world.series(&format!("a.n{i}"), &[(1, 86_400)], (1, 0.0, 0));
+        world.series(&format!("t;n={i}"), &[(1, 86_400)], (1, 0.0, 0));
+    }
+    world.limits.series_max = 4;
+    let fails = |world: &World, target: &str, want: &str| {
+        let e = world.fetch(target, (-3_600, 0)).expect_err(target).to_string();
+        assert!(e.contains(target.split('\'').nth(1).unwrap_or(target)) && e.contains(want), "{e}");
+    };
+    fails(&world, "a.*", "more than 4");
+    fails(&world, "seriesByTag('name=t')", "more than 4 series");
+    world.limits.series_max = 5;
+    world.limits.points_max = 5 * 3_600;
+    assert_eq!(world.fetch("a.*", (-3_600, 0)).unwrap().len(), 5);
+    world.limits.points_max -= 1;
+    fails(&world, "a.*", "more than 17999 points");
+}
+
+#[test]
+fn patience_ends() {
+    let mut world = World::new();
+    world.series("a", &[(1, 86_400)], (1, 0.0, 0));
+    world.limits.timeout = std::time::Duration::ZERO;
+    let e = world.fetch("a", (-60, 0)).expect_err("no time");
+    assert_eq!(e.kind(), rhythmite_model::ErrorKind::Unavailable);
+}
+
+#[test]
+fn tags_complete() {
+    let world = World::new();
+    for path in ["disk;dc=1;host=a", "disk;dc=2;host=b", "net;dc=1;rack=r", "plain.path"] {
+        world.series(path, &[(10, 3_600)], (1, 0.0, 0));
+    }
+    let names = world.engine.registry().read();
+    assert_eq!(tags::list(&names), ["dc", "host", "name", "rack"]);
+    assert_eq!(tags::values(&names, "dc"), [("1".to_owned(), 2), ("2".to_owned(), 1)]);
+    let complete =
+        |expressions: &[&str], prefix, limit| tags::complete_tags(&names, expressions, prefix, limit).unwrap();
+    assert_eq!(complete(&[], "", 2), ["dc", "host"]);
+    assert_eq!(complete(&[], "n", 9), ["name"]);
+    assert_eq!(complete(&["name=disk"], "", 9), ["dc", "host"]);
+    assert_eq!(complete(&["name=net", "dc=1"], "", 9), ["rack"]);
+    let values = |expressions: &[&str], tag| tags::complete_values(&names, expressions, tag, "", 9).unwrap();
+    assert_eq!(values(&["dc=1"], "name"), ["disk", "net"]);
+    assert_eq!(values(&[], "host"), ["a", "b"]);
+    assert_eq!(values(&["name=none"], "host"), [] as [&str; 0]);
+    assert!(tags::complete_tags(&names, &["bad"], "", 9).is_err());
+}
+
+#[test]
+fn a_regular_expression_that_goes_on_and_on_is_an_error() {
+    let world = World::new();
+    world.series(&format!("m;a={}", "a".repeat(60)), &[(10, 3_600)], (1, 0.0, 0));
+    let names = world.engine.registry().read();
+    let e = tags::find_series(&names, &[r"a=~(a+)+\1c"], 9).expect_err("too many steps").to_string();
+    assert!(e.contains("too many steps"), "{e}");
+}
