@@ -1,5 +1,6 @@
 //! Rhythmite.
 
+pub mod api;
 pub mod catalog;
 pub mod config;
 pub mod ingest;

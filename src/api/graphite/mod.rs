@@ -1,0 +1,110 @@
+//! graphite-web's HTTP interface: `/render`, `/metrics/*`, `/tags/*`, `/functions`, `/version`.
+//!
+//! A handler reads the parameters ([`params`]), works on a thread that may compute ([`Graphite::on_cpu`]), and answers in
+//! the format asked for; `rhythmite_graphite` knows the parameters and the formats. Every route is there with and
+//! without a slash at its end.
+//!
+//! Bare `/metrics` is not one of these routes: with a `query` parameter it is Graphite's find ([`find`]), without one
+//! something else's.
+//!
+//! Status: 400 for a malformed request, which names the place; 404 for an unknown function; 405; 503 when the request
+//! took too long or the store is behind.
+
+mod functions;
+mod metrics;
+mod params;
+mod render;
+mod reply;
+mod tags;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, any, get, post};
+use jiff::tz::TimeZone;
+use rhythmite_engine::Engine;
+use rhythmite_env::Clock;
+use rhythmite_model::{Error, Result};
+
+use crate::ingest::PathIngest;
+use crate::query::graphite::{Limits, Patience};
+
+pub use metrics::find;
+
+/// Bytes of a request's form.
+const FORM_BYTES_MAX: usize = 8 << 20;
+/// What `/version` says: clients choose their features by it.
+const VERSION: &str = "1.1.10\n";
+
+/// What the handlers need.
+pub struct Graphite {
+    /// Names and points.
+    pub engine: Engine,
+    /// Makes series for `/tags/tagSeries`.
+    pub ingest: Arc<PathIngest>,
+    /// What counts as now without a `now` parameter, and for deadlines.
+    pub clock: Arc<dyn Clock>,
+    /// The zone of times without a `tz` parameter.
+    pub zone: TimeZone,
+    /// What one request may take.
+    pub limits: Limits,
+}
+
+impl Graphite {
+    /// Runs `work` on a thread that may block. When the future is dropped (the client has gone), `work` is told so at
+    /// its next look at its [`Patience`].
+    async fn on_cpu<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Graphite, Patience) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let gone = Arc::new(AtomicBool::new(false));
+        let _tell = TellOnDrop(gone.clone());
+        let patience = Patience::new(self.clock.clone(), self.limits.timeout, gone);
+        let state = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&state, patience)).await;
+        done.map_err(|e| Error::internal(format!("the request's thread ended: {e}")))?
+    }
+}
+
+struct TellOnDrop(Arc<AtomicBool>);
+
+impl Drop for TellOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// All routes but bare `/metrics`.
+pub fn router(state: Arc<Graphite>) -> Router {
+    type Routes = MethodRouter<Arc<Graphite>>;
+    let routes: [(&str, Routes); 15] = [
+        ("/render", get(render::render).post(render::render)),
+        ("/metrics/find", get(metrics::find).post(metrics::find)),
+        ("/metrics/expand", get(metrics::expand).post(metrics::expand)),
+        ("/metrics/index.json", get(metrics::index).post(metrics::index)),
+        ("/metrics/get-metadata", get(metrics::get_metadata)),
+        ("/tags", get(tags::list)),
+        ("/tags/{tag}", get(tags::values)),
+        ("/tags/findSeries", get(tags::find_series).post(tags::find_series)),
+        ("/tags/tagSeries", post(tags::tag_series)),
+        ("/tags/tagMultiSeries", post(tags::tag_multi_series)),
+        ("/tags/delSeries", post(tags::delete_series)),
+        ("/tags/autoComplete/tags", get(tags::complete_tags).post(tags::complete_tags)),
+        ("/tags/autoComplete/values", get(tags::complete_values).post(tags::complete_values)),
+        ("/functions", get(functions::list)),
+        ("/functions/{name}", get(functions::details)),
+    ];
+    let router = routes.into_iter().fold(Router::new(), |router, (path, route)| {
+        router.route(path, route.clone()).route(&format!("{path}/"), route)
+    });
+    let version = any(|| async { VERSION });
+    router
+        .route("/version", version.clone())
+        .route("/version/", version)
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .with_state(state)
+}

@@ -1,0 +1,205 @@
+use axum::body::{Body, to_bytes};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{Request, Response};
+use jiff::tz::TimeZone;
+use tower::ServiceExt;
+
+use super::*;
+use crate::query::graphite::tests::world::{NOW_S, World};
+
+struct Server {
+    world: World,
+    router: Router,
+}
+
+fn server() -> Server {
+    let world = World::new();
+    for (path, value) in [("a.b.c", 1.0), ("a.b", 2.0), ("a.d", 3.0), ("m;dc=1;h=x", 4.0), ("m;dc=2;h=y", 5.0)] {
+        let id = world.series(path, &[(60, 3_600)], (4, 0.5, 0));
+        world.write(id, 0, &[(NOW_S, value)]);
+    }
+    let state = Graphite {
+        engine: world.engine.clone(),
+        ingest: world.ingest(),
+        clock: world.env.clock.clone(),
+        zone: TimeZone::UTC,
+        limits: world.limits.clone(),
+    };
+    Server { router: router(Arc::new(state)), world }
+}
+
+impl Server {
+    async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Sends `METHOD target [form]`; expects `status type body`, where a body that ends in `...` may go on.
+    async fn check(&self, request: &str, want: &str) {
+        let mut parts = request.splitn(3, ' ');
+        let (method, uri) = (parts.next().unwrap(), parts.next().unwrap());
+        let form = parts.next().unwrap_or_default().to_owned();
+        let sent = Request::builder().method(method).uri(uri).body(Body::from(form)).unwrap();
+        let response = self.send(sent).await;
+        let status = response.status().as_u16();
+        let content_type = response.headers().get(CONTENT_TYPE).map_or("-", |t| t.to_str().unwrap()).to_owned();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let got = format!("{status} {content_type} {}", String::from_utf8_lossy(&body));
+        match want.strip_suffix("...") {
+            Some(start) => assert!(got.starts_with(start), "{request}: {got}"),
+            None => assert_eq!(got, want, "{request}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn renders() {
+    let server = server();
+    let point = r#"[{"target": "a.d", "tags": {"name": "a.d"}, "datapoints": [[3.0, 1717243200]]}]"#;
+    let json = format!("200 application/json {point}");
+    for request in [
+        "GET /render?target=a.d&format=json&from=-1min",
+        "GET /render/?target=a.d&format=json&from=-1min",
+        "GET /render?target[]=a.d&format=json&from=-1min&until=now",
+        "POST /render target=a.d&format=json&from=-1min",
+        // The form's parameters come after the query's.
+        "POST /render?target=a.d&format=csv&from=-1min format=json",
+        "GET /render?target=a.d&target=&format=json&from=1717243140&until=12:00_20240601",
+        "GET /render?target=template(a.$x,x=%22b%22)&template[x]=d&format=json&from=-1min",
+    ] {
+        server.check(request, &json).await;
+    }
+    server
+        .check("GET /render?target=a.d&from=-1min&rawData=1", "200 text/plain a.d,1717243200,1717243260,60|3.0\n")
+        .await;
+    server
+        .check(
+            "GET /render?target=sumSeries(a.*)&target=seriesByTag('name=m')&from=-1min&format=raw",
+            "200 text/plain sumSeries(a.*),1717243200,1717243260,60|5.0\n\
+             m;dc=1;h=x,1717243200,1717243260,60|4.0\nm;dc=2;h=y,1717243200,1717243260,60|5.0\n",
+        )
+        .await;
+    server
+        .check("GET /render?target=a.d&format=json&from=-1min&jsonp=cb", &format!("200 text/javascript cb({point})"))
+        .await;
+    server.check("GET /render?target=none.*&format=json", "200 application/json []").await;
+    server.check("GET /render?format=json", "200 application/json []").await;
+}
+
+#[tokio::test]
+async fn malformed_requests_are_told_where() {
+    let server = server();
+    let error = "400 application/json {\"error\":\"";
+    for (request, want) in [
+        (
+            "GET /render?target=scale(a.b&format=json",
+            "malformed target: expected ',' or ')', found the end at position 9; target: scale(a.b\"}",
+        ),
+        ("GET /render?target=nosuch(a.b)&format=json", "Received request for unknown function: nosuch..."),
+        ("GET /render?target=scale(a.b,'x')&format=json", "scale(): ..."),
+        ("GET /render?target=a.b&from=now&until=now", "Invalid empty time range\"}"),
+        ("GET /render?target=a.b&from=1h", "bad time ..."),
+        ("GET /render?target=a.b&format=json&jsonp=a;b", "jsonp must be an identifier\"}"),
+        ("GET /render?target=seriesByTag('bad')&format=json", "Invalid tagspec bad..."),
+        ("GET /metrics/find", "Missing required parameter 'query'\"}"),
+        ("GET /metrics/find?query=a&format=nope", "Invalid value for 'format' parameter\"}"),
+        ("GET /tags/findSeries", "no tag expressions specified\"}"),
+        ("GET /tags/findSeries?expr=a!=b", "At least one tagspec must ..."),
+        ("GET /tags/autoComplete/values", "no tag specified\"}"),
+        ("GET /tags?limit=x", "limit \\\"x\\\" is not a number\"}"),
+        ("POST /tags/tagSeries", "no path specified\"}"),
+        ("POST /tags/tagSeries path=a;=b", "a;=b: a tag is empty ..."),
+    ] {
+        server.check(request, &format!("{error}{want}")).await;
+    }
+    server.check("GET /functions/nosuch", "404 application/json {\"error\":\"Function not found: nosuch\"}").await;
+}
+
+#[tokio::test]
+async fn only_posts_change_tags() {
+    let server = server();
+    for path in ["/tags/tagSeries", "/tags/tagMultiSeries/", "/tags/delSeries"] {
+        let sent = Request::get(format!("{path}?path=m;dc=1;h=x")).body(Body::empty()).unwrap();
+        let response = server.send(sent).await;
+        assert_eq!((response.status().as_u16(), response.headers()[ALLOW].to_str().unwrap()), (405, "POST"), "{path}");
+    }
+    server.check("GET /tags/findSeries?expr=dc=1", r#"200 application/json ["m;dc=1;h=x"]"#).await;
+}
+
+#[tokio::test]
+async fn names_are_found() {
+    let server = server();
+    let tree = r#"200 application/json [{"text": "b", "id": "a.b", "allowChildren": 1, "expandable": 1, "leaf": 0}, {"text": "d", "id": "a.d", "allowChildren": 0, "expandable": 0, "leaf": 1}]"#;
+    server.check("GET /metrics/find?query=a.*", tree).await;
+    server.check("POST /metrics/find/ query=a.*", tree).await;
+    server
+        .check(
+            "GET /metrics/find?query=a.*&format=json&leavesOnly=1",
+            r#"200 application/json [{"path": "a.b", "is_leaf": true, "intervals": [{"start": 1717239600, "end": 1717243200}]}, {"path": "a.d", "is_leaf": true, "intervals": [{"start": 1717239600, "end": 1717243200}]}]"#,
+        )
+        .await;
+    // Nothing is kept of two hours ago; branches have no range.
+    server
+        .check(
+            "GET /metrics/find?query=a.*&format=json&from=-3h&until=-2h",
+            r#"200 application/json [{"path": "a.b", "is_leaf": false}]"#,
+        )
+        .await;
+    server.check("GET /metrics/expand?query=a.*&query=m", r#"200 application/json {"results": ["a.b", "a.d"]}"#).await;
+    server.check("GET /metrics/index.json", r#"200 application/json ["a.b", "a.b.c", "a.d"]"#).await;
+    server
+        .check(
+            "GET /metrics/get-metadata?metric=a.b&metric=none&key=aggregationMethod",
+            r#"200 application/json {"a.b":{"value":"max"},"none":{"error":"no series \"none\""}}"#,
+        )
+        .await;
+    server.check("GET /version/", "200 text/plain; charset=utf-8 1.1.10\n").await;
+    server.check("GET /functions/sum", "200 application/json {\"name\": \"sum\"...").await;
+}
+
+#[tokio::test]
+async fn tags_are_listed_made_and_dropped() {
+    let server = server();
+    let check = |request: &'static str, want: &'static str| {
+        let server = &server;
+        async move { server.check(request, &format!("200 application/json {want}")).await }
+    };
+    check("GET /tags", r#"[{"tag":"dc"},{"tag":"h"},{"tag":"name"}]"#).await;
+    check("GET /tags?filter=n", r#"[{"tag":"name"}]"#).await;
+    check("GET /tags?limit=1", r#"[{"tag":"dc"}]"#).await;
+    check("GET /tags/dc/", r#"{"tag":"dc","values":[{"count":1,"value":"1"},{"count":1,"value":"2"}]}"#).await;
+    check("GET /tags/dc?filter=2", r#"{"tag":"dc","values":[{"count":1,"value":"2"}]}"#).await;
+    check("GET /tags/none", "null").await;
+    check("POST /tags/tagSeries path=new;z=2;y=1", r#""new;y=1;z=2""#).await;
+    check("POST /tags/tagMultiSeries path=new;y=2&path=new;y=3", r#"["new;y=2","new;y=3"]"#).await;
+    check("GET /tags/findSeries?expr=name=new", r#"["new;y=1;z=2","new;y=2","new;y=3"]"#).await;
+    check("GET /tags/autoComplete/values?tag=y&expr[]=name=new&valuePrefix=2", r#"["2"]"#).await;
+    check("GET /tags/autoComplete/tags?expr=name=new&tagPrefix=z", r#"["z"]"#).await;
+    check("POST /tags/delSeries path=new;z=2;y=1&path=new;y=3&path=never;x=1", "true").await;
+    check("GET /tags/findSeries?expr=name=new", r#"["new;y=2"]"#).await;
+    // A path without tags is not in the tag database, and keeps its points.
+    check("POST /tags/delSeries path=a.d", "true").await;
+    check("GET /metrics/expand?query=a.d", r#"{"results": ["a.d"]}"#).await;
+    server.world.check("m;dc=1;h=x", (-60, 0), "60: 4");
+}
+
+#[tokio::test]
+async fn answers_say_how_long_they_may_be_kept() {
+    let server = server();
+    for (query, want) in [
+        ("", None),
+        ("&cacheTimeout=30", Some("max-age=30")),
+        ("&noCache=1", Some("no-cache, no-store, must-revalidate, max-age=0")),
+    ] {
+        let uri = format!("/render?target=a.b&format=json{query}");
+        let response = server.send(Request::get(uri).body(Body::empty()).unwrap()).await;
+        assert_eq!(response.headers().get(CACHE_CONTROL).map(|v| v.to_str().unwrap()), want, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_beyond_the_limit_is_refused() {
+    let server = server();
+    let form = vec![b'a'; FORM_BYTES_MAX + 1];
+    let response = server.send(Request::post("/render").body(Body::from(form)).unwrap()).await;
+    assert_eq!(response.status().as_u16(), 400);
+}

@@ -1,0 +1,3 @@
+//! Every HTTP endpoint: one room for each interface, each giving a router.
+
+pub mod graphite;
