@@ -1,0 +1,211 @@
+//! Puts prepared series and points into the engine: names first, then rows, then the journal.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rhythmite_engine::{Durability, Engine};
+use rhythmite_model::{
+    Column, Error, ErrorKind, FieldId, FieldType, KeyKind, Level, PolicyId, Result, RollupRule, Rows, SeriesId,
+    TableId, Tier,
+};
+use rhythmite_whisper::Point;
+
+use super::journal::Journal;
+use super::walk::Found;
+use crate::catalog::Catalog;
+use crate::ingest::paths::{FIELD, TABLE};
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// Rows after which a batch is written.
+const BATCH_ROWS: usize = 64 * 1024;
+/// Files after which a batch is written, however few points they hold.
+const BATCH_FILES: usize = 4_096;
+/// Rows of one write; a file of a year of seconds has many times that.
+const WRITE_ROWS: usize = 64 * 1024;
+/// Pause when the engine asks for one.
+const BACK_PRESSURE: Duration = Duration::from_millis(20);
+/// How often series are tried to be made while the log is behind.
+const CREATE_TRIES: u32 = 50;
+
+/// One file, parsed.
+pub(super) struct Prepared {
+    pub(super) found: Found,
+    pub(super) name: String,
+    /// Finest first, like `points`.
+    pub(super) levels: Vec<Level>,
+    pub(super) rollup: RollupRule,
+    pub(super) points: Vec<Vec<Point>>,
+    /// Nothing of the file was lost.
+    pub(super) whole: bool,
+}
+
+impl Prepared {
+    pub(super) fn rows(&self) -> usize {
+        self.points.iter().map(Vec::len).sum()
+    }
+}
+
+/// Collects files and loads them batch by batch.
+pub(super) struct Loader<'a> {
+    engine: &'a Engine,
+    catalog: &'a Catalog,
+    journal: Journal,
+    policies: HashMap<Vec<Level>, PolicyId>,
+    batch: Vec<Prepared>,
+    rows: usize,
+    /// Files that a limit of the registry refused, with the reason.
+    pub(super) refused: Vec<(String, String)>,
+    /// Files loaded whole.
+    pub(super) files: u64,
+    pub(super) series: u64,
+    pub(super) points: u64,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(engine: &'a Engine, catalog: &'a Catalog, journal: Journal) -> Self {
+        let (policies, batch, refused) = (HashMap::new(), Vec::new(), Vec::new());
+        Self { engine, catalog, journal, policies, batch, rows: 0, refused, files: 0, series: 0, points: 0 }
+    }
+
+    /// Whether this very file was imported before.
+    pub(super) fn has(&self, file: &Found) -> bool {
+        self.journal.has(file)
+    }
+
+    /// Takes a file; loads the batch when it is large enough.
+    ///
+    /// # Errors
+    /// `Unavailable`: the disk, or the engine's log.
+    pub(super) fn push(&mut self, file: Prepared) -> Result<()> {
+        self.rows += file.rows();
+        self.batch.push(file);
+        if self.rows >= BATCH_ROWS || self.batch.len() >= BATCH_FILES { self.flush() } else { Ok(()) }
+    }
+
+    /// Loads what has been taken: on return its points are in the log, and its files in the journal.
+    ///
+    /// # Errors
+    /// As [`Loader::push`].
+    pub(super) fn flush(&mut self) -> Result<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.rows = 0;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut made = match self.create(&batch) {
+            Ok(made) => made.into_iter().map(Some).collect(),
+            // One of them is at fault: each for itself.
+            Err(e) if refuses(&e) => batch.iter().map(|file| self.create_one(file)).collect::<Result<Vec<_>>>()?,
+            Err(e) => return Err(e),
+        };
+        let mut keep = made.iter().map(Option::is_some);
+        batch.retain(|_| keep.next().unwrap_or(false));
+        made.retain(Option::is_some);
+        self.write(&batch, &made)?;
+        // A file is noted only when its points would survive a loss of power.
+        self.engine.drain()?;
+        self.series += batch.len() as u64;
+        self.points += batch.iter().map(Prepared::rows).sum::<usize>() as u64;
+        // What was imported in part is told again next time.
+        let whole = batch.iter().filter(|file| file.whole);
+        self.files += whole.clone().count() as u64;
+        self.journal.add(whole.map(|file| &file.found))
+    }
+
+    fn create_one(&mut self, file: &Prepared) -> Result<Option<(SeriesId, FieldId)>> {
+        match self.create(std::slice::from_ref(file)) {
+            Ok(made) => Ok(made.into_iter().next()),
+            Err(e) if refuses(&e) => {
+                self.refused.push((file.found.relative.clone(), e.to_string()));
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn create(&mut self, batch: &[Prepared]) -> Result<Vec<(SeriesId, FieldId)>> {
+        let policies = batch.iter().map(|file| self.policy(&file.levels)).collect::<Result<Vec<_>>>()?;
+        let mut tries = 0;
+        loop {
+            let made = self.engine.create(Durability::Interval, |names| {
+                let make = |(file, policy): (&Prepared, &PolicyId)| {
+                    let table = names.create_table(*policy, TABLE, KeyKind::Path)?;
+                    let field = names.create_field(table, FIELD, FieldType::Float)?;
+                    let id = names.create_series(table, &file.name, Some(file.rollup))?;
+                    names.set_rollup(id, file.rollup);
+                    Ok((id, field))
+                };
+                batch.iter().zip(&policies).map(make).collect::<Result<Vec<_>>>()
+            });
+            match made {
+                Ok((made, _)) => return Ok(made),
+                // The log is behind, or a limit on new series was hit: the first passes.
+                Err(e) if e.kind() == ErrorKind::Overloaded && tries < CREATE_TRIES => {
+                    tries += 1;
+                    std::thread::sleep(BACK_PRESSURE);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn policy(&mut self, levels: &[Level]) -> Result<PolicyId> {
+        if let Some(id) = self.policies.get(levels) {
+            return Ok(*id);
+        }
+        let policy = block_on(self.catalog.intern_graphite_policy(levels.to_vec()))?;
+        let id = policy.id;
+        self.engine.put_policy(policy);
+        self.policies.insert(levels.to_vec(), id);
+        Ok(id)
+    }
+
+    fn write(&self, batch: &[Prepared], made: &[Option<(SeriesId, FieldId)>]) -> Result<()> {
+        let mut rows: HashMap<(TableId, Tier), Rows> = HashMap::new();
+        let mut waiting = 0;
+        for (file, (id, field)) in batch.iter().zip(made.iter().flatten()) {
+            for (level, points) in file.points.iter().enumerate() {
+                let tier = Tier(u8::try_from(level).expect("a policy with more levels is refused when it is parsed"));
+                for some in points.chunks(WRITE_ROWS) {
+                    if waiting + some.len() > WRITE_ROWS {
+                        self.submit(&mut rows)?;
+                        waiting = 0;
+                    }
+                    let key = (id.table(), tier);
+                    add(rows.entry(key).or_insert_with(|| empty(key, *field)), *id, some);
+                    waiting += some.len();
+                }
+            }
+        }
+        self.submit(&mut rows)
+    }
+
+    /// Writes, and waits as long as the engine is behind.
+    fn submit(&self, rows: &mut HashMap<(TableId, Tier), Rows>) -> Result<()> {
+        let rows: Vec<Rows> = rows.drain().map(|(_, rows)| rows).collect();
+        loop {
+            match self.engine.write(rows.clone(), Durability::Interval) {
+                Ok(_) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::Overloaded => std::thread::sleep(BACK_PRESSURE),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+fn refuses(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Invalid | ErrorKind::Overloaded)
+}
+
+fn empty((table, tier): (TableId, Tier), field: FieldId) -> Rows {
+    Rows { table, tier, series: Vec::new(), times_ns: Vec::new(), fields: vec![(field, Column::Float(Vec::new()))] }
+}
+
+fn add(rows: &mut Rows, id: SeriesId, points: &[Point]) {
+    rows.series.resize(rows.series.len() + points.len(), id);
+    rows.times_ns.extend(points.iter().map(|p| i64::from(p.0) * SECOND_NS));
+    if let [(_, Column::Float(values))] = rows.fields.as_mut_slice() {
+        values.extend(points.iter().map(|p| p.1));
+    }
+}
