@@ -201,7 +201,7 @@ pub(crate) struct Inner {
     pub(crate) counters: Counters,
 }
 
-/// The storage engine. Cheap to clone; the last clone must be [closed](Engine::close).
+/// The storage engine. Cheap to clone; dropping the last clone writes what the log has queued.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
