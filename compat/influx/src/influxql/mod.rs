@@ -1,9 +1,9 @@
 //! InfluxQL as InfluxDB 1.8 reads it: text to statements, and the checks before one runs.
 //!
 //! In order: [`parse_query`] turns text (and bound [`Params`]) into [`Statement`]s, which print
-//! back with `Display`; [`compile`] checks a SELECT against the rules of the language and resolves
+//! back with `Display`; [`compile()`] checks a SELECT against the rules of the language and resolves
 //! its time range, its windows and its calls; [`Compiled::resolve`] gives names their types and
-//! expands wildcards. [`reduce`] folds what is constant, on the way and for others. Error texts are
+//! expands wildcards. [`reduce()`] folds what is constant, on the way and for others. Error texts are
 //! those of 1.x, word for word, because clients and people know them.
 //!
 //! Limits: [`NESTING_MAX`] levels of parentheses and subqueries, [`DEPTH_MAX`] levels of an
