@@ -29,14 +29,15 @@ const MERGE_BLOCKS: usize = 16;
 /// A block of this many rows is not merged again: it would hold a core for too long.
 const MERGE_ROWS_MAX: usize = 8 * 1024 * 1024;
 
-/// What rows of a buffer have in common.
+/// What rows of a buffer have in common, beside table and level.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Shape {
-    table: TableId,
-    tier: Tier,
     allocator: u8,
     fields: Fields,
 }
+
+/// The buffers of one table and level.
+type Buffers = HashMap<Shape, Arc<Buffer>>;
 
 /// Rows of one shape.
 struct Buffer {
@@ -65,7 +66,7 @@ pub struct Part {
 /// Everything written between two flushes.
 #[derive(Default)]
 pub struct Generation {
-    buffers: RwLock<HashMap<Shape, Arc<Buffer>>>,
+    buffers: RwLock<HashMap<(TableId, Tier), Buffers>>,
     bytes: AtomicUsize,
     rows: AtomicUsize,
 }
@@ -91,17 +92,16 @@ impl Generation {
     }
 
     fn buffer(&self, rows: &Rows, allocator: u8) -> Arc<Buffer> {
-        let shape = Shape {
-            table: rows.table,
-            tier: rows.tier,
-            allocator,
-            fields: rows.fields.iter().map(|(id, column)| (*id, column.field_type())).collect(),
-        };
-        if let Some(buffer) = self.buffers.read().get(&shape) {
+        let key = (rows.table, rows.tier);
+        let shape =
+            Shape { allocator, fields: rows.fields.iter().map(|(id, column)| (*id, column.field_type())).collect() };
+        if let Some(buffer) = self.buffers.read().get(&key).and_then(|b| b.get(&shape)) {
             return buffer.clone();
         }
         self.buffers
             .write()
+            .entry(key)
+            .or_default()
             .entry(shape)
             .or_insert_with_key(|shape| {
                 let state =
@@ -128,9 +128,8 @@ impl Generation {
 
     /// Tables and levels that have rows, ascending.
     pub fn tables(&self) -> Vec<(TableId, Tier)> {
-        let mut tables: Vec<_> = self.buffers.read().keys().map(|s| (s.table, s.tier)).collect();
+        let mut tables: Vec<_> = self.buffers.read().keys().copied().collect();
         tables.sort_unstable();
-        tables.dedup();
         tables
     }
 
@@ -138,7 +137,7 @@ impl Generation {
     pub fn parts(&self, table: TableId, tier: Tier) -> Vec<Part> {
         let buffers: Vec<_> = {
             let all = self.buffers.read();
-            all.values().filter(|b| b.shape.table == table && b.shape.tier == tier).cloned().collect()
+            all.get(&(table, tier)).into_iter().flat_map(|b| b.values()).cloned().collect()
         };
         let mut parts = Vec::new();
         for buffer in buffers {
@@ -151,7 +150,7 @@ impl Generation {
     /// Merges small blocks into larger ones where enough of them wait. Returns whether anything was done: call again
     /// until not. Meant for a background thread; appends and reads go on meanwhile.
     pub fn merge_once(&self) -> bool {
-        let buffers: Vec<_> = self.buffers.read().values().cloned().collect();
+        let buffers: Vec<_> = self.buffers.read().values().flat_map(|b| b.values()).cloned().collect();
         // Every buffer gets its turn: `any` would stop at the first that had work.
         let merged = buffers.iter().filter(|buffer| buffer.merge_once()).count();
         merged > 0
