@@ -1,0 +1,144 @@
+//! InfluxDB's HTTP interface: writes of all three versions, and `/query` of the first.
+//!
+//! | route | |
+//! | --- | --- |
+//! | `GET`, `HEAD /ping` | 204 and the version in a header; 200 and JSON with `verbose` |
+//! | `POST /write` | 1.x: `db rp precision consistency`; good lines are written beside bad ones |
+//! | `POST /api/v2/write` | 1.8 and 2.x: `bucket` is `database` or `database/policy` |
+//! | `POST /api/v3/write_lp` | 3.x: `db precision accept_partial no_sync`; makes the database, names each bad line |
+//! | `GET`, `POST /query` | 1.x: InfluxQL, answers as JSON, CSV or MessagePack, whole or in chunks |
+//!
+//! Order of events for a write: parameters and target are checked before the body is read; the body is read within the
+//! [limits](Limits), unpacked and turned into rows on a thread that may be busy; the answer waits for the commit. For a
+//! query: parameters, then on such a thread the parser and the [`Executor`], whose answer is sent while it is made.
+//!
+//! Limits are [`Limits`]; a hit is an answer (413, 503 with `Retry-After`), and nothing was written then. An answer
+//! takes a few buffers of memory, but for MessagePack, whose documents are whole.
+//!
+//! Never does: check who asks. A statement that changes something is refused when it comes by GET.
+
+mod body;
+mod params;
+mod query;
+mod reply;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::{MethodRouter, get, post};
+use rhythmite_engine::{Durability, Engine};
+use rhythmite_env::{Clock, Random};
+use rhythmite_influx::influxql::Query;
+use tokio::sync::Semaphore;
+
+use crate::catalog::Catalog;
+use crate::ingest::influx::InfluxWriter;
+use crate::query::influxql::{Context, Request, ResultSink, execute};
+
+pub use reply::{INFLUXDB_VERSION, not_found};
+
+/// Who carries out statements.
+pub trait Executor: Send + Sync {
+    /// Executes statements one after the other on a thread that may block, see [`execute`].
+    fn execute(&self, request: &Request, query: &Query, out: &mut dyn ResultSink);
+}
+
+impl Executor for Context {
+    fn execute(&self, request: &Request, query: &Query, out: &mut dyn ResultSink) {
+        execute(self, request, query, out);
+    }
+}
+
+/// What requests may cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a body as sent; more is 413.
+    pub body_bytes_max: usize,
+    /// Bytes of a compressed body when it is unpacked; more is 413.
+    pub unpacked_bytes_max: usize,
+    /// Bytes of all bodies that are held at a time; beyond it a request gets 503.
+    pub bodies_bytes_max: usize,
+    /// Queries that run at a time.
+    pub queries_max: usize,
+    /// How long a query waits for its turn before it gets 503.
+    pub query_wait: Duration,
+    /// How long a query runs.
+    pub query_timeout: Option<Duration>,
+    /// Bytes of a MessagePack document.
+    pub document_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 25_000_000,
+            unpacked_bytes_max: 100_000_000,
+            bodies_bytes_max: 512 << 20,
+            queries_max: 64,
+            query_wait: Duration::from_secs(10),
+            query_timeout: None,
+            document_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// What the handlers work on.
+pub struct InfluxApi {
+    engine: Engine,
+    catalog: Catalog,
+    writer: InfluxWriter,
+    executor: Arc<dyn Executor>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    limits: Limits,
+    durability: Durability,
+    /// Bytes of bodies that are held.
+    body_bytes: AtomicUsize,
+    queries: Arc<Semaphore>,
+}
+
+impl InfluxApi {
+    /// The interface of `engine`; `durability` is that of a write that does not ask for less.
+    pub fn new(
+        engine: Engine,
+        catalog: Catalog,
+        executor: Arc<dyn Executor>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        limits: Limits,
+        durability: Durability,
+    ) -> Self {
+        Self {
+            writer: InfluxWriter::new(engine.clone()),
+            engine,
+            catalog,
+            executor,
+            clock,
+            random,
+            body_bytes: AtomicUsize::new(0),
+            queries: Arc::new(Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS))),
+            limits,
+            durability,
+        }
+    }
+}
+
+/// The routes. The server's fallback should be [`not_found`].
+pub fn router(api: Arc<InfluxApi>) -> Router {
+    let only =
+        |routes: MethodRouter<Arc<InfluxApi>>| routes.options(reply::options).fallback(reply::method_not_allowed);
+    Router::new()
+        .route("/ping", only(get(reply::ping)))
+        .route("/write", only(post(write::v1)))
+        .route("/api/v2/write", only(post(write::v2)))
+        .route("/api/v3/write_lp", only(post(write::v3)))
+        .route("/query", only(get(query::by_get).post(query::by_post).head(reply::method_not_allowed)))
+        .layer(middleware::from_fn_with_state(api.clone(), reply::headers))
+        .with_state(api)
+}

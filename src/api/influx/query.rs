@@ -1,0 +1,358 @@
+//! `/query`: a shell around the parser, the executor and the answer's writer.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Epoch, Format, Message, SeriesHead, StatementEnd};
+use rhythmite_influx::influxql::{self, Query, Statement};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::InfluxApi;
+use super::body::receive;
+use super::params::Params;
+use super::reply::{Refused, no_content};
+use crate::query::influxql::{Interrupt, Request, ResultSink};
+
+/// Bytes of an answer that are sent at once.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Pieces that wait for the client; then the executor waits.
+const PIECES_MAX: usize = 4;
+
+/// `GET /query`.
+pub(super) async fn by_get(
+    State(api): State<Arc<InfluxApi>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let params = Params::from_query(query.as_deref());
+    answer(api, params, &headers, Reading::Only).await
+}
+
+/// `POST /query`: parameters may be in the body, where they come before those of the address.
+pub(super) async fn by_post(
+    State(api): State<Arc<InfluxApi>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let params = Params::from_query(query.as_deref());
+    match body_params(&api, &headers, body).await {
+        Ok(more) => answer(api, more.then(params), &headers, Reading::OrChanging).await,
+        Err(refused) => refused.in_form(&answer_options(&params, &headers)),
+    }
+}
+
+async fn body_params(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> Result<Params, Refused> {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if !matches!(
+        kind.as_str(),
+        "application/x-www-form-urlencoded" | "multipart/form-data" | "application/vnd.influxql"
+    ) {
+        return Ok(Params::default());
+    }
+    let received = receive(api, headers, body).await?;
+    let content_type = content_type.to_owned();
+    blocking(move || {
+        let body = received.unpack()?;
+        Ok(match kind.as_str() {
+            "application/x-www-form-urlencoded" => Params::from_form(&body),
+            "multipart/form-data" => Params::from_multipart(&content_type, &body),
+            _ => {
+                let mut params = Params::default();
+                params.push("q", String::from_utf8_lossy(&body).into_owned());
+                params
+            }
+        })
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+    let panicked = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the request has panicked");
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
+}
+
+/// What the method of a request allows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Only,
+    OrChanging,
+}
+
+fn answer_options(params: &Params, headers: &HeaderMap) -> AnswerOptions {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    AnswerOptions {
+        format: Format::from_accept(accept),
+        pretty: params.get("pretty") == "true",
+        epoch: Epoch::from_param(params.get("epoch")),
+        chunk_rows: AnswerOptions::chunk_rows_from_params(params.get("chunked"), params.get("chunk_size")),
+    }
+}
+
+async fn answer(api: Arc<InfluxApi>, params: Params, headers: &HeaderMap, reading: Reading) -> Response {
+    let options = answer_options(&params, headers);
+    match run(api, &params, options, reading).await {
+        Ok(response) => response,
+        Err(refused) => refused.in_form(&options),
+    }
+}
+
+async fn run(
+    api: Arc<InfluxApi>,
+    params: &Params,
+    options: AnswerOptions,
+    reading: Reading,
+) -> Result<Response, Refused> {
+    let text = params.get("q").trim().to_owned();
+    if text.is_empty() {
+        return Err(Refused::bad("missing required parameter \"q\""));
+    }
+    let bound = match params.get("params") {
+        "" => influxql::Params::new(),
+        json => influxql::Params::from_json(json)
+            .map_err(|error| Refused::bad(format!("error parsing query parameters: {error}")))?,
+    };
+    let named = |name| Some(params.get(name)).filter(|value| !value.is_empty()).map(str::to_owned);
+    let deadline = api.limits.query_timeout.map(|timeout| api.clock.monotonic() + timeout);
+    let request = Request {
+        database: named("db"),
+        policy: named("rp"),
+        interrupt: Interrupt { deadline, ..Interrupt::default() },
+        visible: None,
+    };
+    let permit = turn(&api).await?;
+    let (pieces, received) = mpsc::channel(PIECES_MAX);
+    let is_async = params.get("async") == "true";
+    let cancel = CancelOnDrop((!is_async).then(|| request.interrupt.clone()));
+    let run = Run { api, text, bound, request, options, reading, is_async, pieces, _permit: permit };
+    drop(tokio::task::spawn_blocking(move || run.run()));
+    respond(received, cancel, options).await
+}
+
+/// Waits until a query may run.
+async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
+    let waited = tokio::time::timeout(api.limits.query_wait, api.queries.clone().acquire_owned()).await;
+    let busy = || Refused::overloaded("too many queries are running, try again later");
+    waited.ok().and_then(Result::ok).ok_or_else(busy)
+}
+
+/// Stops the executor when nobody waits for its answer any more.
+struct CancelOnDrop(Option<Interrupt>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(interrupt) = &self.0 {
+            interrupt.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A part of what the busy thread has to say.
+enum Piece {
+    /// The query was not understood.
+    Refused(Refused),
+    /// It goes on by itself.
+    Accepted,
+    /// Bytes, and more to come.
+    More(Bytes),
+    /// The last bytes.
+    Last(Bytes),
+}
+
+async fn respond(
+    mut pieces: mpsc::Receiver<Piece>,
+    cancel: CancelOnDrop,
+    options: AnswerOptions,
+) -> Result<Response, Refused> {
+    let content_type = [(header::CONTENT_TYPE, options.format.content_type())];
+    match pieces.recv().await {
+        None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the query has panicked")),
+        Some(Piece::Refused(refused)) => Err(refused),
+        Some(Piece::Accepted) => Ok(no_content()),
+        Some(Piece::Last(bytes)) => Ok((content_type, bytes).into_response()),
+        Some(Piece::More(first)) => {
+            let rest = stream::unfold(Some((pieces, cancel)), |state| async move {
+                let (mut pieces, cancel) = state?;
+                Some(match pieces.recv().await {
+                    Some(Piece::More(bytes)) => (Ok(bytes), Some((pieces, cancel))),
+                    Some(Piece::Last(bytes)) => (Ok(bytes), None),
+                    // The connection is cut, so that nobody takes the half for the whole.
+                    _ => (Err(io::Error::other("the query has panicked")), None),
+                })
+            });
+            let first = stream::once(std::future::ready(Ok(first)));
+            Ok((content_type, Body::from_stream(first.chain(rest))).into_response())
+        }
+    }
+}
+
+/// A query on its way to a thread that may be busy.
+struct Run {
+    api: Arc<InfluxApi>,
+    text: String,
+    bound: influxql::Params,
+    request: Request,
+    options: AnswerOptions,
+    reading: Reading,
+    is_async: bool,
+    pieces: mpsc::Sender<Piece>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Run {
+    fn run(self) {
+        let query = match self.parse() {
+            Ok(query) => query,
+            Err(refused) => return self.send(Piece::Refused(refused)),
+        };
+        if self.is_async {
+            self.send(Piece::Accepted);
+            return self.api.executor.execute(&self.request, &query, &mut LogErrors);
+        }
+        let mut sink = AnswerSink {
+            writer: AnswerWriter::new(&self.options),
+            pieces: &self.pieces,
+            interrupt: &self.request.interrupt,
+            end: StatementEnd::default(),
+            waiting_bytes: 0,
+            // Of MessagePack only whole documents can be taken.
+            held_bytes_max: match self.options.format {
+                Format::MsgPack => Some(self.api.limits.document_bytes_max),
+                _ => None,
+            },
+            too_long: false,
+        };
+        self.api.executor.execute(&self.request, &query, &mut sink);
+        let last = sink.writer.finish();
+        self.send(Piece::Last(last.into()));
+    }
+
+    fn parse(&self) -> Result<Query, Refused> {
+        let query = influxql::parse_query(&self.text, &self.bound)
+            .map_err(|error| Refused::bad(format!("error parsing query: {error}")))?;
+        let changes = |statement: &&Statement| !statement.is_read_only();
+        match query.statements.iter().find(changes).filter(|_| self.reading == Reading::Only) {
+            Some(statement) => Err(Refused::bad(format!(
+                "use of '{statement}' in a read only context, please use a POST request instead"
+            ))),
+            None => Ok(query),
+        }
+    }
+
+    /// Blocks while the client is slow. A client that is gone needs no answer.
+    fn send(&self, piece: Piece) {
+        drop(self.pieces.blocking_send(piece));
+    }
+}
+
+/// Writes an answer and sends it while it is made.
+struct AnswerSink<'a> {
+    writer: AnswerWriter,
+    pieces: &'a mpsc::Sender<Piece>,
+    interrupt: &'a Interrupt,
+    end: StatementEnd,
+    /// About what the writer holds.
+    waiting_bytes: usize,
+    /// What it may hold, if nothing can be taken before the end.
+    held_bytes_max: Option<usize>,
+    /// That was not enough; rows are left out.
+    too_long: bool,
+}
+
+impl AnswerSink<'_> {
+    fn wrote(&mut self, bytes: usize) {
+        self.waiting_bytes += bytes;
+        match self.held_bytes_max {
+            Some(max) if self.waiting_bytes > max => {
+                self.too_long = true;
+                self.interrupt.cancelled.store(true, Ordering::Relaxed);
+            }
+            Some(_) => {}
+            None if self.waiting_bytes >= PIECE_BYTES => self.send(),
+            None => {}
+        }
+    }
+
+    fn send(&mut self) {
+        let bytes = self.writer.take();
+        self.waiting_bytes = 0;
+        if !bytes.is_empty() && self.pieces.blocking_send(Piece::More(bytes.into())).is_err() {
+            self.interrupt.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ResultSink for AnswerSink<'_> {
+    fn begin_statement(&mut self, statement_id: u32, whole: bool) {
+        self.end = StatementEnd::default();
+        self.writer.begin_statement(statement_id, whole);
+    }
+
+    fn begin_series(&mut self, head: &SeriesHead<'_>) {
+        self.writer.begin_series(head);
+        let tags: usize = head.tags.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
+        let columns: usize = head.columns.iter().map(|column| column.len() + 3).sum();
+        self.wrote(head.name.len() + tags + columns + 64);
+    }
+
+    fn row(&mut self, cells: &[Cell<'_>]) {
+        if self.too_long {
+            return;
+        }
+        self.writer.row(cells);
+        let bytes = |cell: &Cell<'_>| match cell {
+            Cell::String(text) => text.len() + 3,
+            _ => 16,
+        };
+        self.wrote(cells.iter().map(bytes).sum());
+    }
+
+    fn end_series(&mut self, partial: bool) {
+        self.writer.end_series(partial || self.too_long);
+    }
+
+    fn message(&mut self, message: Message) {
+        self.end.messages.push(message);
+    }
+
+    fn error(&mut self, text: &str) {
+        self.end.error = Some(text.to_owned());
+    }
+
+    fn end_statement(&mut self) {
+        if self.too_long {
+            let text = "the answer is too long for one MessagePack document, please ask for chunked=true";
+            self.end.error = Some(text.to_owned());
+        }
+        self.writer.end_statement(&std::mem::take(&mut self.end));
+        // In chunks a document ends here, so that even MessagePack can be sent.
+        if self.waiting_bytes >= PIECE_BYTES {
+            let held = self.waiting_bytes;
+            self.send();
+            self.waiting_bytes = if self.held_bytes_max.is_some() { held } else { 0 };
+        }
+    }
+}
+
+/// The answer of a query that nobody waits for.
+struct LogErrors;
+
+impl ResultSink for LogErrors {
+    fn begin_statement(&mut self, _: u32, _: bool) {}
+    fn begin_series(&mut self, _: &SeriesHead<'_>) {}
+    fn row(&mut self, _: &[Cell<'_>]) {}
+    fn end_series(&mut self, _: bool) {}
+    fn message(&mut self, _: Message) {}
+    fn error(&mut self, text: &str) {
+        tracing::warn!("a statement of an asynchronous query has failed: {text}");
+    }
+    fn end_statement(&mut self) {}
+}
