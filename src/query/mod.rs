@@ -2,3 +2,5 @@
 
 pub mod graphite;
 pub mod influxql;
+pub mod scan;
+pub mod sql;

@@ -1,0 +1,34 @@
+//! The engine's points as Arrow record batches: a DataFusion table over [`Snapshot::scan`].
+//!
+//! In the order of events: [`QueryScope`] fixes what one query sees (snapshot, clock); [`TableSchema`] says which columns
+//! a table has; [`TsTable`] takes the filters of a query apart: conditions on `time` become a time range (`time.rs`), those
+//! on tags and on `path` a list of series from the registry's indexes (`select.rs`), without touching a point;
+//! [`TsScanExec`] walks the series of its partition and hands them to `rows.rs`, which makes batches of them.
+//!
+//! Rows are ordered by (series, time) within a partition. The fields of one series are joined by time: a row stands for
+//! a time at which any field of the series has a value. So fields that a query does not name are read too, unless the
+//! query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
+//!
+//! Levels: where a policy has coarser ones, each moment is read from the finest level whose retention still covers it,
+//! as seen from the query's own `now`.
+//!
+//! Limits: a partition holds the points of one series at a time (in the query's time range) and one batch; both are
+//! charged to the query's memory pool. It never collects, never blocks on a socket, and knows no SQL text.
+//!
+//! [`Snapshot::scan`]: rhythmite_engine::Snapshot::scan
+
+mod align;
+mod exec;
+mod provider;
+mod rows;
+mod schema;
+mod scope;
+mod select;
+#[cfg(test)]
+mod tests;
+mod time;
+
+pub use exec::TsScanExec;
+pub use provider::TsTable;
+pub use schema::{ColumnKind, TAG_COLUMNS_MAX, TableSchema, tag_column_name};
+pub use scope::QueryScope;
