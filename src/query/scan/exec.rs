@@ -208,6 +208,9 @@ impl ExecutionPlan for TsScanExec {
     }
 }
 
+/// The output columns of a table's fields.
+type FieldColumns = Arc<[(FieldId, usize)]>;
+
 /// A series whose rows are being handed out.
 struct OpenSeries {
     key: String,
@@ -224,7 +227,7 @@ struct Cursor {
     partition: usize,
     /// The piece after the one that `scan` reads.
     piece: usize,
-    scan: Option<(Scan, Arc<[(FieldId, usize)]>)>,
+    scan: Option<(Scan, FieldColumns)>,
     open: Option<OpenSeries>,
     builder: RowBuilder,
     batch_rows: usize,

@@ -1,1 +1,145 @@
+//! What is not read: conditions that become series lists, time ranges and fields.
 
+use crate::query::sql::tests::{NOW_S, World};
+
+/// The scan's line in the plan of a query.
+async fn scan(world: &World, sql: &str) -> String {
+    let plan = world.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
+    let line = plan.lines().find(|l| l.contains("TsScanExec")).unwrap_or_else(|| panic!("{plan}"));
+    line.trim().to_owned()
+}
+
+async fn check(world: &World, sql: &str, wanted: &[&str], unwanted: &[&str]) {
+    let plan = world.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
+    wanted.iter().for_each(|text| assert!(plan.contains(text), "{sql}: no {text:?} in\n{plan}"));
+    unwanted.iter().for_each(|text| assert!(!plan.contains(text), "{sql}: {text:?} in\n{plan}"));
+}
+
+async fn world() -> World {
+    let world = World::new(|_| {}).await;
+    let hosts: Vec<String> =
+        (0..100).map(|i| format!("cpu,host=h{i:02},dc=dc{} usage={i},idle={i}i 1600000000", i % 2)).collect();
+    world.write("d", &hosts.join("\n"));
+    world.engine.flush().unwrap();
+    world.write("d", "cpu,host=h00,dc=dc0 usage=1 1650000000\ncpu,host=new usage=2 1650000000");
+    world.engine.flush().unwrap();
+    world.write("d", "cpu,host=h00,dc=dc0 usage=1 1690000000");
+    world
+}
+
+#[tokio::test]
+async fn conditions_on_tags_become_lists_of_series() {
+    let world = world().await;
+    let cases = [
+        ("TRUE", "series=101"),
+        ("host = 'h07'", "series=1,"),
+        ("host IN ('h07', 'h08', 'nobody')", "series=2,"),
+        ("host LIKE 'h0%'", "series=10,"),
+        ("host ~ '^h[12]3$'", "series=2,"),
+        ("dc = 'dc1' AND host > 'h90'", "series=5,"),
+        ("dc = 'dc1' OR host = 'h00'", "series=51,"),
+        ("dc IS NULL", "series=1,"),
+        ("dc != 'dc1'", "series=50,"),
+        ("host || dc = 'h01dc1'", "series=1,"),
+        ("host = 'nobody'", "series=0,"),
+        ("host = 'h07' AND random() > 2", "series=1,"),
+    ];
+    for (condition, series) in cases {
+        let sql = format!("SELECT usage FROM cpu WHERE {condition}");
+        let unwanted: &[&str] = if condition.contains("random") { &[] } else { &["FilterExec"] };
+        check(&world, &sql, &[series], unwanted).await;
+    }
+}
+
+#[tokio::test]
+async fn conditions_on_time_become_ranges_and_leave_files_out() {
+    let world = world().await;
+    let cases = [
+        ("TRUE", "files=2", "time=..=,", true),
+        ("time >= '2022-01-01'", "files=1", "time=2022-01-01T00:00:00Z..=,", true),
+        ("time >= '2022-01-01' AND time < '2022-02-01'", "files=0", "..=2022-01-31T23:59:59.999999999Z,", true),
+        ("time < '2021-01-01'", "files=1", "time=..=2020-12-31T23:59:59.999999999Z,", true),
+        ("time BETWEEN '2020-01-01' AND '2023-01-01'", "files=2", "time=2020", true),
+        ("time > '2022-01-01' OR time = '2021-06-01'", "files=1", "time=2021-06-01T00:00:00Z..=,", false),
+        ("time > now()", "files=0", "time=20", true),
+        ("date_trunc('day', time) = '2020-09-13'", "files=2", "time=..=,", false),
+    ];
+    for (condition, files, range, exact) in cases {
+        let sql = format!("SELECT usage FROM cpu WHERE {condition}");
+        check(&world, &sql, &[files, range], if exact { &["FilterExec"] } else { &[] }).await;
+        let plan = world.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
+        assert_eq!(plan.contains("FilterExec"), !exact, "{sql}\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_fields_that_matter_are_read() {
+    let world = world().await;
+    check(&world, "SELECT usage FROM cpu", &["fields=[usage], rows=of any field"], &["idle"]).await;
+    check(&world, "SELECT usage FROM cpu WHERE usage IS NOT NULL", &["fields=[usage]"], &["rows=of any"]).await;
+    check(&world, "SELECT avg(usage) FROM cpu WHERE usage > 3", &["fields=[usage]"], &["rows=of any"]).await;
+    check(&world, "SELECT idle FROM cpu WHERE usage > 3", &["fields=[idle, usage]"], &["rows=of any"]).await;
+    let rows = world.rows("SELECT idle FROM cpu WHERE usage > 97").await.unwrap();
+    assert_eq!(rows.len(), 2);
+    let all = world.rows("SELECT count(*) FROM cpu").await.unwrap();
+    assert_eq!(all, ["103"]);
+}
+
+#[tokio::test]
+async fn limits_reach_the_scan_unless_a_filter_stands_above() {
+    let world = world().await;
+    check(&world, "SELECT usage FROM cpu WHERE host LIKE 'h%' LIMIT 7", &["limit=7"], &[]).await;
+    check(&world, "SELECT usage FROM cpu WHERE usage > 1 LIMIT 7", &["FilterExec"], &["limit=7"]).await;
+    assert_eq!(world.rows("SELECT usage FROM cpu LIMIT 7").await.unwrap().len(), 7);
+}
+
+#[tokio::test]
+async fn one_series_needs_no_sort() {
+    let world = world().await;
+    check(&world, "SELECT time, usage FROM cpu WHERE host = 'h00' ORDER BY time", &["TsScanExec"], &["SortExec"]).await;
+    check(&world, "SELECT time, usage FROM cpu ORDER BY time", &["SortExec"], &[]).await;
+    let rows = world.rows("SELECT time FROM cpu WHERE host = 'h00' ORDER BY time").await.unwrap();
+    assert_eq!(rows, ["2020-09-13T12:26:40", "2022-04-15T05:20:00", "2023-07-22T04:26:40"]);
+}
+
+#[tokio::test]
+async fn globs_walk_the_path_index() {
+    let world = World::new(|_| {}).await;
+    let body: Vec<String> =
+        (0..50).flat_map(|i| ["cpu", "mem"].map(|m| format!("servers.web{i}.{m} {i} {}", NOW_S - 60))).collect();
+    world.write_paths(&body.join("\n"));
+    let from = "SELECT value FROM graphite.iox.metrics WHERE";
+    for (condition, series) in [
+        ("graphite_glob(path, 'servers.*.cpu')", "series=50,"),
+        ("graphite_glob(path, 'servers.web1?.*')", "series=20,"),
+        ("graphite_glob(path, 'servers.web1.cpu') OR path = 'servers.web2.mem'", "series=2,"),
+        ("graphite_glob(path, '*')", "series=0,"),
+        ("path LIKE 'servers.web4%.mem'", "series=11,"),
+        ("graphite_node(path, 1) = 'web7'", "series=2,"),
+    ] {
+        check(&world, &format!("{from} {condition}"), &[series], &["FilterExec"]).await;
+    }
+    assert!(scan(&world, &format!("{from} path = 'none'")).await.contains("series=0"));
+}
+
+/// Thousands of rows per series and thousands of series, so that batches break in the middle of both.
+#[tokio::test]
+async fn batches_break_anywhere() {
+    let world = World::new(|_| {}).await;
+    let mut body: Vec<String> = (0..20_000).map(|i| format!("m,k=long a={i}i {i}")).collect();
+    body.extend((0..20_000).step_by(2).map(|i| format!("m,k=long b={i}i {i}")));
+    body.extend((0..9_000).map(|i| format!("m,k=s{i} a=1i,c=\"x{i}\" 7")));
+    world.write("d", &body.join("\n"));
+    for flushed in [false, true] {
+        if flushed {
+            world.engine.flush().unwrap();
+        }
+        let sql = "SELECT count(*), sum(a), sum(b), count(b), count(DISTINCT k), count(DISTINCT c) FROM m";
+        let b: i64 = (0..20_000).step_by(2).sum();
+        let expected = format!("29000|{}|{b}|10000|9001|9000", (0..20_000i64).sum::<i64>() + 9_000);
+        assert_eq!(world.rows(sql).await.unwrap(), [expected]);
+        let wrong = "SELECT count(*) FROM m WHERE (k = 'long' AND a != CAST(time AS BIGINT) / 1000000000)
+                     OR (k != 'long' AND c != 'x' || substr(k, 2)) OR b != a";
+        assert_eq!(world.rows(wrong).await.unwrap(), ["0"]);
+    }
+}

@@ -10,16 +10,19 @@ use super::schema::TIME;
 /// All times.
 pub(super) const ALWAYS: RangeInclusive<i64> = i64::MIN..=i64::MAX;
 /// No time.
-const NEVER: RangeInclusive<i64> = 1..=0;
+const NEVER: RangeInclusive<i64> = RangeInclusive::new(1, 0);
 /// Nesting beyond which a condition is left to DataFusion.
 const DEPTH_MAX: usize = 200;
 
-/// Times outside which `expr` cannot hold, and whether it always holds inside; `None` if nothing is known.
-pub(super) fn bounds(expr: &Expr) -> Option<(RangeInclusive<i64>, bool)> {
+/// Times outside which a condition cannot hold, and whether it always holds inside.
+pub(super) type Bounds = (RangeInclusive<i64>, bool);
+
+/// The bounds of `expr`; `None` if nothing is known.
+pub(super) fn bounds(expr: &Expr) -> Option<Bounds> {
     within(expr, 0)
 }
 
-fn within(expr: &Expr, depth: usize) -> Option<(RangeInclusive<i64>, bool)> {
+fn within(expr: &Expr, depth: usize) -> Option<Bounds> {
     if depth > DEPTH_MAX {
         return None;
     }
@@ -62,7 +65,7 @@ fn literal_ns(expr: &Expr) -> Option<i64> {
     }
 }
 
-fn comparison(op: Operator, ns: i64) -> Option<(RangeInclusive<i64>, bool)> {
+fn comparison(op: Operator, ns: i64) -> Option<Bounds> {
     let range = match op {
         Operator::Eq => ns..=ns,
         Operator::Lt => ns.checked_sub(1).map_or(NEVER, |end| i64::MIN..=end),
@@ -100,7 +103,7 @@ mod tests {
     #[test]
     fn conditions_become_ranges() {
         let t = || col(TIME);
-        let cases: Vec<(Expr, Option<(RangeInclusive<i64>, bool)>)> = vec![
+        let cases: Vec<(Expr, Option<Bounds>)> = vec![
             (t().gt_eq(ns(5)), Some((5..=i64::MAX, true))),
             (t().gt(ns(5)).and(t().lt(ns(9))), Some((6..=8, true))),
             (ns(5).lt(t()), Some((6..=i64::MAX, true))),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
 use rhythmite_model::{Error, ErrorKind};
 
@@ -47,7 +48,9 @@ pub(super) fn from_datafusion(e: DataFusionError) -> Error {
     }
     let kind = match e.find_root() {
         DataFusionError::ResourcesExhausted(_) => ErrorKind::Overloaded,
+        DataFusionError::ArrowError(inner, _) if is_spill_limit(inner) => ErrorKind::Overloaded,
         DataFusionError::IoError(_) | DataFusionError::ObjectStore(_) => ErrorKind::Unavailable,
+        DataFusionError::ArrowError(inner, _) if matches!(**inner, ArrowError::IoError(..)) => ErrorKind::Unavailable,
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => ErrorKind::Internal,
         _ => ErrorKind::Invalid,
     };
@@ -59,6 +62,11 @@ pub(super) fn from_datafusion(e: DataFusionError) -> Error {
         _ => text,
     };
     Error::new(kind, shortened(text))
+}
+
+/// The quota of the spill directory has no error of its own.
+fn is_spill_limit(e: &ArrowError) -> bool {
+    matches!(e, ArrowError::IoError(text, _) if text.contains("used disk space during the spilling"))
 }
 
 fn shortened(mut text: String) -> String {

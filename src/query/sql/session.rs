@@ -84,6 +84,9 @@ impl Sessions {
         // Texts are Utf8, as the readers of InfluxDB 3 answers expect.
         settings.sql_parser.map_string_types_to_utf8view = false;
         settings.sql_parser.dialect = Dialect::PostgreSQL;
+        // What a sort keeps back for merging its spilled runs; the default is for pools of many hundred megabytes.
+        settings.execution.sort_spill_reservation_bytes =
+            (options.query_memory / 16).min(settings.execution.sort_spill_reservation_bytes);
         let mut rules = PhysicalOptimizer::new().rules;
         rules.push(Arc::new(StoppableJoins { pairs_max: PAIRS_MAX }));
         let mut scalar = SessionStateDefaults::default_scalar_functions();
