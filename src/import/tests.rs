@@ -1,8 +1,11 @@
 use std::fs;
 use std::path::Path;
 
+use rhythmite_engine::registry::Scope;
+use rhythmite_model::RollupRule;
 use rhythmite_whisper::{AggregationMethod, Ring, Whisper, write};
 
+use super::walk::Walk;
 use super::whisper::{dry_run, import};
 use super::{Progress, Summary};
 use crate::query::graphite::tests::world::{NOW_S, World};
@@ -49,6 +52,12 @@ impl World {
     fn import(&self, tree: &Tree) -> Summary {
         let dir = self.dir.path();
         import(&self.env, dir, &self.engine, &self.catalog, tree.path(), &mut Progress::silent()).unwrap()
+    }
+
+    fn rollup(&self, path: &str) -> RollupRule {
+        let names = self.engine.registry().read();
+        let slot = names.find_series(Scope::Paths, path.as_bytes()).unwrap();
+        names.rollup(slot).unwrap()
     }
 
     /// (ok, skipped, damaged)
@@ -106,10 +115,28 @@ fn what_the_files_hold_is_what_queries_answer() {
     world.engine.drain().unwrap();
     world.engine.flush().unwrap();
     same_answers(&world, "a.b", &one);
-    let names = world.engine.registry().read();
-    let slot = names.find_series(rhythmite_engine::registry::Scope::Paths, b"a.b").unwrap();
-    let rollup = names.rollup(slot).unwrap();
+    let rollup = world.rollup("a.b");
     assert_eq!((rollup.method, rollup.x_files_factor, rollup.imported_until_s), (4, 0.25, NOW_S));
+}
+
+#[test]
+fn archives_are_told_apart_by_their_steps_whatever_their_order() {
+    let bytes = file(0);
+    let mut swapped = bytes.clone();
+    swapped[16..28].copy_from_slice(&bytes[28..40]);
+    swapped[28..40].copy_from_slice(&bytes[16..28]);
+    let tree = Tree::new(&[("a.wsp", &swapped)]);
+    let world = World::new();
+    assert_eq!(world.files(&tree), (1, 0, 0));
+    same_answers(&world, "a", &bytes);
+}
+
+#[test]
+fn a_walk_is_in_the_order_of_the_paths() {
+    let names = ["b/a.wsp", "a/c.wsp", "a/b/z.wsp", "a/b.wsp", "c.wsp", "A.wsp"];
+    let tree = Tree::new(&names.map(|name| (name, &b""[..])));
+    let found: Vec<_> = Walk::new(tree.path(), ".wsp").unwrap().map(|f| f.unwrap().relative).collect();
+    assert_eq!(found, ["A.wsp", "a/b/z.wsp", "a/b.wsp", "a/c.wsp", "b/a.wsp", "c.wsp"]);
 }
 
 #[test]
@@ -124,6 +151,14 @@ fn a_repeated_import_reads_only_what_has_changed() {
     tree.put("c.wsp", &file(2));
     assert_eq!(world.files(&tree), (2, 1, 0));
     same_answers(&world, "c", &file(2));
+    // The same archives, rolled up in another way from now on.
+    let mut other_method = file(0);
+    other_method[3] = 2;
+    tree.put("a.wsp", &other_method);
+    tree.put("a.wsp.tmp", b"");
+    fs::File::open(tree.path().join("a.wsp")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(world.files(&tree), (1, 2, 0));
+    assert_eq!(world.rollup("a").method, 2);
     // The same files under another root are another import.
     let other = Tree::new(&[("a.wsp", &file(0))]);
     assert_eq!(world.files(&other), (1, 0, 0));
@@ -145,6 +180,11 @@ fn an_interrupted_import_goes_on() {
         assert_eq!(skipped, lines.saturating_sub(1), "cut at {len}");
         assert_eq!(world.files(&tree), (0, 3, 0), "cut at {len}");
     }
+    // Nothing of a torn line is left behind a shorter one.
+    fs::write(&journal, [&text[..], &[b'7'; 4_000]].concat()).unwrap();
+    tree.put("d.wsp", &file(0));
+    assert_eq!(world.files(&tree), (1, 3, 0));
+    assert_eq!(world.files(&tree), (0, 4, 0));
     fs::write(&journal, "something else\n").unwrap();
     let dir = world.dir.path();
     let e = import(&world.env, dir, &world.engine, &world.catalog, tree.path(), &mut Progress::silent()).unwrap_err();

@@ -152,6 +152,16 @@ fn coarse_slots_come_from_the_store_before_the_import_and_from_raw_after_it() {
 }
 
 #[test]
+fn levels_whose_steps_do_not_nest_are_not_computed() {
+    let world = World::new();
+    let now = world::NOW_S;
+    let id = world.series("odd", &[(40, 600), (60, 3_600)], (1, 0.0, 0));
+    world.write(id, 0, &[(now - 120, 1.0)]);
+    world.write(id, 1, &[(now - 60, 5.0)]);
+    world.check("odd", (-1_200, 0), "60: 18*- 5 -");
+}
+
+#[test]
 fn a_series_whose_policy_has_changed_is_one_line() {
     let world = World::new();
     let now = world::NOW_S;
@@ -186,6 +196,9 @@ fn patterns_and_tags_find_series_of_every_policy() {
     world.check("seriesByTag('name=b.x', 'dc!=1')", (-60, 0), "60: 4");
     world.check("seriesByTag('dc=~[12]', 'h!=~b|c')", (-60, 0), "10: 5*- 3");
     world.check("seriesByTag('name=b.x', 'none=')", (-10, 0), "10: 3 | 60: 4");
+    // A tagged series in two tables is one series.
+    world.series("b.x;dc=1;h=a", &[(30, 7_200)], (1, 0.0, 0));
+    world.check("seriesByTag('dc=1')", (-30, 0), "30: 3");
     // In the future, before everything kept.
     world.check("a.*.c", (10, 20), "");
     world.check("a.*.c", (-9_000, -8_000), "");
