@@ -33,6 +33,9 @@ pub struct Limits {
     pub rows_max: u64,
 }
 
+/// Whether a database is shown to who asks.
+pub type Visible = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// One request.
 #[derive(Clone, Default)]
 pub struct Request {
@@ -43,7 +46,7 @@ pub struct Request {
     /// When and why to stop.
     pub interrupt: Interrupt,
     /// The databases `SHOW DATABASES` lists; `None` for all.
-    pub visible: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    pub visible: Option<Visible>,
 }
 
 /// When a query stops before its end.
