@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt;
+use tokio::time::timeout;
 
 use super::InfluxApi;
 use super::reply::Refused;
@@ -73,8 +74,8 @@ impl std::ops::Deref for Unpacked {
 /// Reads a body.
 ///
 /// # Errors
-/// 413 above the limit; 415 for an encoding other than gzip; 503 when too many bodies are held; 400 if the client
-/// breaks off.
+/// 413 above the limit; 415 for an encoding other than gzip; 503 when too many bodies are held; 408 if the
+/// client pauses for too long, 400 if it breaks off.
 pub(super) async fn receive(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> Result<Received, Refused> {
     let max = api.limits.body_bytes_max;
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
@@ -85,7 +86,8 @@ pub(super) async fn receive(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Bod
     let mut grant = Grant::new(api);
     let mut bytes = Vec::new();
     let mut pieces = body.into_data_stream();
-    while let Some(piece) = pieces.next().await {
+    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the rest of the body did not come in time");
+    while let Some(piece) = timeout(api.limits.body_pause, pieces.next()).await.map_err(late)? {
         let piece = piece.map_err(|error| Refused::bad(format!("cannot read the body: {error}")))?;
         if bytes.len() + piece.len() > max {
             return Err(Refused::too_large());

@@ -38,7 +38,7 @@ use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
 
 use crate::catalog::Catalog;
-use crate::ingest::influx::InfluxWriter;
+use crate::ingest::influx::{InfluxCounters, InfluxWriter};
 use crate::query::influxql::{Context, Request, ResultSink, execute};
 
 pub use reply::{INFLUXDB_VERSION, not_found};
@@ -64,6 +64,8 @@ pub struct Limits {
     pub unpacked_bytes_max: usize,
     /// Bytes of all bodies that are held at a time; beyond it a request gets 503.
     pub bodies_bytes_max: usize,
+    /// How long a body may pause before the request is given up with 408.
+    pub body_pause: Duration,
     /// Queries that run at a time.
     pub queries_max: usize,
     /// How long a query waits for its turn before it gets 503.
@@ -80,6 +82,7 @@ impl Default for Limits {
             body_bytes_max: 25_000_000,
             unpacked_bytes_max: 100_000_000,
             bodies_bytes_max: 512 << 20,
+            body_pause: Duration::from_secs(30),
             queries_max: 64,
             query_wait: Duration::from_secs(10),
             query_timeout: None,
@@ -126,6 +129,11 @@ impl InfluxApi {
             limits,
             durability,
         }
+    }
+
+    /// What became of the lines written since the start.
+    pub fn counters(&self) -> InfluxCounters {
+        self.writer.counters()
     }
 }
 

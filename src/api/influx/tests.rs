@@ -173,6 +173,8 @@ async fn a_write_says_what_1_x_says() {
         assert_eq!(world.write(target, body).await, (status, expected), "{target} {body}");
     }
     assert_eq!(world.stored(), ["d.autogen.m 4"]);
+    let counted = InfluxCounters { points: 4, values: 4, unparsed: 2, dropped: 1, too_old: 1 };
+    assert_eq!(world.api.counters(), counted);
 }
 
 #[tokio::test]
@@ -277,6 +279,16 @@ async fn bodies_have_limits() {
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
     assert_eq!(world.write("/write?db=d", "m f=1").await.0, 204);
     assert_eq!(world.api.body_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_given_up() {
+    let world = world_with(0, |limits, _| limits.body_pause = Duration::from_millis(20)).await;
+    let first = futures::stream::once(std::future::ready(Ok::<_, std::io::Error>("m f=1 1\n")));
+    let body = Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()));
+    let text = "the rest of the body did not come in time";
+    assert_eq!(world.write("/write?db=d", body).await, (408, error(text)));
+    assert_eq!((world.stored().len(), world.api.body_bytes.load(Ordering::Relaxed)), (0, 0));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::params::Params;
 use super::reply::{Refused, no_content};
 use super::{InfluxApi, body};
 use crate::catalog::NewPolicy;
-use crate::ingest::influx::{LineWrite, Outcome, Refusals, TimeUnit};
+use crate::ingest::influx::{LineWrite, Outcome, Refusal, Refusals, TimeUnit};
 
 /// Where and how the lines of a request are to be written.
 struct Plan {
@@ -116,7 +116,7 @@ pub(super) async fn v3(
         true => "partial write of line protocol occurred",
         false => "parsing failed for write_lp endpoint",
     };
-    let line = |line: &&crate::ingest::influx::Refusal| json!({ "original_line": line.line, "line_number": line.line_number, "error_message": line.reason });
+    let line = |line: &&Refusal| json!({ "original_line": line.line, "line_number": line.line_number, "error_message": line.reason });
     let lines: Vec<_> = refusals.lines().iter().map(line).collect();
     // A batch that is refused as a whole names the first line.
     let data = if accept_partial { json!(lines) } else { json!(lines.first()) };

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use rhythmite_engine::registry::Limits;
 use rhythmite_engine::{Options, Snapshot};
 use rhythmite_env::{Env, ManualClock};
@@ -28,14 +29,23 @@ async fn hall_with(retention_s: i64, change: impl FnOnce(&mut Options)) -> Hall 
     Hall { engine, policy, _dir: dir }
 }
 
+/// `(1.0)` and `i(1)` for the usual types.
+fn short(value: &str) -> String {
+    value.replace("Float", "").replace("Integer", "i")
+}
+
 async fn hall() -> Hall {
     hall_with(0, |_| ()).await
 }
 
 impl Hall {
-    fn try_write(&self, body: &str, change: impl FnOnce(&mut LineWrite<'_>)) -> Result<Refusals> {
+    fn try_write(
+        &self,
+        body: &(impl AsRef<[u8]> + ?Sized),
+        change: impl FnOnce(&mut LineWrite<'_>),
+    ) -> Result<Refusals> {
         let mut write = LineWrite {
-            body: body.as_bytes(),
+            body: body.as_ref(),
             policy: &self.policy,
             unit: TimeUnit::Fixed(Precision::Second),
             now_ns: NOW_S * SECOND_NS + 5,
@@ -66,7 +76,7 @@ impl Hall {
                 let key = names.key(names.slot(points.series).unwrap());
                 for stream in &points.streams {
                     let field = names.field(table, stream.field).unwrap().0;
-                    let value = |i| format!("{:?}", stream.values.get(i)).replace("Float", "").replace("Integer", "i");
+                    let value = |i| short(&format!("{:?}", stream.values.get(i)));
                     let points = stream.times_ns.iter().enumerate();
                     let points: Vec<_> = points.map(|(i, t)| format!("{}={}", t / SECOND_NS, value(i))).collect();
                     lines.insert(format!("{key} {field}"), points.join(" "));
@@ -298,4 +308,101 @@ fn the_longest_level_says_what_is_kept() {
     assert_eq!(oldest_ns(&policy(&[10]), 100), 90);
     assert_eq!(oldest_ns(&policy(&[10, 30]), 100), 70);
     assert_eq!(oldest_ns(&policy(&[10, 0]), 100), i64::MIN);
+}
+
+/// A line of few names and times, so that lines meet. Most are good; some have another type, a tag or field `time`, or
+/// are none.
+fn any_line() -> impl Strategy<Value = String> {
+    let rare = prop::sample::select(vec!["n", "bad", "m,time=1", "m,b=2,a=1"]);
+    let series = prop_oneof![6 => Just("m"), 3 => Just("m,a=1,b=2"), 1 => rare];
+    let odd = prop::sample::select(vec!["4i", "t", "\"x\\\"y\"", "z"]);
+    let value = prop_oneof![12 => (1..100_u8).prop_map(|n: u8| n.to_string()), 1 => odd.prop_map(str::to_owned)];
+    let name = prop_oneof![12 => prop::sample::select(vec!["f", "g", "h"]), 1 => Just("time")];
+    (series, prop::collection::vec((name, value), 1..4), 0..2_i64).prop_map(|(series, fields, time)| {
+        let fields: Vec<_> = fields.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{series} {} {time}", fields.join(","))
+    })
+}
+
+/// What a map holds after the lines were written one after the other.
+#[derive(Default)]
+struct Model {
+    types: BTreeMap<(String, String), rhythmite_model::FieldType>,
+    points: BTreeMap<(String, String), BTreeMap<i64, String>>,
+    refused: usize,
+}
+
+impl Model {
+    fn write(&mut self, body: &str, options: &ParseOptions) {
+        rhythmite_influx::line_protocol::for_each_point(body.as_bytes(), options, |point| {
+            let stored = point.is_ok_and(|point| {
+                let table = point.key.measurement.to_string();
+                let fields: Vec<_> = point.fields.iter().filter(|field| !is_time(field)).collect();
+                if fields.is_empty() || point.key.tags.iter().any(|(tag, _)| tag == TIME) {
+                    return false;
+                }
+                let name = |field: &Field<'_>| (table.clone(), field.name.text().into_owned());
+                let fits = |types: &BTreeMap<_, _>, field: &Field<'_>| {
+                    types.get(&name(field)).is_none_or(|t| *t == groups::type_of(&field.value))
+                };
+                if !fields.iter().all(|field| fits(&self.types, field)) {
+                    return false;
+                }
+                for field in &fields {
+                    if !fits(&self.types, field) {
+                        return false;
+                    }
+                    self.types.insert(name(field), groups::type_of(&field.value));
+                }
+                for field in fields {
+                    let stream =
+                        self.points.entry((point.key.canonical(), field.name.text().into_owned())).or_default();
+                    let value = format!("{:?}", field.value.resolve(&mut String::new()));
+                    stream.insert(point.row.timestamp_ns / SECOND_NS, value);
+                }
+                true
+            });
+            self.refused += usize::from(!stored);
+        });
+    }
+
+    fn read(&self) -> Vec<String> {
+        let line = |((key, field), points): (&(String, String), &BTreeMap<i64, String>)| {
+            let points: Vec<_> = points.iter().map(|(time, value)| format!("{time}={}", short(value))).collect();
+            format!("{key} {field} {}", points.join(" "))
+        };
+        let mut lines: Vec<_> = self.points.iter().map(line).collect();
+        lines.sort();
+        lines
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn bodies_are_as_if_lines_came_one_by_one(bodies in prop::collection::vec(prop::collection::vec(any_line(), 1..12), 1..5)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hall = runtime.block_on(hall());
+        let (mut model, mut refused) = (Model::default(), 0);
+        let options = ParseOptions::new(Precision::Second, NOW_S * SECOND_NS);
+        for lines in bodies {
+            let body = lines.join("\n");
+            refused += hall.try_write(&body, |_| ()).unwrap().total();
+            model.write(&body, &options);
+        }
+        prop_assert_eq!(hall.read(), model.read());
+        prop_assert_eq!(refused, model.refused);
+    }
+
+    #[test]
+    fn no_body_panics(body in prop::collection::vec(prop::sample::select(b"mf,= \\\"\n1i9.-#t\xff\xc3\xa4\r".to_vec()), 0..200)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let hall = runtime.block_on(hall());
+        let mut lines = 0;
+        let options = ParseOptions::new(Precision::Second, NOW_S * SECOND_NS);
+        rhythmite_influx::line_protocol::for_each_point(&body, &options, |_| lines += 1);
+        let refusals = hall.try_write(&body, |_| ()).unwrap();
+        prop_assert_eq!(refusals.parsed + refusals.unparsed, lines);
+    }
 }
