@@ -1,8 +1,27 @@
-//! Rhythmite.
+//! Rhythmite: one server where a Graphite stack, a StatsD and an InfluxDB stood.
+//!
+//! ```text
+//! adapter -> ingest -> engine <- query <- api
+//! ```
+//!
+//! In reading order: what is set ([`config`]), what is counted ([`counters`]), how points come in ([`adapter`],
+//! [`ingest`], [`import`]), where databases and files are listed ([`catalog`]), how points go out ([`query`], [`api`]),
+//! the server's own series ([`selfstat`]), and what wires it all ([`server`], [`cli`]). The engine and the formats of
+//! the old world are packages of their own.
 
-pub mod api;
-pub mod catalog;
 pub mod config;
+pub mod counters;
+
+pub mod adapter;
 pub mod import;
 pub mod ingest;
+
+pub mod catalog;
+
+pub mod api;
 pub mod query;
+
+pub mod selfstat;
+
+pub mod cli;
+pub mod server;

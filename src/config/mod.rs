@@ -206,7 +206,6 @@ impl Config {
         at_least("[carbon] line_length", self.carbon.line_length.0, 16)?;
         at_least("[carbon] frame_length", self.carbon.frame_length.0, 16)?;
         at_least("[statsd] queue", self.statsd.queue.0, 1 << 16)?;
-        at_least("[query] queue", self.query.queue as u64, 1)?;
         at_least("[memory] memtable", self.memory.memtable.0, 1 << 20)?;
         at_least("[wal] segment", self.wal.segment.0, 1 << 16)?;
         at_least("[wal] size_max", self.wal.size_max.0, 4 << 20)?;

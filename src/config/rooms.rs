@@ -202,13 +202,11 @@ pub struct Query {
     pub max_select_buckets: u64,
     /// Rows of one answer in InfluxQL.
     pub max_row_limit: u64,
-    /// Queries that wait for a processor; further ones are refused.
-    pub queue: usize,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { timeout: Span::secs(300), max_select_series: 0, max_select_buckets: 0, max_row_limit: 0, queue: 1_024 }
+        Self { timeout: Span::secs(300), max_select_series: 0, max_select_buckets: 0, max_row_limit: 0 }
     }
 }
 

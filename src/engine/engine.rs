@@ -426,6 +426,11 @@ impl Engine {
         self.inner.wal.drain()
     }
 
+    /// Whether the log has failed: everything written so far can be read, nothing can be written before a restart.
+    pub fn is_read_only(&self) -> bool {
+        self.inner.wal.is_failed()
+    }
+
     /// Live files, for tests and reports.
     pub fn files(&self) -> Vec<FileRecord> {
         self.inner.shared.view.read().files.values().flatten().map(|f| f.record.clone()).collect()

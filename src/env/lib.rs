@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod fs;
+pub mod pool;
 pub mod random;
 pub mod sim;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use fs::{File, Fs, RealFs};
+pub use pool::{CpuPool, Task};
 pub use random::{Random, SeededRandom, SystemRandom};
 
 /// The doors, as handed to every room.

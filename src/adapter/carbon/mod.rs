@@ -1,0 +1,88 @@
+//! Carbon's listeners: lines by TCP and UDP, pickles by TCP, and the same two into the aggregator.
+//!
+//! Order of events for a connection: bytes arrive, a framer cuts them, the parser hands every point to a [`sink::Intake`]
+//! which asks the lists and fills a batch, the batch goes to `ingest`. A refused batch is tried again after a pause in
+//! which the connection is not read, so that the sender feels it. With `durability = "sync"` a few batches may be on
+//! their way to the disk; no more is read before the oldest is there.
+//!
+//! Limits: bytes of a line and of a frame, connections, idle time. The aggregator's are in its options.
+
+mod aggregator;
+mod filter;
+mod line;
+mod pickle;
+mod sink;
+mod store;
+mod udp;
+
+use std::sync::Arc;
+
+use rhythmite_engine::Durability;
+
+use super::{Port, Shared, UdpPort, tcp};
+
+pub use aggregator::Aggregation;
+pub use filter::NameFilter;
+use store::Store;
+
+/// Lengths and rules that hold for all of carbon's listeners.
+#[derive(Clone)]
+pub struct Settings {
+    /// When a batch counts as stored.
+    pub durability: Durability,
+    /// The lists.
+    pub filter: Arc<NameFilter>,
+    /// Bytes of a line.
+    pub line_bytes_max: usize,
+    /// Bytes of a pickle.
+    pub frame_bytes_max: usize,
+}
+
+/// Carbon's adapter: call a method for each port.
+#[derive(Clone)]
+pub struct Carbon {
+    shared: Shared,
+    settings: Settings,
+}
+
+/// Where points of a listener go.
+#[derive(Clone)]
+pub enum Destination {
+    /// Into storage.
+    Store,
+    /// Into the aggregator, and what comes out of it into storage.
+    Aggregate(Arc<Aggregation>),
+}
+
+impl Carbon {
+    /// An adapter without ports.
+    pub fn new(shared: Shared, settings: Settings) -> Self {
+        Self { shared, settings }
+    }
+
+    /// Serves a port of lines until the server stops.
+    pub async fn lines(self, port: Port, destination: Destination) {
+        let shared = self.shared.clone();
+        tcp::accept(port, shared, move |connection| line::serve(connection, self.clone(), destination.clone())).await;
+    }
+
+    /// Serves a port of pickles until the server stops.
+    pub async fn pickles(self, port: Port, destination: Destination) {
+        let shared = self.shared.clone();
+        tcp::accept(port, shared, move |connection| pickle::serve(connection, self.clone(), destination.clone())).await;
+    }
+
+    /// Serves a UDP port of lines until the server stops.
+    pub async fn datagrams(self, port: UdpPort) {
+        udp::serve(port, self).await;
+    }
+
+    /// Emits aggregates every second until the server stops, then what is left once the connections have ended.
+    pub async fn emit(self, aggregation: Arc<Aggregation>) {
+        aggregation.run(&self).await;
+    }
+
+    fn store(&self) -> Store {
+        Store::new(self.shared.clone(), self.settings.durability)
+    }
+}

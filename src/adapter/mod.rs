@@ -1,0 +1,61 @@
+//! Sockets that points come in by: carbon's lines and pickles, carbon's aggregator, StatsD.
+//!
+//! An adapter reads, lets a package of `compat` parse, hands the points to `ingest` and says what happened to the
+//! sender in the only way its protocol knows: TCP is not read while storage is behind, UDP is dropped and counted. A
+//! connection costs no buffer while it is quiet. Nobody else's connection is ever made to wait for one.
+
+pub mod carbon;
+mod log;
+pub mod statsd;
+mod tcp;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhythmite_env::Clock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Allow;
+use crate::counters::Counters;
+use crate::ingest::PathIngest;
+
+/// How long senders that do not pause are still read when the server stops.
+pub const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// What every adapter is given.
+#[derive(Clone)]
+pub struct Shared {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The way in.
+    pub paths: Arc<PathIngest>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Connections and receivers: all ended when the listeners are drained.
+    pub tasks: TaskTracker,
+    /// When it is cancelled listeners close; connections read what has arrived, then end.
+    pub stop: CancellationToken,
+    /// Connections of one listener, at most.
+    pub connections_max: usize,
+    /// A connection that says nothing for so long is closed.
+    pub idle: Option<Duration>,
+}
+
+/// A bound TCP socket and who may connect.
+pub struct Port {
+    /// The socket.
+    pub socket: tokio::net::TcpListener,
+    /// Peers that may send.
+    pub allow: Allow,
+    /// The key in the configuration, for messages.
+    pub key: &'static str,
+}
+
+/// A bound UDP socket and who may send.
+pub struct UdpPort {
+    /// The socket.
+    pub socket: tokio::net::UdpSocket,
+    /// Peers that may send.
+    pub allow: Allow,
+}

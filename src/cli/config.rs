@@ -1,0 +1,28 @@
+//! `rhythmite config check`.
+
+use clap::Subcommand;
+use rhythmite_model::Result;
+
+use super::Source;
+use crate::server::Rules;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Read the configuration and every file it names; say what is wrong, or what would be opened.
+    Check(Source),
+}
+
+impl ConfigCommand {
+    pub(super) fn run(&self) -> Result<()> {
+        let Self::Check(source) = self;
+        let config = source.load()?;
+        let rules = Rules::read(&config)?;
+        // What is skipped in a list or rule is logged as a warning.
+        rules.check();
+        println!("data_dir {}", config.data_dir.display());
+        for address in config.addresses() {
+            println!("{} {}", address.key, address.at);
+        }
+        config.check_exposure(false)
+    }
+}

@@ -1,0 +1,173 @@
+//! What the server counts, by name: every limit has its counter, and every counter is in `/metrics` and a series.
+//!
+//! A counter only grows and costs one relaxed addition. Levels (memory, queues) are not here: whoever is asked reads
+//! them at their source.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One count.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn one(&self) {
+        self.add(1);
+    }
+
+    /// Sets a level, or a count that is kept elsewhere.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// Takes one back: for counts of what is open now.
+    pub fn back(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter and how it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// In `/metrics`, without `rhythmite_`, with labels if there are any.
+    pub metric: &'static str,
+    /// As series, below `rhythmite.<host>.`.
+    pub path: &'static str,
+    /// What is counted.
+    pub help: &'static str,
+    /// How many.
+    pub value: u64,
+}
+
+impl Sample {
+    /// The metric's name without its labels.
+    pub fn family(&self) -> &'static str {
+        self.metric.split_once('{').map_or(self.metric, |(family, _)| family)
+    }
+
+    /// Whether it only grows (else it is a level).
+    pub fn is_count(&self) -> bool {
+        self.family().ends_with("_total")
+    }
+}
+
+macro_rules! counters {
+    ($($field:ident, $metric:literal, $path:literal, $help:literal;)*) => {
+        /// All counters of the adapters and APIs.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $(#[doc = $help] pub $field: Counter,)*
+        }
+
+        impl Counters {
+            /// All of them, in a fixed order.
+            pub fn samples(&self) -> Vec<Sample> {
+                vec![$(Sample { metric: $metric, path: $path, help: $help, value: self.$field.get() }),*]
+            }
+        }
+    };
+}
+
+counters! {
+    carbon_points, "carbon_points_total", "carbon.points", "Points that carbon listeners received.";
+    carbon_rejected_line, "carbon_rejected_total{reason=\"line\"}", "carbon.rejected.line",
+        "Lines and pickled items that gave no point: not three fields, not UTF-8, a bad number, time or name.";
+    carbon_rejected_length, "carbon_rejected_total{reason=\"length\"}", "carbon.rejected.length",
+        "Lines longer than [carbon] line_length.";
+    carbon_rejected_nan, "carbon_rejected_total{reason=\"nan\"}", "carbon.rejected.nan",
+        "Points whose value is NaN.";
+    carbon_rejected_unfinished, "carbon_rejected_total{reason=\"unfinished\"}", "carbon.rejected.unfinished",
+        "Lines and pickles that were not complete when their connection ended.";
+    carbon_rejected_blacklist, "carbon_rejected_total{reason=\"blacklist\"}", "carbon.rejected.blacklist",
+        "Points that the blacklist holds.";
+    carbon_rejected_whitelist, "carbon_rejected_total{reason=\"whitelist\"}", "carbon.rejected.whitelist",
+        "Points that the whitelist does not hold.";
+    carbon_pickles_refused, "carbon_pickles_refused_total", "carbon.pickles_refused",
+        "Pickles that were refused whole; the connection went on.";
+    carbon_pickles_too_long, "carbon_pickles_too_long_total", "carbon.pickles_too_long",
+        "Pickles longer than [carbon] frame_length; they end the connection.";
+    carbon_dropped, "carbon_dropped_total", "carbon.dropped",
+        "Points received by UDP that were dropped because the engine was behind.";
+    carbon_kernel_drops, "carbon_kernel_drops_total", "carbon.kernel_drops",
+        "Carbon datagrams that the kernel dropped because the socket's buffer was full (Linux).";
+    carbon_failed, "carbon_failed_total", "carbon.failed", "Points that could not be stored.";
+    carbon_waits, "carbon_waits_total", "carbon.waits",
+        "Times a connection was not read because the engine was behind.";
+    aggregator_points, "aggregator_points_total", "aggregator.points", "Points the aggregator received.";
+    aggregator_emitted, "aggregator_emitted_total", "aggregator.emitted", "Aggregates the aggregator emitted.";
+    aggregator_refused, "aggregator_refused_total", "aggregator.refused",
+        "Contributions to an aggregate lost to the limits on intervals and values.";
+    aggregator_intervals, "aggregator_intervals", "aggregator.intervals", "Intervals the aggregator holds.";
+    aggregator_failed, "aggregator_failed_total", "aggregator.failed",
+        "Points of the aggregator that could not be stored.";
+    statsd_packets, "statsd_packets_total", "statsd.packets", "StatsD datagrams and pieces of streams received.";
+    statsd_dropped, "statsd_dropped_total", "statsd.dropped",
+        "StatsD datagrams dropped because [statsd] queue was full.";
+    statsd_lines_skipped, "statsd_lines_skipped_total", "statsd.lines_skipped",
+        "Lines of StatsD streams longer than max_line_bytes.";
+    statsd_bad_lines, "statsd_bad_lines_total", "statsd.bad_lines", "StatsD lines that the grammar refused.";
+    statsd_keys, "statsd_keys", "statsd.keys", "Keys that the StatsD aggregator knows.";
+    statsd_limited, "statsd_limited_total", "statsd.limited",
+        "Values, samples, members and events left out because of [statsd] max_keys, max_samples and the like.";
+    statsd_kernel_drops, "statsd_kernel_drops_total", "statsd.kernel_drops",
+        "StatsD datagrams that the kernel dropped because the socket's buffer was full (Linux).";
+    statsd_flushes, "statsd_flushes_total", "statsd.flushes", "StatsD flushes stored.";
+    statsd_flushed_points, "statsd_flushed_points_total", "statsd.flushed_points", "Points of StatsD flushes stored.";
+    statsd_failed, "statsd_failed_total", "statsd.failed", "Points of StatsD flushes that could not be stored.";
+    connections_accepted, "connections_accepted_total", "connections.accepted",
+        "Connections of carbon, aggregator and StatsD listeners.";
+    connections_open, "connections_open", "connections.open",
+        "Connections of carbon, aggregator and StatsD listeners that are open now.";
+    connections_refused, "connections_refused_total{reason=\"limit\"}", "connections.refused",
+        "Connections closed because [limits] connections were open.";
+    connections_not_allowed, "connections_refused_total{reason=\"allow\"}", "connections.not_allowed",
+        "Connections closed, and datagrams dropped, because `allow` does not hold the peer.";
+    connections_idle, "connections_idle_total", "connections.idle",
+        "Connections closed because they said nothing for [limits] idle_timeout.";
+    accept_errors, "accept_errors_total", "connections.accept_errors",
+        "Connections that could not be accepted (mostly: too many open files).";
+    http_requests, "http_requests_total", "http.requests", "HTTP requests answered.";
+    http_client_errors, "http_errors_total{class=\"4xx\"}", "http.client_errors",
+        "HTTP requests answered with a status from 400 to 499.";
+    http_server_errors, "http_errors_total{class=\"5xx\"}", "http.server_errors",
+        "HTTP requests answered with a status from 500.";
+    http_too_large, "http_too_large_total", "http.too_large", "HTTP requests with a body above [http] body_max.";
+    http_panics, "http_panics_total", "http.panics", "HTTP requests that ended in a panic: a bug.";
+    http_connections, "http_connections", "http.connections", "HTTP connections that are open now.";
+    http_connections_waited, "http_connections_waited_total", "http.connections_waited",
+        "Times a new HTTP connection had to wait because [http] connections were open.";
+    http_timeouts, "http_header_timeouts_total", "http.header_timeouts",
+        "HTTP connections cut off by [http] header_timeout.";
+    self_failed, "self_failed_total", "self.failed", "Points of the server's own series that could not be stored.";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_where_they_go() {
+        let counters = Counters::default();
+        counters.carbon_points.add(2);
+        let samples = counters.samples();
+        assert_eq!(samples[0].value, 2);
+        for names in [samples.iter().map(|s| s.metric).collect::<Vec<_>>(), samples.iter().map(|s| s.path).collect()] {
+            assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        }
+        for sample in samples {
+            assert!(sample.path.bytes().all(|b| b.is_ascii_lowercase() || b == b'.' || b == b'_'), "{}", sample.path);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The server's own series: what it does and how the machine is, so that an empty installation has something to show.
+//!
+//! [`Figures`] gathers every figure there is, for `/metrics` and for the series. [`run`] writes them every
+//! `[self] interval`: `rhythmite.<host>.*` (counts as rates a second, levels as they are), `carbon.agents.<host>.*` (the
+//! classic names, counts of an interval) and `rhythmite.<host>.machine.*`. Figures that cannot be read are left out. A
+//! batch that the engine refuses is dropped and counted: the next one is due soon.
+
+mod machine;
+mod report;
+
+use std::sync::Arc;
+
+use rhythmite_engine::Engine;
+
+use crate::counters::{Counters, Sample};
+use crate::ingest::PathIngest;
+
+pub use machine::{kernel_drops, process};
+pub use report::{UdpSockets, run};
+
+/// Where the figures are.
+#[derive(Clone)]
+pub struct Figures {
+    /// Adapters and APIs.
+    pub counters: Arc<Counters>,
+    /// Storage.
+    pub engine: Engine,
+    /// Points with paths.
+    pub paths: Arc<PathIngest>,
+}
+
+impl Figures {
+    /// All of them, in a fixed order; those of one metric stand together.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = self.counters.samples();
+        let mut add = |metric, path, help, value| samples.push(Sample { metric, path, help, value });
+
+        let paths = self.paths.counters();
+        add("path_points_total", "paths.points", "Points with paths that were stored.", paths.accepted);
+        add(
+            "path_points_too_old_total",
+            "paths.too_old",
+            "Points older than any level of their schema.",
+            paths.too_old,
+        );
+        add(
+            "path_points_refused_total",
+            "paths.refused",
+            "Points whose series a limit of [limits] refused.",
+            paths.refused_series,
+        );
+        add("path_series_created_total", "paths.created", "Series with paths that were made.", paths.created);
+
+        let engine = self.engine.stats();
+        add("rows_total", "engine.rows", "Rows stored.", engine.rows_written);
+        add("values_total", "engine.values", "Values stored.", engine.values_written);
+        add("overloaded_total", "engine.overloaded", "Writes refused because storage was behind.", engine.overloaded);
+        add("memtable_bytes", "engine.memtable_bytes", "Bytes in memtables.", engine.memtable_bytes);
+        add("flushes_total", "engine.flushes", "Memtables written to files.", engine.flushes);
+        add("compactions_total", "engine.compactions", "Merges of files.", engine.compactions);
+        add(
+            "background_errors_total",
+            "engine.background_errors",
+            "Flushes and merges that failed and are tried again.",
+            engine.background_errors,
+        );
+        add("expired_files_total", "engine.expired_files", "Files removed by retention.", engine.expired_files);
+        add("files", "engine.files", "Live files.", engine.files);
+        add("file_bytes", "engine.file_bytes", "Bytes of live files.", engine.file_bytes);
+
+        let log = self.engine.wal_stats();
+        add("wal_appends_total", "wal.appends", "Batches accepted by the log.", log.appends);
+        add("wal_groups_total", "wal.groups", "Records the log wrote.", log.groups);
+        add("wal_syncs_total", "wal.syncs", "Syncs of the log.", log.syncs);
+        add("wal_written_bytes_total", "wal.written_bytes", "Bytes the log wrote.", log.written_bytes);
+        add(
+            "wal_refused_total{reason=\"queue\"}",
+            "wal.refused.queue",
+            "Batches the log refused.",
+            log.refused_queue_full,
+        );
+        add("wal_refused_total{reason=\"size\"}", "wal.refused.size", "Batches the log refused.", log.refused_wal_full);
+        add("wal_queue_bytes", "wal.queue_bytes", "Memory of batches that wait for the disk.", log.queue_bytes);
+        add("wal_live_bytes", "wal.live_bytes", "Bytes of the log that are not flushed.", log.live_bytes);
+        add(
+            "read_only",
+            "engine.read_only",
+            "1 when the log has failed and nothing can be written.",
+            self.engine.is_read_only().into(),
+        );
+
+        let names = self.engine.registry().read().stats();
+        add("series", "names.series", "Series.", names.series as u64);
+        add("measurements", "names.measurements", "Measurements.", names.tables as u64);
+        let refused = names.refused;
+        for (metric, path, value) in [
+            ("names_refused_total{limit=\"series\"}", "names.refused.series", refused.series),
+            ("names_refused_total{limit=\"new_series_per_hour\"}", "names.refused.rate", refused.series_rate),
+            ("names_refused_total{limit=\"measurements\"}", "names.refused.measurements", refused.tables),
+            ("names_refused_total{limit=\"fields\"}", "names.refused.fields", refused.fields),
+            ("names_refused_total{limit=\"field_type\"}", "names.refused.field_types", refused.field_types),
+            ("names_refused_total{limit=\"tag_keys\"}", "names.refused.tag_keys", refused.tag_keys),
+            ("names_refused_total{limit=\"key_length\"}", "names.refused.keys", refused.keys),
+        ] {
+            add(metric, path, "Names that a limit of [limits] refused.", value);
+        }
+
+        if let Some(process) = process() {
+            add("resident_bytes", "process.resident_bytes", "Memory of the process.", process.resident_bytes);
+            add("cpu_milliseconds_total", "process.cpu_ms", "Processor time of the process.", process.cpu_ms);
+            add("threads", "process.threads", "Threads of the process.", process.threads);
+        }
+        samples
+    }
+}

@@ -1,0 +1,146 @@
+//! The loop that writes the figures as series.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhythmite_engine::Durability;
+use rhythmite_env::Clock;
+use tokio_util::sync::CancellationToken;
+
+use super::{Figures, kernel_drops, machine};
+use crate::ingest::PathPoints;
+
+/// UDP sockets whose drops the kernel counts.
+#[derive(Clone, Debug, Default)]
+pub struct UdpSockets {
+    /// Carbon's.
+    pub carbon: Vec<SocketAddr>,
+    /// StatsD's.
+    pub statsd: Vec<SocketAddr>,
+}
+
+/// Writes the figures every `interval`, at multiples of it, until `stop`. May be dropped at any await.
+pub async fn run(
+    figures: Figures,
+    sockets: UdpSockets,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    stop: CancellationToken,
+) {
+    let mut reporter = Reporter::new(figures, sockets, machine::host());
+    reporter.remember();
+    loop {
+        let now_ns = u128::try_from(clock.now_ns()).unwrap_or(0);
+        let left_ns = interval.as_nanos() - now_ns % interval.as_nanos();
+        let left = Duration::from_nanos(u64::try_from(left_ns).unwrap_or(u64::MAX));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(left) => {}
+        }
+        reporter.write(clock.now_s(), interval);
+    }
+}
+
+struct Reporter {
+    figures: Figures,
+    sockets: UdpSockets,
+    host: String,
+    /// Counts at the last report, by series.
+    last: HashMap<String, f64>,
+    points: PathPoints,
+}
+
+impl Reporter {
+    fn new(figures: Figures, sockets: UdpSockets, host: String) -> Self {
+        Self { figures, sockets, host, last: HashMap::new(), points: PathPoints::default() }
+    }
+
+    /// Takes the counts without a report, so that the first one tells of one interval.
+    fn remember(&mut self) {
+        self.gather(0, 1.0);
+        self.points.clear();
+    }
+
+    fn write(&mut self, now_s: i64, interval: Duration) {
+        self.points.clear();
+        self.gather(now_s, interval.as_secs_f64());
+        let written = self.figures.paths.write_paths(&self.points, Durability::Interval);
+        if let Err(e) = written {
+            self.figures.counters.self_failed.add(self.points.len() as u64);
+            tracing::debug!("own series not stored: {e}");
+        }
+    }
+
+    fn gather(&mut self, now_s: i64, interval_s: f64) {
+        let counters = &self.figures.counters;
+        for (sockets, count) in [
+            (&self.sockets.carbon, &counters.carbon_kernel_drops),
+            (&self.sockets.statsd, &counters.statsd_kernel_drops),
+        ] {
+            if let Some(drops) = kernel_drops(sockets).filter(|_| !sockets.is_empty()) {
+                count.set(drops);
+            }
+        }
+        let samples = self.figures.samples();
+        let mut grown = HashMap::new();
+        for sample in &samples {
+            let path = format!("rhythmite.{}.{}", self.host, sample.path);
+            let value = sample.value as f64;
+            if sample.is_count() {
+                let before = self.last.insert(path.clone(), value);
+                let growth = before.map_or(0.0, |before| (value - before).max(0.0));
+                grown.insert(sample.path, growth);
+                self.points.push(&path, now_s, growth / interval_s);
+            } else {
+                self.points.push(&path, now_s, value);
+            }
+        }
+        self.classic(&samples, &grown, now_s, interval_s);
+        for (name, value) in machine::machine() {
+            let (name, growing) = name.strip_suffix("_total").map_or((name.as_str(), false), |name| (name, true));
+            let path = format!("rhythmite.{}.machine.{name}", self.host);
+            let value = if growing {
+                let before = self.last.insert(path.clone(), value);
+                before.map_or(0.0, |before| (value - before).max(0.0)) / interval_s
+            } else {
+                value
+            };
+            self.points.push(&path, now_s, value);
+        }
+    }
+
+    /// What carbon calls it, for dashboards that exist.
+    fn classic(
+        &mut self,
+        samples: &[crate::counters::Sample],
+        grown: &HashMap<&str, f64>,
+        now_s: i64,
+        interval_s: f64,
+    ) {
+        let level = |path: &str| samples.iter().find(|s| s.path == path).map_or(0.0, |s| s.value as f64);
+        let growth = |path: &str| grown.get(path).copied().unwrap_or(0.0);
+        let committed = growth("paths.points");
+        let updates = growth("wal.groups");
+        let lists = growth("carbon.rejected.blacklist");
+        for (name, value) in [
+            ("metricsReceived", growth("carbon.points")),
+            ("committedPoints", committed),
+            ("updateOperations", updates),
+            ("pointsPerUpdate", if updates > 0.0 { committed / updates } else { 0.0 }),
+            ("creates", growth("paths.created")),
+            ("droppedCreates", growth("paths.refused")),
+            ("errors", growth("carbon.rejected.line") + growth("carbon.rejected.length") + growth("carbon.failed")),
+            ("blacklistMatches", lists),
+            ("whitelistRejects", growth("carbon.rejected.whitelist")),
+            ("activeConnections", level("connections.open")),
+            ("cpuUsage", growth("process.cpu_ms") / (interval_s * 10.0)),
+            ("memUsage", level("process.resident_bytes")),
+            ("cache.size", level("engine.memtable_bytes")),
+            ("cache.overflow", growth("engine.overloaded")),
+        ] {
+            self.points.push(&format!("carbon.agents.{}.{name}", self.host), now_s, value);
+        }
+    }
+}

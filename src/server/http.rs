@@ -1,0 +1,196 @@
+//! HTTP/1.1 and HTTP/2 on every `[http] listen`, and what holds for all requests.
+//!
+//! Limits: connections, time and bytes for a request's head; bodies are limited by who reads them. Answers are compressed when the client asks for it.
+//! A panic in a handler is one answer of status 500, and counted.
+
+use std::any::Any;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Response, StatusCode, header};
+use axum::middleware::{self, Next};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::config::Http;
+use crate::counters::Counters;
+
+/// Pause after a failed accept: most often there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a request's head, HTTP/1.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// The listeners' tasks.
+pub(super) struct Server {
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Serves `router` on the sockets until `stop`.
+    pub(super) fn start(
+        router: Router,
+        room: &Http,
+        counters: &Arc<Counters>,
+        sockets: Vec<TcpListener>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let tasks = TaskTracker::new();
+        let app = layers(router, counters.clone());
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(room.header_timeout.0)
+            .max_buf_size(HEAD_BYTES_MAX);
+        builder.http2().timer(TokioTimer::new()).keep_alive_interval(room.header_timeout.0);
+        let slots = Arc::new(Semaphore::new(room.connections));
+        for socket in sockets {
+            let listener = Listener {
+                socket,
+                app: app.clone(),
+                builder: builder.clone(),
+                counters: counters.clone(),
+                slots: slots.clone(),
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+            };
+            tasks.spawn(listener.run());
+        }
+        Self { tasks }
+    }
+
+    /// Waits for requests that are being answered, `limit` at most.
+    pub(super) async fn finish(self, limit: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(limit, self.tasks.wait()).await.is_err() {
+            tracing::warn!("{} HTTP connections are cut", self.tasks.len());
+        }
+    }
+}
+
+struct Listener {
+    socket: TcpListener,
+    app: Router,
+    builder: auto::Builder<TokioExecutor>,
+    counters: Arc<Counters>,
+    slots: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Listener {
+    async fn run(self) {
+        loop {
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = self.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, slot)) => {
+                    let _ = stream.set_nodelay(true);
+                    self.tasks.spawn(self.serve(stream, slot));
+                }
+                Err(e) => {
+                    self.counters.accept_errors.one();
+                    tracing::debug!("[http] listen: cannot accept a connection: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The next connection, once there is a slot for it; until then it waits in the kernel.
+    async fn accept(&self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        if self.slots.available_permits() == 0 {
+            self.counters.http_connections_waited.one();
+        }
+        let slot = self.slots.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = self.socket.accept().await?;
+        Ok((stream, slot))
+    }
+
+    fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> impl Future<Output = ()> + use<> {
+        let (builder, app, counters, stop) =
+            (self.builder.clone(), self.app.clone(), self.counters.clone(), self.stop.clone());
+        async move {
+            let _slot = slot;
+            let _open = Open::new(counters.clone());
+            // With upgrades, since a WebSocket or h2c client may ask for one.
+            let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
+            let mut serving = pin!(serving);
+            let served = tokio::select! {
+                served = serving.as_mut() => served,
+                () = stop.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(e) = served {
+                if e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+                    counters.http_timeouts.one();
+                }
+                tracing::debug!("HTTP connection ended: {e}");
+            }
+        }
+    }
+}
+
+/// Counts a connection as open while it lives.
+struct Open(Arc<Counters>);
+
+impl Open {
+    fn new(counters: Arc<Counters>) -> Self {
+        counters.http_connections.one();
+        Self(counters)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.http_connections.back();
+    }
+}
+
+fn layers(router: Router, counters: Arc<Counters>) -> Router {
+    let panics = counters.clone();
+    let on_panic = move |panic: Box<dyn Any + Send>| {
+        panics.http_panics.one();
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        tracing::error!("a request ended in a panic, which is a bug: {}", text.unwrap_or("no message"));
+        let mut response = Response::new(Body::from("{\"error\":\"internal error\"}\n"));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        response
+    };
+    router
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(CompressionLayer::new())
+        .layer(middleware::from_fn_with_state(counters, count))
+}
+
+async fn count(State(counters): State<Arc<Counters>>, request: Request, next: Next) -> axum::response::Response {
+    let response = next.run(request).await;
+    counters.http_requests.one();
+    let status = response.status();
+    if status.is_client_error() {
+        counters.http_client_errors.one();
+    } else if status.is_server_error() {
+        counters.http_server_errors.one();
+    }
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        counters.http_too_large.one();
+    }
+    response
+}

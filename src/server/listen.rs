@@ -1,0 +1,93 @@
+//! Every port, bound before anything else is done.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rhythmite_model::{Error, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket};
+
+use crate::config::{Config, Listen};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Bound sockets by what they serve.
+pub(super) struct Sockets {
+    pub(super) http: Vec<TcpListener>,
+    pub(super) carbon_line: Vec<TcpListener>,
+    pub(super) carbon_udp: Vec<UdpSocket>,
+    pub(super) carbon_pickle: Vec<TcpListener>,
+    pub(super) aggregator_line: Vec<TcpListener>,
+    pub(super) aggregator_pickle: Vec<TcpListener>,
+    pub(super) statsd_udp: Vec<UdpSocket>,
+    pub(super) statsd_tcp: Vec<TcpListener>,
+    pub(super) statsd_admin: Vec<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds all that the configuration names. Needs a runtime.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the key, when an address is taken or is not this machine's.
+    pub(super) fn bind(config: &Config) -> Result<Self> {
+        let buffer = config.statsd.receive_buffer.bytes();
+        let tcp = |key, listen: &Listen| each(key, listen, tcp);
+        Ok(Self {
+            http: tcp("[http] listen", &config.http.listen)?,
+            carbon_line: tcp("[carbon] line_listen", &config.carbon.line_listen)?,
+            carbon_udp: each("[carbon] udp_listen", &config.carbon.udp_listen, |at| udp(at, buffer))?,
+            carbon_pickle: tcp("[carbon] pickle_listen", &config.carbon.pickle_listen)?,
+            aggregator_line: tcp("[aggregator] line_listen", &config.aggregator.line_listen)?,
+            aggregator_pickle: tcp("[aggregator] pickle_listen", &config.aggregator.pickle_listen)?,
+            statsd_udp: each("[statsd] udp_listen", &config.statsd.udp_listen, |at| udp(at, buffer))?,
+            statsd_tcp: tcp("[statsd] tcp_listen", &config.statsd.tcp_listen)?,
+            statsd_admin: tcp("[statsd] admin_listen", &config.statsd.admin_listen)?,
+        })
+    }
+}
+
+fn each<T>(key: &str, listen: &Listen, bind: impl Fn(SocketAddr) -> io::Result<T>) -> Result<Vec<T>> {
+    let named = |at: &SocketAddr| bind(*at).map_err(|e| explain(key, *at, &e));
+    listen.addresses().iter().map(named).collect()
+}
+
+fn explain(key: &str, at: SocketAddr, e: &io::Error) -> Error {
+    let remedy = match e.kind() {
+        io::ErrorKind::AddrInUse => ": another program has this port; stop it, or set the key to another or to \"off\"",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need a privilege; choose a higher one",
+        io::ErrorKind::AddrNotAvailable => ": this machine has no such address",
+        _ => "",
+    };
+    Error::unavailable(format!("{key} = {at}: {e}{remedy}"))
+}
+
+fn tcp(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(at, Type::STREAM, Protocol::TCP)?;
+    // A restarted server must not wait for connections of the last one to be forgotten.
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn udp(at: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
+    let socket = socket(at, Type::DGRAM, Protocol::UDP)?;
+    socket.set_recv_buffer_size(buffer)?;
+    let granted = socket.recv_buffer_size()?;
+    if granted < buffer {
+        tracing::info!("UDP {at}: the kernel grants a buffer of {granted} bytes (sysctl net.core.rmem_max)");
+    }
+    socket.bind(&at.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+fn socket(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
+    if at.is_ipv6() {
+        // `[::]` and `0.0.0.0` can both be named.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

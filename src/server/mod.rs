@@ -1,0 +1,346 @@
+//! The wiring: what starts in which order, and how it ends. Nothing imports this room but `cli`.
+//!
+//! Start: lock on the data directory; every port is bound, so that a taken one is told before anything is opened;
+//! catalogue; rules; engine (replays the log); its background threads; adapters; HTTP; `/ready` says yes.
+//!
+//! End (SIGTERM, SIGINT): `/ready` says no; ports close; connections are read empty, for a few seconds at most; the
+//! aggregators emit what they hold; HTTP requests are finished; the memtable is flushed; the log is closed. A second
+//! signal ends the process at once, which loses nothing that was acknowledged as durable.
+
+mod http;
+mod listen;
+mod lock;
+mod rules;
+mod start;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhythmite_engine::{Background, Engine};
+use rhythmite_env::Env;
+use rhythmite_model::{Error, Result};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::adapter::carbon::{Aggregation, Carbon, Destination, NameFilter, Settings};
+use crate::adapter::statsd::{Folding, Statsd};
+use crate::adapter::{DRAIN_MAX, Port, Shared, UdpPort};
+use crate::api::graphite::Graphite;
+use crate::api::influx::{self, InfluxApi};
+use crate::api::{self, Own, Rooms};
+use crate::catalog::Catalog;
+use crate::config::{Allow, Config};
+use crate::counters::Counters;
+use crate::ingest::{PathIngest, PathRules};
+use crate::query::{graphite, influxql};
+use crate::selfstat::{self, Figures, UdpSockets};
+
+pub use lock::Lock;
+pub use rules::Rules;
+pub(crate) use rules::read_text;
+
+/// How long HTTP requests may take to end when the server stops.
+const HTTP_DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What is no setting: decided at the command line for this run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Listeners that answer queries may be reached beyond loopback.
+    pub insecure_no_auth: bool,
+    /// A damaged log is cut instead of refusing to start.
+    pub wal_salvage: bool,
+}
+
+/// Runs the server until it is told to stop.
+///
+/// `started` is called with the start block when everything is open.
+///
+/// # Errors
+/// What stops it from starting: a taken port names its key, a locked or damaged data directory says so.
+pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)) -> Result<()> {
+    config.check_exposure(options.insecure_no_auth)?;
+    let env = Env::real();
+    let config = Arc::new(config);
+    let lock = Lock::take(&config.data_dir)?;
+    let mut sockets = listen::Sockets::bind(&config)?;
+    let rules = Rules::read(&config)?;
+    let storage = Storage::open(&env, &config, &rules, options.wal_salvage).await?;
+
+    let stop = CancellationToken::new();
+    let counters = Arc::new(Counters::default());
+    let shared = Shared {
+        clock: env.clock.clone(),
+        paths: storage.paths.clone(),
+        counters: counters.clone(),
+        tasks: TaskTracker::new(),
+        stop: stop.clone(),
+        connections_max: config.limits.connections,
+        idle: config.limits.idle_timeout.limit(),
+    };
+    let udp = UdpSockets { carbon: addresses(&sockets.carbon_udp), statsd: addresses(&sockets.statsd_udp) };
+    let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
+    let folding = start_statsd(&config, &shared, &mut sockets)?;
+
+    let figures = Figures { counters: counters.clone(), engine: storage.engine.clone(), paths: storage.paths.clone() };
+    let own = Arc::new(Own::new(figures.clone()));
+    let router = api::router(storage.rooms(&env, &config, own.clone()));
+    let http_stop = CancellationToken::new();
+    let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
+    let reporting = config
+        .own
+        .interval
+        .limit()
+        .map(|interval| tokio::spawn(selfstat::run(figures, udp, env.clock.clone(), interval, stop.clone())));
+
+    own.set_ready(true);
+    started(&start::block(&config, options));
+    wait_for_signal().await?;
+
+    tracing::info!("stopping: ports are closed, what has arrived is stored");
+    tokio::spawn(exit_at_second_signal());
+    own.set_ready(false);
+    stop.cancel();
+    shared.tasks.close();
+    if tokio::time::timeout(DRAIN_MAX, shared.tasks.wait()).await.is_err() {
+        tracing::warn!("some senders did not pause: {} connections are cut", shared.tasks.len());
+    }
+    for task in emitting.into_iter().chain(reporting) {
+        finish(task).await;
+    }
+    if let Some(folding) = folding {
+        let joined = tokio::task::spawn_blocking(move || folding.join());
+        if tokio::time::timeout(DRAIN_MAX, joined).await.is_err() {
+            tracing::warn!("the last StatsD flush did not end in time");
+        }
+    }
+    http_stop.cancel();
+    http.finish(HTTP_DRAIN_MAX).await;
+    drop(own);
+    drop(shared);
+    let closed = storage.close().await;
+    drop(lock);
+    tracing::info!("stopped");
+    closed.map_err(|e| e.at("the last flush failed, the log keeps the points"))
+}
+
+/// A stopped server's data, for commands that work on it.
+pub struct Offline {
+    /// Databases and policies.
+    pub catalog: Catalog,
+    /// Points; its background threads run.
+    pub engine: Engine,
+    storage: Storage,
+    _lock: Lock,
+}
+
+impl Offline {
+    /// Takes the data directory and opens it as the server would.
+    ///
+    /// # Errors
+    /// `Unavailable` when a server has it; otherwise as [`run`].
+    pub async fn open(env: &Env, config: &Config) -> Result<Self> {
+        let lock = Lock::take(&config.data_dir)?;
+        let storage = Storage::open(env, config, &Rules::read(config)?, false).await?;
+        Ok(Self { catalog: storage.catalog.clone(), engine: storage.engine.clone(), storage, _lock: lock })
+    }
+
+    /// Flushes and lets go.
+    ///
+    /// # Errors
+    /// `Unavailable` for the disk.
+    pub async fn close(self) -> Result<()> {
+        let Self { catalog, engine, storage, _lock } = self;
+        drop((catalog, engine));
+        storage.close().await
+    }
+}
+
+/// Where points are kept.
+struct Storage {
+    catalog: Catalog,
+    engine: Engine,
+    paths: Arc<PathIngest>,
+    background: Background,
+}
+
+impl Storage {
+    async fn open(env: &Env, config: &Config, rules: &Rules, wal_salvage: bool) -> Result<Self> {
+        let catalog = Catalog::open(&config.data_dir.join("catalog.sqlite"))?;
+        let (path_rules, warnings) = PathRules::load(&rules.storage, &catalog).await?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
+        let (env_of_engine, options, manifest) =
+            (env.clone(), config.engine(wal_salvage), Arc::new(catalog.manifest()));
+        // Replaying the log holds a core and the disk.
+        let opened =
+            tokio::task::spawn_blocking(move || Engine::open(env_of_engine, options, manifest, policies)).await;
+        let (engine, report) = opened.map_err(|e| Error::internal(format!("opening the engine: {e}")))??;
+        tracing::info!(
+            replayed_rows = report.replayed_rows,
+            orphans_removed = report.orphans,
+            "data directory {} is open",
+            config.data_dir.display()
+        );
+        let background = Background::start(&engine)?;
+        let paths = Arc::new(PathIngest::new(engine.clone(), env.clock.clone(), path_rules));
+        Ok(Self { catalog, engine, paths, background })
+    }
+
+    /// The APIs over this storage.
+    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>) -> Rooms {
+        let (engine, catalog, clock) = (&self.engine, &self.catalog, &env.clock);
+        let context = influxql::Context {
+            engine: engine.clone(),
+            catalog: catalog.clone(),
+            clock: clock.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            limits: influxql::Limits {
+                select_series_max: config.query.max_select_series,
+                select_buckets_max: config.query.max_select_buckets,
+                rows_max: config.query.max_row_limit,
+            },
+        };
+        let timeout = config.query.timeout.limit();
+        let limits = influx::Limits {
+            body_bytes_max: config.http.body_max.bytes(),
+            query_timeout: timeout,
+            ..influx::Limits::default()
+        };
+        let influx = InfluxApi::new(
+            engine.clone(),
+            catalog.clone(),
+            Arc::new(context),
+            clock.clone(),
+            env.random.clone(),
+            limits,
+            config.influx.durability.into(),
+        );
+        let graphite = Graphite {
+            engine: engine.clone(),
+            ingest: self.paths.clone(),
+            clock: clock.clone(),
+            zone: jiff::tz::TimeZone::UTC,
+            limits: graphite::Limits { timeout: timeout.unwrap_or(Duration::MAX), ..graphite::Limits::default() },
+        };
+        Rooms { own, influx: Arc::new(influx), graphite: Arc::new(graphite) }
+    }
+
+    /// Flushes, which is not needed for safety (the log has everything) but makes the next start short.
+    async fn close(self) -> Result<()> {
+        let Self { catalog, engine, paths, background } = self;
+        let closed = tokio::task::spawn_blocking(move || {
+            drop(background);
+            drop(paths);
+            engine.flush()
+        });
+        let flushed = closed.await.map_err(|e| Error::internal(format!("the last flush: {e}")))?;
+        let checkpoint = catalog.checkpoint().await;
+        flushed.and(checkpoint)
+    }
+}
+
+/// Carbon's and the aggregator's ports. Returns the task that emits aggregates, if there is an aggregator.
+fn start_carbon(
+    config: &Config,
+    rules: &Rules,
+    shared: &Shared,
+    sockets: &mut listen::Sockets,
+) -> Result<Option<JoinHandle<()>>> {
+    let settings = Settings {
+        durability: config.carbon.durability.into(),
+        filter: Arc::new(rules.lists().map_or_else(NameFilter::default, NameFilter::new)),
+        line_bytes_max: config.carbon.line_length.bytes(),
+        frame_bytes_max: config.carbon.frame_length.bytes(),
+    };
+    let carbon = Carbon::new(shared.clone(), settings);
+    let port = |socket, allow: &Allow, key| Port { socket, allow: allow.clone(), key };
+    let allow = &config.carbon.allow;
+    for socket in sockets.carbon_line.drain(..) {
+        let port = port(socket, allow, "[carbon] line_listen");
+        shared.tasks.spawn(carbon.clone().lines(port, Destination::Store));
+    }
+    for socket in sockets.carbon_pickle.drain(..) {
+        let port = port(socket, allow, "[carbon] pickle_listen");
+        shared.tasks.spawn(carbon.clone().pickles(port, Destination::Store));
+    }
+    for socket in sockets.carbon_udp.drain(..) {
+        shared.tasks.spawn(carbon.clone().datagrams(UdpPort { socket, allow: allow.clone() }));
+    }
+    if sockets.aggregator_line.is_empty() && sockets.aggregator_pickle.is_empty() {
+        return Ok(None);
+    }
+    let (aggregation_rules, rewrites) = rules.aggregator();
+    let options = rhythmite_carbon::aggregator::Options {
+        forward_all: config.aggregator.forward_all,
+        max_aggregation_intervals: config.aggregator.max_aggregation_intervals,
+        ..rhythmite_carbon::aggregator::Options::default()
+    };
+    let aggregation = Aggregation::new(aggregation_rules, rewrites, options);
+    let allow = &config.aggregator.allow;
+    for socket in sockets.aggregator_line.drain(..) {
+        let port = port(socket, allow, "[aggregator] line_listen");
+        shared.tasks.spawn(carbon.clone().lines(port, Destination::Aggregate(aggregation.clone())));
+    }
+    for socket in sockets.aggregator_pickle.drain(..) {
+        let port = port(socket, allow, "[aggregator] pickle_listen");
+        shared.tasks.spawn(carbon.clone().pickles(port, Destination::Aggregate(aggregation.clone())));
+    }
+    Ok(Some(tokio::spawn(carbon.emit(aggregation))))
+}
+
+/// StatsD's ports and aggregator, if there is a port to reach it.
+fn start_statsd(config: &Config, shared: &Shared, sockets: &mut listen::Sockets) -> Result<Option<Folding>> {
+    if sockets.statsd_udp.is_empty() && sockets.statsd_tcp.is_empty() && sockets.statsd_admin.is_empty() {
+        return Ok(None);
+    }
+    let room = &config.statsd;
+    let started = Statsd::start(shared.clone(), room.options.clone(), room.durability.into(), room.queue.bytes());
+    let (statsd, folding) = started.map_err(|e| Error::unavailable(format!("StatsD: {e}")))?;
+    for socket in sockets.statsd_udp.drain(..) {
+        shared.tasks.spawn(statsd.clone().datagrams(UdpPort { socket, allow: room.allow.clone() }));
+    }
+    for socket in sockets.statsd_tcp.drain(..) {
+        let port = Port { socket, allow: room.allow.clone(), key: "[statsd] tcp_listen" };
+        shared.tasks.spawn(statsd.clone().streams(port));
+    }
+    for socket in sockets.statsd_admin.drain(..) {
+        let port = Port { socket, allow: room.allow.clone(), key: "[statsd] admin_listen" };
+        shared.tasks.spawn(statsd.clone().admin(port));
+    }
+    Ok(Some(folding))
+}
+
+fn addresses(sockets: &[tokio::net::UdpSocket]) -> Vec<std::net::SocketAddr> {
+    sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+}
+
+async fn finish(mut task: JoinHandle<()>) {
+    // The aggregator itself waits for connections as long as they may take, and then stores.
+    if tokio::time::timeout(DRAIN_MAX * 2, &mut task).await.is_err() {
+        tracing::warn!("a task did not end in time");
+        task.abort();
+    }
+}
+
+async fn wait_for_signal() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let unavailable = |e| Error::unavailable(format!("cannot watch for signals: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Someone is in a hurry.
+async fn exit_at_second_signal() {
+    if wait_for_signal().await.is_ok() {
+        tracing::warn!("a second signal: leaving at once");
+        std::process::exit(1);
+    }
+}
