@@ -4,9 +4,11 @@
 //! A panic in a handler is one answer of status 500, and counted.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +16,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode, header};
 use axum::middleware::{self, Next};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -61,6 +64,7 @@ impl Server {
                 socket,
                 app: app.clone(),
                 builder: builder.clone(),
+                first_request: room.header_timeout.0,
                 counters: counters.clone(),
                 slots: slots.clone(),
                 tasks: tasks.clone(),
@@ -84,6 +88,8 @@ struct Listener {
     socket: TcpListener,
     app: Router,
     builder: auto::Builder<TokioExecutor>,
+    /// Time until the head of the first request is there.
+    first_request: Duration,
     counters: Arc<Counters>,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -122,20 +128,33 @@ impl Listener {
     }
 
     fn serve(&self, stream: TcpStream, slot: OwnedSemaphorePermit) -> impl Future<Output = ()> + use<> {
-        let (builder, app, counters, stop) =
-            (self.builder.clone(), self.app.clone(), self.counters.clone(), self.stop.clone());
+        let (builder, counters, stop, limit) =
+            (self.builder.clone(), self.counters.clone(), self.stop.clone(), self.first_request);
+        let begun = Arc::new(AtomicBool::new(false));
+        let service = Watched { inner: TowerToHyperService::new(self.app.clone()), begun: begun.clone() };
         async move {
             let _slot = slot;
             let _open = Open::new(counters.clone());
-            // With upgrades, since a WebSocket or h2c client may ask for one.
-            let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(app));
-            let mut serving = pin!(serving);
-            let served = tokio::select! {
-                served = serving.as_mut() => served,
-                () = stop.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
+            let mut serving = pin!(async {
+                // With upgrades, since a WebSocket or h2c client may ask for one.
+                let mut serving = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+                tokio::select! {
+                    served = serving.as_mut() => served,
+                    () = stop.cancelled() => {
+                        serving.as_mut().graceful_shutdown();
+                        serving.await
+                    }
                 }
+            });
+            // Hyper's own timeout begins when it knows the version of HTTP: a client that says nothing, or only the
+            // first letters, would have a connection for ever.
+            let served = match tokio::time::timeout(limit, serving.as_mut()).await {
+                Ok(served) => served,
+                Err(_) if !begun.load(Ordering::Relaxed) => {
+                    counters.http_timeouts.one();
+                    return;
+                }
+                Err(_) => serving.await,
             };
             if let Err(e) = served {
                 if e.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
@@ -144,6 +163,23 @@ impl Listener {
                 tracing::debug!("HTTP connection ended: {e}");
             }
         }
+    }
+}
+
+/// The routes, and whether anything was ever asked of them on this connection.
+struct Watched {
+    inner: TowerToHyperService<Router>,
+    begun: Arc<AtomicBool>,
+}
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
+    type Response = axum::response::Response;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.inner.call(request)
     }
 }
 

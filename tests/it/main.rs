@@ -1,1 +1,8 @@
-//! Specifications.
+//! Specifications of the server as a whole: a process of its own, talked to from outside.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod commands;
+mod limits;
+mod protocols;
+mod support;
