@@ -3,10 +3,12 @@
 //! A handler parses, asks the query or ingest rooms and shapes the answer. Rooms never listen: `server` does, and adds
 //! what holds for all requests (connections, compression, panics, counting).
 
+pub mod admin;
 pub mod graphite;
 mod health;
 pub mod influx;
 mod metrics;
+pub mod sql;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,121 @@
+//! `GET`, `POST /api/v3/query_sql`: SQL over HTTP, as InfluxDB 3 has it.
+//!
+//! Parameters `db q format params` come in the query string, and with POST in a JSON object or a form, which count more.
+//! `format` is `json` (default), `jsonl`, `csv`, `pretty` or `parquet`; without it the `Accept` header decides. `params`
+//! is a JSON object with the values of `$name`.
+//!
+//! The answer is streamed: its first piece is awaited, so that an error before it has its status; one behind it closes
+//! the connection, for a cut answer must not look whole. A client that goes stops its query.
+//!
+//! Status: 400 for the request or the statement, 404 for an unknown database, 408 at the deadline, 413 for a long body,
+//! 503 when too many queries run or memory has run out. Errors are `{"error": "..."}`.
+
+mod format;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::routing::get;
+use futures::{StreamExt, stream};
+use rhythmite_model::{Error, ErrorKind};
+
+use crate::query::sql::{Answer, Sql, SqlError, SqlRequest, Visible};
+use format::Encoder;
+use request::Asked;
+
+/// Seconds after which a query that was turned away may be tried again.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+/// Why there is no answer.
+enum Failure {
+    /// The body is longer than [`request::BODY_BYTES_MAX`], or was cut short.
+    Body(BytesRejection),
+    /// Anything else.
+    Query(SqlError),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Query(e.into())
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(e: SqlError) -> Self {
+        Failure::Query(e)
+    }
+}
+
+/// The route. Whom a query comes from decides what it sees: a layer may set [`Visible`] as an extension of the request;
+/// without one every database is seen.
+pub fn router(sql: Sql) -> Router {
+    let limit = DefaultBodyLimit::max(request::BODY_BYTES_MAX);
+    Router::new().route("/api/v3/query_sql", get(query).post(query)).layer(limit).with_state(sql)
+}
+
+async fn query(State(sql): State<Sql>, visible: Option<Extension<Visible>>, request: Request) -> Response<Body> {
+    let visible = visible.map(|v| v.0).unwrap_or_default();
+    match run(&sql, visible, request).await {
+        Ok(response) => response,
+        Err(e) => error(&e),
+    }
+}
+
+async fn run(sql: &Sql, visible: Visible, request: Request) -> Result<Response<Body>, Failure> {
+    let Asked { database, sql: text, params, format } = Asked::read(request).await?;
+    let request = SqlRequest { database, sql: text, params, visible };
+    let mut answer: Answer<Bytes> = sql.query(request, move |schema| Encoder::new(format, schema)).await?;
+    let first = match answer.next().await {
+        Some(piece) => piece?,
+        None => Bytes::new(),
+    };
+    let body = stream::once(async { Ok(first) }).chain(answer.inspect(|piece| {
+        if let Err(e) = piece {
+            tracing::warn!("an answer to SQL was cut: {e}");
+        }
+    }));
+    let mut response = Response::new(Body::from_stream(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    Ok(response)
+}
+
+fn error(e: &Failure) -> Response<Body> {
+    let (status, e) = match e {
+        Failure::Body(e) => (e.status(), e.body_text()),
+        Failure::Query(e) => (status(e), e.to_string()),
+    };
+    if status == StatusCode::INTERNAL_SERVER_ERROR {
+        tracing::error!("an SQL query failed: {e}");
+    }
+    let mut response = Response::new(Body::from(serde_json::json!({ "error": e }).to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+    }
+    response
+}
+
+fn status(e: &SqlError) -> StatusCode {
+    match e {
+        SqlError::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+        SqlError::Failed(e) => match e.kind() {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Overloaded | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        },
+    }
+}
+
+/// A request that cannot be understood.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::invalid(message.into())
+}
