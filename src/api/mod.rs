@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use rhythmite_engine::Engine;
 
+use crate::query::sql::Sql;
 use crate::selfstat::Figures;
 
 /// The rooms, ready to answer. A further one is a field here and a line in [`router`].
@@ -25,6 +27,10 @@ pub struct Rooms {
     pub influx: Arc<influx::InfluxApi>,
     /// graphite-web's.
     pub graphite: Arc<graphite::Graphite>,
+    /// SQL.
+    pub sql: Sql,
+    /// For what operators ask of the store.
+    pub engine: Engine,
 }
 
 /// What the server says about itself.
@@ -52,5 +58,7 @@ pub fn router(rooms: Rooms) -> Router {
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))
+        .merge(sql::router(rooms.sql))
+        .merge(admin::router(rooms.engine))
         .fallback(influx::not_found)
 }

@@ -14,10 +14,13 @@ mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rhythmite_engine::{registry, wal};
 use rhythmite_model::{Error, Result};
 use serde::Deserialize;
+
+use crate::query::sql::SqlOptions;
 
 pub use load::{FILE_BYTES_MAX, Layers};
 pub use rooms::{
@@ -171,6 +174,27 @@ impl Config {
             key_len: self.limits.key_length,
         };
         options
+    }
+
+    /// SQL's options.
+    pub fn sql(&self) -> SqlOptions {
+        /// As good as none.
+        const YEAR: Duration = Duration::from_secs(366 * 86_400);
+        let memory = match self.query.memory.bytes() {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        let spill = match self.query.spill.0 {
+            0 => u64::MAX,
+            bytes => bytes,
+        };
+        SqlOptions {
+            timeout: self.query.timeout.limit().unwrap_or(YEAR),
+            memory,
+            query_memory: memory / 2,
+            spill_bytes_max: spill,
+            ..SqlOptions::new(&self.data_dir)
+        }
     }
 
     /// Opens what was not mentioned: the default ports, or nothing when the file names listeners itself.

@@ -202,11 +202,22 @@ pub struct Query {
     pub max_select_buckets: u64,
     /// Rows of one answer in InfluxQL.
     pub max_row_limit: u64,
+    /// Memory of all SQL queries together; one may take half of it. What does not fit is sorted and grouped on disk.
+    pub memory: Size,
+    /// Disk space for that.
+    pub spill: Size,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { timeout: Span::secs(300), max_select_series: 0, max_select_buckets: 0, max_row_limit: 0 }
+        Self {
+            timeout: Span::secs(300),
+            max_select_series: 0,
+            max_select_buckets: 0,
+            max_row_limit: 0,
+            memory: Size::mib(1024),
+            spill: Size::mib(10 * 1024),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use crate::catalog::Catalog;
 use crate::config::{Allow, Config};
 use crate::counters::Counters;
 use crate::ingest::{PathIngest, PathRules};
+use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
 use crate::selfstat::{self, Figures, UdpSockets};
 
@@ -84,7 +85,7 @@ pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)
 
     let figures = Figures { counters: counters.clone(), engine: storage.engine.clone(), paths: storage.paths.clone() };
     let own = Arc::new(Own::new(figures.clone()));
-    let router = api::router(storage.rooms(&env, &config, own.clone()));
+    let router = api::router(storage.rooms(&env, &config, own.clone())?);
     let http_stop = CancellationToken::new();
     let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
     let reporting = config
@@ -190,7 +191,7 @@ impl Storage {
     }
 
     /// The APIs over this storage.
-    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>) -> Rooms {
+    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>) -> Result<Rooms> {
         let (engine, catalog, clock) = (&self.engine, &self.catalog, &env.clock);
         let context = influxql::Context {
             engine: engine.clone(),
@@ -225,7 +226,8 @@ impl Storage {
             zone: jiff::tz::TimeZone::UTC,
             limits: graphite::Limits { timeout: timeout.unwrap_or(Duration::MAX), ..graphite::Limits::default() },
         };
-        Rooms { own, influx: Arc::new(influx), graphite: Arc::new(graphite) }
+        let sql = Sql::new(env, engine.clone(), catalog.clone(), config.sql())?;
+        Ok(Rooms { own, influx: Arc::new(influx), graphite: Arc::new(graphite), sql, engine: engine.clone() })
     }
 
     /// Flushes, which is not needed for safety (the log has everything) but makes the next start short.

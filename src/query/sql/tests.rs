@@ -38,7 +38,7 @@ pub(crate) struct World {
     pub catalog: Catalog,
     paths: PathIngest,
     pub clock: Arc<ManualClock>,
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl World {
@@ -58,7 +58,7 @@ impl World {
         let mut sql_options = SqlOptions { threads: 2, ..SqlOptions::new(dir.path()) };
         options(&mut sql_options);
         let sql = Sql::new(&env, engine.clone(), catalog.clone(), sql_options).unwrap();
-        Self { sql, paths: PathIngest::new(engine.clone(), clock.clone(), rules), clock, engine, catalog, dir }
+        Self { sql, paths: PathIngest::new(engine.clone(), clock.clone(), rules), clock, engine, catalog, _dir: dir }
     }
 
     /// Writes line protocol, times in seconds, to `database` or `database.policy`.
