@@ -33,7 +33,7 @@ pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Points later than this after the import come from a wrong clock, and are left out.
 const FUTURE_S: i64 = 3_600;
 /// Problems that are kept word for word; more are only counted.
-const PROBLEMS_MAX: usize = 10_000;
+pub const PROBLEMS_MAX: usize = 10_000;
 
 /// What became of the files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +52,8 @@ pub struct Summary {
     pub bytes: u64,
     /// How long it took.
     pub took: Duration,
-    /// Files that were damaged (below the root), with the reason, in the order of their paths.
+    /// Files that were damaged (below the root), with the reason, in the order of their paths; the first
+    /// [`PROBLEMS_MAX`].
     pub problems: Vec<(String, String)>,
 }
 
@@ -70,15 +71,9 @@ impl Summary {
     }
 }
 
+/// One line of figures.
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (path, why) in &self.problems {
-            writeln!(f, "damaged: {path}: {why}")?;
-        }
-        let more = self.files_damaged.saturating_sub(self.problems.len() as u64);
-        if more > 0 {
-            writeln!(f, "damaged: {more} more files")?;
-        }
         write!(
             f,
             "{} files imported, {} skipped (imported before), {} damaged; {} series, {} points, {} bytes in {:.1} s",

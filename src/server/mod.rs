@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rhythmite_engine::{Background, Engine};
-use rhythmite_env::Env;
+use rhythmite_env::{CpuPool, Env};
 use rhythmite_model::{Error, Result};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,10 @@ pub(crate) use rules::read_text;
 
 /// How long HTTP requests may take to end when the server stops.
 const HTTP_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Threads of the CPU pool on a machine with one core: a long query must not hold up a short one.
+const CPU_THREADS_MIN: usize = 2;
+/// Requests that wait for the CPU pool; further ones are refused.
+const CPU_QUEUE: usize = 1_024;
 
 /// What is no setting: decided at the command line for this run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -191,6 +195,9 @@ impl Storage {
     }
 
     /// The APIs over this storage.
+    ///
+    /// # Errors
+    /// `Unavailable` when a thread cannot be started.
     fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>) -> Result<Rooms> {
         let (engine, catalog, clock) = (&self.engine, &self.catalog, &env.clock);
         let context = influxql::Context {
@@ -219,9 +226,11 @@ impl Storage {
             limits,
             config.influx.durability.into(),
         );
+        let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
         let graphite = Graphite {
             engine: engine.clone(),
             ingest: self.paths.clone(),
+            cpu: Arc::new(CpuPool::start(threads, CPU_QUEUE)?),
             clock: clock.clone(),
             zone: jiff::tz::TimeZone::UTC,
             limits: graphite::Limits { timeout: timeout.unwrap_or(Duration::MAX), ..graphite::Limits::default() },

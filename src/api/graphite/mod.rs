@@ -1,7 +1,7 @@
 //! graphite-web's HTTP interface: `/render`, `/metrics/*`, `/tags/*`, `/functions`, `/version`.
 //!
-//! A handler reads the parameters ([`params`]), works on a thread that may compute ([`Graphite::on_cpu`]), and answers in
-//! the format asked for; `rhythmite_graphite` knows the parameters and the formats. Every route is there with and
+//! A handler reads the parameters ([`params`]), works on the CPU pool ([`Graphite::on_cpu`]), and answers in the format
+//! asked for; `rhythmite_graphite` knows the parameters and the formats. Every route is there with and
 //! without a slash at its end.
 //!
 //! Bare `/metrics` is not one of these routes: with a `query` parameter it is Graphite's find ([`find`]), without one
@@ -27,8 +27,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, any, get, post};
 use jiff::tz::TimeZone;
 use rhythmite_engine::Engine;
-use rhythmite_env::Clock;
-use rhythmite_model::{Error, Result};
+use rhythmite_env::{Clock, CpuPool};
+use rhythmite_model::Result;
 
 use crate::ingest::PathIngest;
 use crate::query::graphite::{Limits, Patience};
@@ -46,6 +46,8 @@ pub struct Graphite {
     pub engine: Engine,
     /// Makes series for `/tags/tagSeries`.
     pub ingest: Arc<PathIngest>,
+    /// Where requests are worked on.
+    pub cpu: Arc<CpuPool>,
     /// What counts as now without a `now` parameter, and for deadlines.
     pub clock: Arc<dyn Clock>,
     /// The zone of times without a `tz` parameter.
@@ -55,8 +57,8 @@ pub struct Graphite {
 }
 
 impl Graphite {
-    /// Runs `work` on a thread that may block. When the future is dropped (the client has gone), `work` is told so at
-    /// its next look at its [`Patience`].
+    /// Runs `work` on the CPU pool. When the future is dropped (the client has gone), `work` is not begun, or told so at
+    /// its next look at its [`Patience`]. Time spent waiting for a thread counts.
     async fn on_cpu<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Graphite, Patience) -> Result<T> + Send + 'static,
@@ -65,8 +67,7 @@ impl Graphite {
         let _tell = TellOnDrop(gone.clone());
         let patience = Patience::new(self.clock.clone(), self.limits.timeout, gone);
         let state = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&state, patience)).await;
-        done.map_err(|e| Error::internal(format!("the request's thread ended: {e}")))?
+        self.cpu.run(move || work(&state, patience)).await?
     }
 }
 

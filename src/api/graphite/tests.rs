@@ -21,6 +21,7 @@ fn server() -> Server {
     let state = Graphite {
         engine: world.engine.clone(),
         ingest: world.ingest(),
+        cpu: Arc::new(CpuPool::start(2, 16).unwrap()),
         clock: world.env.clock.clone(),
         zone: TimeZone::UTC,
         limits: world.limits.clone(),
