@@ -1,0 +1,51 @@
+//! Which part of the executor a statement belongs to.
+
+use rhythmite_influx::influxql::{Show, Statement};
+
+use super::context::{Context, Request};
+use super::failure::{Failure, Result};
+use super::sink::ResultSink;
+use super::{ddl, show};
+
+/// Whether a statement's answer is never split into chunks: 1.x splits what it executes as a SELECT.
+pub(super) fn is_whole(statement: &Statement) -> bool {
+    !matches!(
+        statement,
+        Statement::Select(_) | Statement::Show(Show::Series(_) | Show::FieldKeys(_) | Show::Cardinality(_))
+    )
+}
+
+/// Executes one statement. What it has given before it fails stays given.
+pub(super) fn run(context: &Context, request: &Request, statement: &Statement, out: &mut dyn ResultSink) -> Result<()> {
+    if let Some(reason) = request.interrupt.reason(&*context.clock) {
+        return Err(Failure::new(reason));
+    }
+    match statement {
+        Statement::Select(_) | Statement::Explain { .. } => Err(unsupported("SELECT")),
+        Statement::Show(show) => show::run(context, request, show, out),
+        Statement::CreateDatabase(create) => ddl::create_database(context, create),
+        Statement::DropDatabase(name) => ddl::drop_database(context, name),
+        Statement::CreateRetentionPolicy(create) => ddl::create_policy(context, create),
+        Statement::AlterRetentionPolicy(alter) => ddl::alter_policy(context, alter),
+        Statement::DropRetentionPolicy { name, database } => ddl::drop_policy(context, database, name),
+        Statement::DropMeasurement(name) => ddl::drop_measurement(context, request, name),
+        Statement::DropSeries { sources, condition } => ddl::drop_series(context, request, sources, condition.as_ref()),
+        Statement::Delete { sources, condition } => ddl::delete(context, request, sources, condition.as_ref()),
+        // No query has a number to be killed by.
+        Statement::KillQuery { id, .. } => Err(Failure::new(format!("no such query id: {id}"))),
+        Statement::DropShard(_) => Err(unsupported("DROP SHARD")),
+        Statement::CreateContinuousQuery(_) => Err(unsupported("CREATE CONTINUOUS QUERY")),
+        Statement::DropContinuousQuery { .. } => Err(unsupported("DROP CONTINUOUS QUERY")),
+        Statement::CreateSubscription(_) => Err(unsupported("CREATE SUBSCRIPTION")),
+        Statement::DropSubscription { .. } => Err(unsupported("DROP SUBSCRIPTION")),
+        Statement::CreateUser { .. } => Err(unsupported("CREATE USER")),
+        Statement::DropUser(_) => Err(unsupported("DROP USER")),
+        Statement::SetPassword { .. } => Err(unsupported("SET PASSWORD")),
+        Statement::Grant { .. } | Statement::GrantAdmin(_) => Err(unsupported("GRANT")),
+        Statement::Revoke { .. } | Statement::RevokeAdmin(_) => Err(unsupported("REVOKE")),
+    }
+}
+
+fn unsupported(what: &str) -> Failure {
+    Failure::new(format!("{what} is not supported in this version"))
+}

@@ -1,0 +1,176 @@
+//! A small engine in a temporary directory, at a fixed time.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use rhythmite_engine::{Durability, Engine, Options};
+use rhythmite_env::{Env, ManualClock};
+use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Message, SeriesHead, StatementEnd};
+use rhythmite_influx::influxql::{Params, parse_query};
+use rhythmite_model::{FieldType, KeyKind, Level};
+use serde_json::Value;
+
+use crate::catalog::{Catalog, NewPolicy};
+use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
+use crate::query::influxql::{Context, Limits, Request, ResultSink, execute};
+
+/// 2024-06-01 12:00:00 UTC.
+pub(super) const NOW_NS: i64 = 1_717_243_200_000_000_000;
+
+pub(super) struct World {
+    pub(super) context: Context,
+    pub(super) request: Request,
+    pub(super) dir: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    env: Env,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env { clock: Arc::new(ManualClock::new(NOW_NS)), ..Env::real() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let context = open(&dir, &env, runtime.handle().clone());
+        Self { context, request: Request::default(), dir, runtime, env }
+    }
+
+    /// Drops the engine and opens it again, from what is on disk.
+    pub(super) fn restart(self) -> Self {
+        let Self { context, request, dir, runtime, env } = self;
+        context.engine.drain().unwrap();
+        drop(context);
+        let context = open(&dir, &env, runtime.handle().clone());
+        Self { context, request, dir, runtime, env }
+    }
+
+    pub(super) fn write(&self, database: &str, policy: &str, unit: TimeUnit, lines: &str) {
+        let databases = self.context.catalog.databases();
+        let policy = &databases.get(database).unwrap().policy(policy).unwrap().policy;
+        let write = LineWrite {
+            body: lines.as_bytes(),
+            policy,
+            unit,
+            now_ns: NOW_NS,
+            accept_partial: true,
+            durability: Durability::Interval,
+        };
+        drop(InfluxWriter::new(self.context.engine.clone()).write(&write).unwrap());
+    }
+
+    /// Makes Graphite series, kept by a storage schema of their own.
+    pub(super) fn paths(&self, step_s: i64, paths: &[&str]) {
+        let level = Level { step_ns: step_s * 1_000_000_000, retention_ns: 86_400_000_000_000 };
+        let policy = self.runtime.block_on(self.context.catalog.intern_graphite_policy(vec![level])).unwrap();
+        self.context.engine.put_policy(policy.clone());
+        let made = self.context.engine.create(Durability::Interval, |names| {
+            let table = names.create_table(policy.id, "metrics", KeyKind::Path)?;
+            names.create_field(table, "value", FieldType::Float)?;
+            paths.iter().try_for_each(|path| names.create_series(table, path, None).map(|_| ()))
+        });
+        drop(made.unwrap());
+    }
+
+    /// The answer as the JSON documents of `/query`.
+    pub(super) fn ask(&self, database: &str, query: &str, chunk_rows: Option<NonZeroUsize>) -> Vec<Value> {
+        let query = parse_query(query, &Params::default()).expect(query);
+        let request = Request { database: Some(database.to_owned()), ..self.request.clone() };
+        let options = AnswerOptions { chunk_rows, ..AnswerOptions::default() };
+        let mut sink = Json { writer: AnswerWriter::new(&options), end: StatementEnd::default() };
+        execute(&self.context, &request, &query, &mut sink);
+        let bytes = sink.writer.finish();
+        serde_json::Deserializer::from_slice(&bytes).into_iter().map(Result::unwrap).collect()
+    }
+
+    /// The answer as short text: series as `name[columns] row row`, rows as `a,b`; statements separated by ` ; `.
+    pub(super) fn text(&self, database: &str, query: &str) -> String {
+        let answer = &self.ask(database, query, None)[0];
+        let results = answer["results"].as_array().cloned().unwrap_or_default();
+        results.iter().map(statement_text).collect::<Vec<_>>().join(" ; ")
+    }
+
+    pub(super) fn check(&self, cases: &[(&str, &str)]) {
+        for (query, expected) in cases {
+            assert_eq!(self.text("d", query), *expected, "{query}");
+        }
+    }
+}
+
+fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> Context {
+    let catalog = Catalog::open(&dir.path().join("catalog.sqlite")).unwrap();
+    let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
+    let manifest = Arc::new(catalog.manifest());
+    let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, policies).unwrap();
+    Context { engine, catalog, clock: env.clock.clone(), runtime, limits: Limits::default() }
+}
+
+/// A database `d` with its first policy and a second one, `rp2`.
+pub(super) fn two_policies() -> World {
+    let world = World::new();
+    let catalog = &world.context.catalog;
+    for policy in [
+        world.runtime.block_on(catalog.create_database("d", NewPolicy::autogen())).unwrap().unwrap(),
+        world.runtime.block_on(catalog.create_policy("d", NewPolicy::raw("rp2", 0))).unwrap(),
+    ] {
+        world.context.engine.put_policy(policy);
+    }
+    world
+}
+
+fn statement_text(result: &Value) -> String {
+    let mut parts = Vec::new();
+    for series in result["series"].as_array().into_iter().flatten() {
+        let list = |value: &Value| {
+            let cell = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+            value.as_array().into_iter().flatten().map(cell).collect::<Vec<_>>().join(",")
+        };
+        let mut text = format!("{}[{}]", series["name"].as_str().unwrap_or(""), list(&series["columns"]));
+        for row in series["values"].as_array().into_iter().flatten() {
+            text.push(' ');
+            text.push_str(&list(row));
+        }
+        if series["partial"] == true {
+            text.push_str(" ...");
+        }
+        parts.push(text);
+    }
+    if let Some(error) = result["error"].as_str() {
+        parts.push(format!("ERROR {error}"));
+    }
+    parts.join(" | ")
+}
+
+struct Json {
+    writer: AnswerWriter,
+    end: StatementEnd,
+}
+
+impl ResultSink for Json {
+    fn begin_statement(&mut self, statement_id: u32, whole: bool) {
+        self.end = StatementEnd::default();
+        self.writer.begin_statement(statement_id, whole);
+    }
+
+    fn begin_series(&mut self, head: &SeriesHead<'_>) {
+        self.writer.begin_series(head);
+    }
+
+    fn row(&mut self, cells: &[Cell<'_>]) {
+        self.writer.row(cells);
+    }
+
+    fn end_series(&mut self, partial: bool) {
+        self.writer.end_series(partial);
+    }
+
+    fn message(&mut self, message: Message) {
+        self.end.messages.push(message);
+    }
+
+    fn error(&mut self, text: &str) {
+        self.end.error = Some(text.to_owned());
+    }
+
+    fn end_statement(&mut self) {
+        self.writer.end_statement(&self.end);
+    }
+}
