@@ -126,6 +126,7 @@ async fn run(
         database: named("db"),
         policy: named("rp"),
         interrupt: Interrupt { deadline, ..Interrupt::default() },
+        times_as_text: options.epoch.is_none() && options.format == Format::Json,
         visible: None,
     };
     let permit = turn(&api).await?;

@@ -45,6 +45,9 @@ pub struct Request {
     pub policy: Option<String>,
     /// When and why to stop.
     pub interrupt: Interrupt,
+    /// Times are answered as text (JSON without `epoch`): those of a statement with `tz()` are then local, with the
+    /// zone's offset.
+    pub times_as_text: bool,
     /// The databases `SHOW DATABASES` lists; `None` for all.
     pub visible: Option<Visible>,
 }

@@ -5,16 +5,36 @@
 //! runtime.
 //!
 //! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases, policies and
-//! names.
+//! names. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select` runs it and `output` hands its
+//! rows out: `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
+//! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
+//! `eval` computes fields.
+//!
+//! Limits are [`Limits`]; a query stops at the next series or group after its [`Interrupt`] says so.
 
+mod aggregate;
+mod column;
+mod condition;
 mod context;
 mod ddl;
+mod eval;
 mod failure;
+mod frame;
+mod into;
+mod math;
+mod order;
+mod output;
+mod points;
+mod select;
 mod show;
 mod sink;
+mod source;
 mod statement;
 #[cfg(test)]
 mod tests;
+mod transform;
+mod value;
+mod window;
 
 use rhythmite_influx::influxql::Query;
 

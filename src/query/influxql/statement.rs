@@ -5,7 +5,7 @@ use rhythmite_influx::influxql::{Show, Statement};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::sink::ResultSink;
-use super::{ddl, show};
+use super::{ddl, output, show};
 
 /// Whether a statement's answer is never split into chunks: 1.x splits what it executes as a SELECT.
 pub(super) fn is_whole(statement: &Statement) -> bool {
@@ -21,7 +21,8 @@ pub(super) fn run(context: &Context, request: &Request, statement: &Statement, o
         return Err(Failure::new(reason));
     }
     match statement {
-        Statement::Select(_) | Statement::Explain { .. } => Err(unsupported("SELECT")),
+        Statement::Select(select) => output::select(context, request, select, out),
+        Statement::Explain { statement, analyze } => output::explain(context, request, statement, *analyze, out),
         Statement::Show(show) => show::run(context, request, show, out),
         Statement::CreateDatabase(create) => ddl::create_database(context, create),
         Statement::DropDatabase(name) => ddl::drop_database(context, name),

@@ -1,0 +1,270 @@
+//! Functions that fold: the result of a group is put together from the results of its series.
+
+use rhythmite_model::{Column, FieldType};
+
+use super::super::column::Col;
+use super::super::frame::Frame;
+use super::super::points::Points;
+use super::super::value::Value;
+use super::super::window::{Windows, for_each_run};
+
+/// What is folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Fold {
+    Count,
+    Sum,
+    Mean,
+    Min,
+    Max,
+    First,
+    Last,
+    Spread,
+}
+
+/// The result of one window so far.
+#[derive(Clone, Debug)]
+struct Partial {
+    window_ns: i64,
+    count: u64,
+    /// Time of the chosen point.
+    time_ns: i64,
+    /// The chosen value; the sum; the least for spread.
+    value: Value,
+    /// The greatest, for spread.
+    high: Value,
+    aux: Vec<Value>,
+}
+
+/// The results of a group so far.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Folded {
+    fold: Fold,
+    /// By window, ascending.
+    partials: Vec<Partial>,
+    field_type: Option<FieldType>,
+    aux_types: Vec<FieldType>,
+}
+
+impl Fold {
+    pub(in super::super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "count" => Fold::Count,
+            "sum" => Fold::Sum,
+            "mean" => Fold::Mean,
+            "min" => Fold::Min,
+            "max" => Fold::Max,
+            "first" => Fold::First,
+            "last" => Fold::Last,
+            "spread" => Fold::Spread,
+            _ => return None,
+        })
+    }
+
+    /// Whether the function takes values of this type.
+    pub(in super::super) fn takes(self, field_type: FieldType) -> bool {
+        match self {
+            Fold::Count | Fold::First | Fold::Last => true,
+            Fold::Min | Fold::Max => field_type != FieldType::String,
+            Fold::Sum | Fold::Mean | Fold::Spread => !matches!(field_type, FieldType::String | FieldType::Boolean),
+        }
+    }
+
+    fn selects(self) -> bool {
+        matches!(self, Fold::Min | Fold::Max | Fold::First | Fold::Last)
+    }
+}
+
+impl Folded {
+    pub(in super::super) fn new(fold: Fold) -> Self {
+        Self { fold, partials: Vec::new(), field_type: None, aux_types: Vec::new() }
+    }
+
+    /// Adds the points of a series.
+    pub(in super::super) fn add(&mut self, frame: &Frame, windows: &Windows, range: (i64, i64)) {
+        let Some(value) = &frame.value else { return };
+        if self.field_type.is_none() {
+            self.field_type = Some(value.field_type());
+            self.aux_types = frame.aux.iter().map(Col::field_type).collect();
+        }
+        let mut fresh = Vec::new();
+        let mut at = 0;
+        for_each_run(windows, range, &frame.times_ns, |window_ns, rows| {
+            let partial = run(self.fold, window_ns, &frame.times_ns, value.values(), rows, &frame.aux);
+            // Series mostly have the same windows, in the same order.
+            while self.partials.get(at).is_some_and(|known| known.window_ns < window_ns) {
+                at += 1;
+            }
+            match self.partials.get_mut(at) {
+                Some(known) if known.window_ns == window_ns => known.merge(partial, self.fold),
+                _ => fresh.push(partial),
+            }
+        });
+        if !fresh.is_empty() {
+            self.partials.append(&mut fresh);
+            self.partials.sort_by_key(|partial| partial.window_ns);
+        }
+    }
+
+    /// The points of the group; of selectors with their own times, else with those of their windows.
+    pub(in super::super) fn finish(self, ascending: bool) -> Points {
+        let from = self.field_type.unwrap_or(FieldType::Float);
+        let field_type = match self.fold {
+            Fold::Count => FieldType::Integer,
+            Fold::Mean => FieldType::Float,
+            _ => from,
+        };
+        let mut points = Points::empty(field_type, &self.aux_types);
+        let mut partials = self.partials;
+        if !ascending {
+            partials.reverse();
+        }
+        for partial in partials {
+            let value = match self.fold {
+                Fold::Count => Value::Integer(i64::try_from(partial.count).unwrap_or(i64::MAX)),
+                Fold::Mean => match partial.value.as_f64() {
+                    Some(sum) => Value::Float(sum / partial.count as f64),
+                    None => Value::Null,
+                },
+                Fold::Spread => match (&partial.high, &partial.value) {
+                    (Value::Float(high), Value::Float(low)) => Value::Float(high - low),
+                    (Value::Integer(high), Value::Integer(low)) => Value::Integer(high.wrapping_sub(*low)),
+                    (Value::Unsigned(high), Value::Unsigned(low)) => Value::Unsigned(high.wrapping_sub(*low)),
+                    _ => Value::Null,
+                },
+                _ => partial.value,
+            };
+            points.times_ns.push(if self.fold.selects() { partial.time_ns } else { partial.window_ns });
+            points.value.push(value.as_field());
+            points.aux.iter_mut().zip(&partial.aux).for_each(|(col, value)| col.push(value.as_field()));
+            points.aux.iter_mut().skip(partial.aux.len()).for_each(Col::push_null);
+        }
+        points
+    }
+}
+
+impl Partial {
+    fn merge(&mut self, other: Partial, fold: Fold) {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let count = self.count + other.count;
+        let values = other.value.order(&self.value);
+        let times = other.time_ns.cmp(&self.time_ns);
+        let better = match fold {
+            Fold::Count => false,
+            Fold::Sum | Fold::Mean => {
+                self.value = match (&self.value, &other.value) {
+                    (Value::Float(a), Value::Float(b)) => Value::Float(a + b),
+                    (Value::Integer(a), Value::Integer(b)) => Value::Integer(a.wrapping_add(*b)),
+                    (Value::Unsigned(a), Value::Unsigned(b)) => Value::Unsigned(a.wrapping_add(*b)),
+                    _ => Value::Null,
+                };
+                false
+            }
+            Fold::Spread => {
+                if values == Some(Less) {
+                    self.value = other.value.clone();
+                }
+                if other.high.order(&self.high) == Some(Greater) {
+                    self.high = other.high.clone();
+                }
+                false
+            }
+            Fold::Min => values == Some(Less) || (values == Some(Equal) && times == Less),
+            Fold::Max => values == Some(Greater) || (values == Some(Equal) && times == Less),
+            Fold::First => times == Less || (times == Equal && first_wins(&other.value, &self.value)),
+            Fold::Last => times == Greater || (times == Equal && values == Some(Greater)),
+        };
+        if better {
+            *self = Partial { window_ns: self.window_ns, ..other };
+        }
+        self.count = count;
+    }
+}
+
+/// Of two values with the same first time the greater is taken, but false before true.
+fn first_wins(new: &Value, old: &Value) -> bool {
+    match (new, old) {
+        (Value::Boolean(new), Value::Boolean(old)) => !new & old,
+        _ => new.order(old) == Some(std::cmp::Ordering::Greater),
+    }
+}
+
+/// Folds the rows of one window of one series.
+fn run(
+    fold: Fold,
+    window_ns: i64,
+    times_ns: &[i64],
+    values: &Column,
+    rows: std::ops::Range<usize>,
+    aux: &[Col],
+) -> Partial {
+    let mut partial = Partial {
+        window_ns,
+        count: rows.len() as u64,
+        time_ns: window_ns,
+        value: Value::Null,
+        high: Value::Null,
+        aux: Vec::new(),
+    };
+    let chosen = match fold {
+        Fold::Count => None,
+        Fold::Sum | Fold::Mean => {
+            partial.value = match values {
+                Column::Float(v) => Value::Float(v[rows].iter().sum()),
+                Column::Integer(v) => Value::Integer(v[rows].iter().fold(0, |sum, x| sum.wrapping_add(*x))),
+                Column::Unsigned(v) => Value::Unsigned(v[rows].iter().fold(0, |sum, x| sum.wrapping_add(*x))),
+                _ => Value::Null,
+            };
+            None
+        }
+        Fold::Spread => {
+            let low = extreme(values, rows.clone(), false);
+            let high = extreme(values, rows, true);
+            (partial.value, partial.high) = (values.get(low).into(), values.get(high).into());
+            None
+        }
+        Fold::Min => Some(extreme(values, rows, false)),
+        Fold::Max => Some(extreme(values, rows, true)),
+        Fold::First => {
+            let same = times_ns[rows.clone()].iter().take_while(|t| **t == times_ns[rows.start]).count();
+            Some((rows.start + 1..rows.start + same).fold(rows.start, |best, row| {
+                if first_wins(&values.get(row).into(), &values.get(best).into()) { row } else { best }
+            }))
+        }
+        Fold::Last => {
+            let last = rows.end - 1;
+            let same = times_ns[rows].iter().rev().take_while(|t| **t == times_ns[last]).count();
+            Some((last + 1 - same..last).rev().fold(last, |best, row| {
+                let greater = Value::from(values.get(row)).order(&values.get(best).into());
+                if greater == Some(std::cmp::Ordering::Greater) { row } else { best }
+            }))
+        }
+    };
+    if let Some(row) = chosen {
+        partial.time_ns = times_ns[row];
+        partial.value = values.get(row).into();
+        partial.aux = aux.iter().map(|col| col.value(row)).collect();
+    }
+    partial
+}
+
+/// The first row with the least or greatest value.
+fn extreme(values: &Column, rows: std::ops::Range<usize>, greatest: bool) -> usize {
+    fn best<T: Copy + PartialOrd>(values: &[T], start: usize, greatest: bool) -> usize {
+        let mut at = 0;
+        let mut found = values[0];
+        for (row, value) in values.iter().enumerate().skip(1) {
+            if if greatest { *value > found } else { *value < found } {
+                (at, found) = (row, *value);
+            }
+        }
+        start + at
+    }
+    let start = rows.start;
+    match values {
+        Column::Float(v) => best(&v[rows], start, greatest),
+        Column::Integer(v) => best(&v[rows], start, greatest),
+        Column::Unsigned(v) => best(&v[rows], start, greatest),
+        Column::Boolean(v) => best(&v[rows], start, greatest),
+        Column::String(_) => start,
+    }
+}

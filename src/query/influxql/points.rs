@@ -1,0 +1,171 @@
+//! What a call gives: points in the order of the answer, and what is done with them whatever the call.
+
+use rhythmite_influx::influxql::{Fill, TIME_MIN_NS};
+use rhythmite_model::FieldType;
+
+use super::column::Col;
+use super::value::Value;
+use super::window::{Windows, shown, zone_offset_ns};
+
+/// Points of one series of the answer.
+#[derive(Clone, Debug)]
+pub(super) struct Points {
+    pub(super) times_ns: Vec<i64>,
+    pub(super) value: Col,
+    /// Fields and tags of the chosen points.
+    pub(super) aux: Vec<Col>,
+}
+
+impl Points {
+    pub(super) fn empty(value: FieldType, aux: &[FieldType]) -> Self {
+        Self { times_ns: Vec::new(), value: Col::new(value), aux: aux.iter().map(|t| Col::new(*t)).collect() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.times_ns.len()
+    }
+
+    pub(super) fn push(&mut self, time_ns: i64, value: &Value) {
+        self.times_ns.push(time_ns);
+        self.value.push(value.as_field());
+        self.aux.iter_mut().for_each(Col::push_null);
+    }
+
+    /// The points at `rows`.
+    pub(super) fn gather(&self, rows: &[u32]) -> Points {
+        Points {
+            times_ns: rows.iter().map(|row| self.times_ns[*row as usize]).collect(),
+            value: self.value.gather(rows),
+            aux: self.aux.iter().map(|col| col.gather(rows)).collect(),
+        }
+    }
+
+    /// Gives every point the time of its window.
+    pub(super) fn at_windows(&mut self, windows: &Windows, range: (i64, i64)) {
+        for time in &mut self.times_ns {
+            *time = shown(windows.start(*time, range));
+        }
+    }
+
+    /// LIMIT and OFFSET; 0 is no limit.
+    pub(super) fn limited(self, limit: u64, offset: u64) -> Points {
+        if limit == 0 && offset == 0 {
+            return self;
+        }
+        let rows = limited(self.len(), limit, offset);
+        self.gather(&(rows.start as u32..rows.end as u32).collect::<Vec<_>>())
+    }
+}
+
+/// The rows that LIMIT and OFFSET leave.
+pub(super) fn limited(rows: usize, limit: u64, offset: u64) -> std::ops::Range<usize> {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(rows);
+    let count = if limit == 0 { usize::MAX } else { usize::try_from(limit).unwrap_or(usize::MAX) };
+    start..start.saturating_add(count).min(rows)
+}
+
+/// How windows without points are filled.
+#[derive(Clone, Debug)]
+pub(super) struct Filling<'a> {
+    pub(super) fill: Fill,
+    pub(super) windows: &'a Windows,
+    pub(super) range: (i64, i64),
+    pub(super) ascending: bool,
+}
+
+impl Filling<'_> {
+    /// Adds the windows that are missing between the bounds of the range. Without any point there is nothing to fill.
+    ///
+    /// `stop` is asked now and then: a small window over a long time makes many points.
+    pub(super) fn apply(&self, points: Points, stop: &mut dyn FnMut() -> bool) -> Points {
+        if points.len() == 0 || self.windows.is_one() {
+            return points;
+        }
+        let (from, to) = if self.ascending { self.range } else { (self.range.1, self.range.0) };
+        let mut window = self.windows.start(from, self.range);
+        let end = self.windows.start(to, self.range);
+        if window == TIME_MIN_NS {
+            window = points.times_ns[0];
+        }
+        let every = if self.ascending { self.windows.every_ns() } else { -self.windows.every_ns() };
+        let mut zone = self.windows.zone().map_or(0, |zone| zone_offset_ns(zone, window));
+        let mut out = Points::empty(points.value.field_type(), &types(&points.aux));
+        let mut row = 0;
+        let mut previous: Option<(i64, Value)> = None;
+        let mut made: u32 = 0;
+        loop {
+            let next = points.times_ns.get(row).copied();
+            let inside = if self.ascending { window <= end } else { window >= end && end != TIME_MIN_NS };
+            if next.is_none() && !inside {
+                break;
+            }
+            made = made.wrapping_add(1);
+            if made.is_multiple_of(4096) && stop() {
+                break;
+            }
+            match next {
+                Some(time) if (self.ascending && time <= window) || (!self.ascending && time >= window) => {
+                    let value = points.value.value(row);
+                    out.times_ns.push(time);
+                    out.value.push(value.as_field());
+                    out.aux.iter_mut().zip(&points.aux).for_each(|(all, col)| all.push(col.get(row)));
+                    previous = (!value.is_null()).then_some((time, value));
+                    row += 1;
+                }
+                _ => {
+                    let after = next.map(|time| (time, points.value.value(row)));
+                    let value = self.value(window, previous.as_ref(), after.as_ref(), points.value.field_type());
+                    out.push(window, &value);
+                }
+            }
+            window = window.saturating_add(every);
+            if let Some(tz) = self.windows.zone() {
+                let now = zone_offset_ns(tz, window - 1);
+                if now != zone {
+                    let by = zone - now;
+                    if by.abs() < self.windows.every_ns() {
+                        window += by;
+                    }
+                    zone = now;
+                }
+            }
+        }
+        out
+    }
+
+    fn value(
+        &self,
+        at: i64,
+        previous: Option<&(i64, Value)>,
+        next: Option<&(i64, Value)>,
+        field_type: FieldType,
+    ) -> Value {
+        match self.fill {
+            Fill::Null | Fill::None => Value::Null,
+            Fill::Integer(value) => Value::Integer(value).cast(field_type),
+            Fill::Number(value) => Value::Float(value).cast(field_type),
+            Fill::Previous => previous.map_or(Value::Null, |(_, value)| value.clone()),
+            Fill::Linear => match (previous, next) {
+                (Some((from, a)), Some((to, b))) => {
+                    let every = self.windows.every_ns();
+                    let (at, from, to) = (at / every, from / every, to / every);
+                    match (a.as_f64(), b.as_f64()) {
+                        (Some(a), Some(b)) => Value::Float(linear(at, from, to, a, b)).cast(field_type),
+                        _ => Value::Null,
+                    }
+                }
+                _ => Value::Null,
+            },
+        }
+    }
+}
+
+/// The value at `at` on the line through two points.
+pub(super) fn linear(at: i64, from: i64, to: i64, a: f64, b: f64) -> f64 {
+    let slope = (b - a) / (to - from) as f64;
+    slope * (at - from) as f64 + a
+}
+
+pub(super) fn types(columns: &[Col]) -> Vec<FieldType> {
+    columns.iter().map(Col::field_type).collect()
+}
