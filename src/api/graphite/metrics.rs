@@ -46,9 +46,13 @@ pub(super) async fn expand(State(state): State<Arc<Graphite>>, request: Request)
 /// All untagged names: the whole list by design, so no limit but the number of series holds.
 pub(super) async fn index(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
     answer(state, request, |state, form| {
-        let names = state.engine.registry().read();
-        let all = find_paths(&names, "**", Want::Leaves, usize::MAX)?;
-        answers::index(form.params(), all.leaves.into_iter().map(|slot| names.key(slot)).collect())
+        // Copied, so that nobody who makes a series waits until the answer is written.
+        let all: Vec<String> = {
+            let names = state.engine.registry().read();
+            let found = find_paths(&names, "**", Want::Leaves, usize::MAX)?;
+            found.leaves.into_iter().map(|slot| names.key(slot).to_owned()).collect()
+        };
+        answers::index(form.params(), all.iter().map(String::as_str).collect())
     })
     .await
 }

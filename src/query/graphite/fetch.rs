@@ -108,7 +108,8 @@ impl Fetcher {
         for (&table, group) in &mut reads.tables {
             let window = group.window;
             group.series.values_mut().for_each(|a| a.values = vec![f64::NAN; window.slots()]);
-            let slots_ns = window.start_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS) - 1;
+            let slots_ns =
+                window.start_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
             let ids: Arc<[SeriesId]> = group.series.keys().copied().collect();
             let fields: Arc<[FieldId]> = [group.field].into();
             let scan = self.snapshot.scan(table, window.tier, SeriesFilter::List(ids), Some(fields.clone()), slots_ns);
@@ -129,7 +130,7 @@ impl Fetcher {
             let ids: Arc<[SeriesId]> =
                 group.series.iter().filter(|(_, a)| live(a).is_some()).map(|(id, _)| *id).collect();
             let Some(from_s) = group.series.values().filter_map(live).min() else { continue };
-            let raw_ns = from_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS) - 1;
+            let raw_ns = from_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
             let scan = self.snapshot.scan(table, Tier::RAW, SeriesFilter::List(ids), Some(fields), raw_ns);
             for points in or_empty(scan)? {
                 let points = points?;

@@ -205,6 +205,25 @@ fn patterns_and_tags_find_series_of_every_policy() {
 }
 
 #[test]
+fn times_that_the_engine_cannot_hold_have_no_points() {
+    let world = World::new();
+    let id = world.series("p", &[(10, 600), (60, 3_600)], (1, 0.0, 0));
+    world.write(id, 0, &[(world::NOW_S, 1.0)]);
+    for flushed in [false, true] {
+        if flushed {
+            world.engine.drain().unwrap();
+            world.engine.flush().unwrap();
+        }
+        for now in [-250_000_000_000, -1, 250_000_000_000] {
+            for from in [now - 60, now - 1_200] {
+                let found = world.fetch_at("p", (from, now), now).unwrap();
+                assert!(found[0].values.iter().all(|v| v.is_nan()), "{from} {now}");
+            }
+        }
+    }
+}
+
+#[test]
 fn limits_name_the_pattern() {
     let mut world = World::new();
     for i in 0..5 {

@@ -72,7 +72,12 @@ impl World {
 
     /// What a target gives from `now + range.0` until `now + range.1`.
     pub(crate) fn fetch(&self, target: &str, range: (i64, i64)) -> Result<Vec<Series>> {
-        let request = Request::new(&[target], NOW_S + range.0, NOW_S + range.1, NOW_S)?;
+        self.fetch_at(target, (NOW_S + range.0, NOW_S + range.1), NOW_S)
+    }
+
+    /// What a target gives in a range of seconds as seen at `now_s`.
+    pub(crate) fn fetch_at(&self, target: &str, range: (i64, i64), now_s: i64) -> Result<Vec<Series>> {
+        let request = Request::new(&[target], range.0, range.1, now_s)?;
         let gone = Arc::new(AtomicBool::new(false));
         let patience = Patience::new(self.env.clock.clone(), self.limits.timeout, gone);
         run(&request, &mut Fetcher::new(&self.engine, self.limits.clone(), patience))
