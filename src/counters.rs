@@ -136,6 +136,23 @@ counters! {
         "Connections closed because they said nothing for [limits] idle_timeout.";
     accept_errors, "accept_errors_total", "connections.accept_errors",
         "Connections that could not be accepted (mostly: too many open files).";
+    influx_points, "influx_points_total", "influx.points", "Points of line protocol that were stored.";
+    influx_values, "influx_values_total", "influx.values", "Field values of line protocol that were stored.";
+    influx_refused_syntax, "influx_refused_total{reason=\"syntax\"}", "influx.refused.syntax",
+        "Lines of line protocol that are not well formed.";
+    influx_refused_rule, "influx_refused_total{reason=\"rule\"}", "influx.refused.rule",
+        "Points of line protocol refused for a type, a name, a limit of [limits], or the bad lines beside them.";
+    influx_refused_old, "influx_refused_total{reason=\"old\"}", "influx.refused.old",
+        "Points of line protocol older than their retention policy keeps.";
+    influx_busy_bodies, "influx_busy_total{what=\"bodies\"}", "influx.busy.bodies",
+        "Requests refused because too many bytes of bodies were held.";
+    influx_busy_queries, "influx_busy_total{what=\"queries\"}", "influx.busy.queries",
+        "Queries refused because too many were running.";
+    influx_body_timeouts, "influx_body_timeouts_total", "influx.body_timeouts",
+        "Requests given up because their body paused.";
+    influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
+    influx_cut_documents, "influx_cut_documents_total", "influx.cut_documents",
+        "MessagePack answers cut because they were too long for one document.";
     http_requests, "http_requests_total", "http.requests", "HTTP requests answered.";
     http_client_errors, "http_errors_total{class=\"4xx\"}", "http.client_errors",
         "HTTP requests answered with a status from 400 to 499.";

@@ -24,7 +24,6 @@ mod pending;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use rhythmite_engine::registry::{Directory, Scope, Slot};
@@ -32,6 +31,7 @@ use rhythmite_engine::{Durability, Engine};
 use rhythmite_influx::line_protocol::{Field, Fields, LineParser, ParseOptions, Precision, RawKey, Row, texts};
 use rhythmite_model::{Error, ErrorKind, KeyKind, Policy, Result, Rows, SeriesId};
 
+use crate::counters::Counters;
 use groups::{Groups, Placed};
 pub use outcome::{Outcome, Refusal, Refusals};
 use pending::{KeyNumber, Pending, Wanted};
@@ -102,30 +102,6 @@ pub struct Prepared {
     pub refusals: Refusals,
 }
 
-/// What became of all lines since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InfluxCounters {
-    /// Points handed to the engine.
-    pub points: u64,
-    /// Their values.
-    pub values: u64,
-    /// Lines that are not well formed.
-    pub unparsed: u64,
-    /// Points that were refused for a type, a name or a limit, or for the bad lines beside them.
-    pub dropped: u64,
-    /// Points older than their policy keeps.
-    pub too_old: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    points: AtomicU64,
-    values: AtomicU64,
-    unparsed: AtomicU64,
-    dropped: AtomicU64,
-    too_old: AtomicU64,
-}
-
 /// Writes line protocol. Cheap to clone.
 #[derive(Clone)]
 pub struct InfluxWriter {
@@ -134,21 +110,14 @@ pub struct InfluxWriter {
 }
 
 impl InfluxWriter {
-    /// A writer into `engine`.
+    /// A writer into `engine` that nobody counts.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, counters: Arc::default() }
+        Self::counted(engine, Arc::default())
     }
 
-    /// Counters since the start.
-    pub fn counters(&self) -> InfluxCounters {
-        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
-        InfluxCounters {
-            points: get(&self.counters.points),
-            values: get(&self.counters.values),
-            unparsed: get(&self.counters.unparsed),
-            dropped: get(&self.counters.dropped),
-            too_old: get(&self.counters.too_old),
-        }
+    /// A writer into `engine` that counts lines in `counters`.
+    pub fn counted(engine: Engine, counters: Arc<Counters>) -> Self {
+        Self { engine, counters }
     }
 
     /// Writes a body. Refused lines are no error: see [`Outcome`].
@@ -163,13 +132,12 @@ impl InfluxWriter {
         let points = rows.iter().map(Rows::len).sum();
         let values = rows.iter().map(Rows::values).sum();
         let commit = self.engine.write(rows, write.durability)?;
-        let add = |counter: &AtomicU64, n: usize| counter.fetch_add(n as u64, Ordering::Relaxed);
         let dropped = if refused_whole { refusals.parsed - refusals.too_old } else { refusals.dropped };
-        add(&self.counters.points, points);
-        add(&self.counters.values, values);
-        add(&self.counters.unparsed, refusals.unparsed);
-        add(&self.counters.dropped, dropped);
-        add(&self.counters.too_old, refusals.too_old);
+        self.counters.influx_points.add(points as u64);
+        self.counters.influx_values.add(values as u64);
+        self.counters.influx_refused_syntax.add(refusals.unparsed as u64);
+        self.counters.influx_refused_rule.add(dropped as u64);
+        self.counters.influx_refused_old.add(refusals.too_old as u64);
         Ok(Outcome { commit, points, values, refusals })
     }
 

@@ -89,7 +89,7 @@ pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)
 
     let figures = Figures { counters: counters.clone(), engine: storage.engine.clone(), paths: storage.paths.clone() };
     let own = Arc::new(Own::new(figures.clone()));
-    let router = api::router(storage.rooms(&env, &config, own.clone())?);
+    let router = api::router(storage.rooms(&env, &config, own.clone(), &counters)?);
     let http_stop = CancellationToken::new();
     let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
     let reporting = config
@@ -198,7 +198,7 @@ impl Storage {
     ///
     /// # Errors
     /// `Unavailable` when a thread cannot be started.
-    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>) -> Result<Rooms> {
+    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>, counters: &Arc<Counters>) -> Result<Rooms> {
         let (engine, catalog, clock) = (&self.engine, &self.catalog, &env.clock);
         let context = influxql::Context {
             engine: engine.clone(),
@@ -217,15 +217,16 @@ impl Storage {
             query_timeout: timeout,
             ..influx::Limits::default()
         };
-        let influx = InfluxApi::new(
-            engine.clone(),
-            catalog.clone(),
-            Arc::new(context),
-            clock.clone(),
-            env.random.clone(),
+        let influx = InfluxApi::new(influx::Parts {
+            engine: engine.clone(),
+            catalog: catalog.clone(),
+            executor: Arc::new(context),
+            clock: clock.clone(),
+            random: env.random.clone(),
+            counters: counters.clone(),
             limits,
-            config.influx.durability.into(),
-        );
+            durability: config.influx.durability.into(),
+        });
         let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
         let graphite = Graphite {
             engine: engine.clone(),

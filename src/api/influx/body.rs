@@ -38,6 +38,7 @@ impl Grant {
         let held = self.api.body_bytes.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if held + more > self.api.limits.bodies_bytes_max {
+            self.api.counters.influx_busy_bodies.one();
             return Err(Refused::overloaded("too many bytes of requests are held in memory, try again later"));
         }
         Ok(())
@@ -86,7 +87,10 @@ pub(super) async fn receive(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Bod
     let mut grant = Grant::new(api);
     let mut bytes = Vec::new();
     let mut pieces = body.into_data_stream();
-    let late = |_| Refused::new(StatusCode::REQUEST_TIMEOUT, "the rest of the body did not come in time");
+    let late = |_| {
+        api.counters.influx_body_timeouts.one();
+        Refused::new(StatusCode::REQUEST_TIMEOUT, "the rest of the body did not come in time")
+    };
     while let Some(piece) = timeout(api.limits.body_pause, pieces.next()).await.map_err(late)? {
         let piece = piece.map_err(|error| Refused::bad(format!("cannot read the body: {error}")))?;
         if bytes.len() + piece.len() > max {

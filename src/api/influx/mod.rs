@@ -38,7 +38,8 @@ use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
 
 use crate::catalog::Catalog;
-use crate::ingest::influx::{InfluxCounters, InfluxWriter};
+use crate::counters::Counters;
+use crate::ingest::influx::InfluxWriter;
 use crate::query::influxql::{Context, Request, ResultSink, execute};
 
 pub use reply::{INFLUXDB_VERSION, not_found};
@@ -91,49 +92,52 @@ impl Default for Limits {
     }
 }
 
+/// What the interface is made of.
+pub struct Parts {
+    /// Points and names.
+    pub engine: Engine,
+    /// Databases and policies.
+    pub catalog: Catalog,
+    /// Who carries out statements.
+    pub executor: Arc<dyn Executor>,
+    /// The time of points that have none.
+    pub clock: Arc<dyn Clock>,
+    /// For numbers of requests.
+    pub random: Arc<dyn Random>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// What requests may cost.
+    pub limits: Limits,
+    /// When a write is answered that does not ask for less.
+    pub durability: Durability,
+}
+
 /// What the handlers work on.
 pub struct InfluxApi {
-    engine: Engine,
-    catalog: Catalog,
+    parts: Parts,
     writer: InfluxWriter,
-    executor: Arc<dyn Executor>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    limits: Limits,
-    durability: Durability,
     /// Bytes of bodies that are held.
     body_bytes: AtomicUsize,
     queries: Arc<Semaphore>,
 }
 
 impl InfluxApi {
-    /// The interface of `engine`; `durability` is that of a write that does not ask for less.
-    pub fn new(
-        engine: Engine,
-        catalog: Catalog,
-        executor: Arc<dyn Executor>,
-        clock: Arc<dyn Clock>,
-        random: Arc<dyn Random>,
-        limits: Limits,
-        durability: Durability,
-    ) -> Self {
+    /// The interface over `parts`.
+    pub fn new(parts: Parts) -> Self {
         Self {
-            writer: InfluxWriter::new(engine.clone()),
-            engine,
-            catalog,
-            executor,
-            clock,
-            random,
+            writer: InfluxWriter::counted(parts.engine.clone(), parts.counters.clone()),
             body_bytes: AtomicUsize::new(0),
-            queries: Arc::new(Semaphore::new(limits.queries_max.clamp(1, Semaphore::MAX_PERMITS))),
-            limits,
-            durability,
+            queries: Arc::new(Semaphore::new(parts.limits.queries_max.clamp(1, Semaphore::MAX_PERMITS))),
+            parts,
         }
     }
+}
 
-    /// What became of the lines written since the start.
-    pub fn counters(&self) -> InfluxCounters {
-        self.writer.counters()
+impl std::ops::Deref for InfluxApi {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
     }
 }
 

@@ -141,7 +141,10 @@ async fn run(
 /// Waits until a query may run.
 async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
     let waited = tokio::time::timeout(api.limits.query_wait, api.queries.clone().acquire_owned()).await;
-    let busy = || Refused::overloaded("too many queries are running, try again later");
+    let busy = || {
+        api.counters.influx_busy_queries.one();
+        Refused::overloaded("too many queries are running, try again later")
+    };
     waited.ok().and_then(Result::ok).ok_or_else(busy)
 }
 
@@ -214,6 +217,7 @@ impl Run {
             Ok(query) => query,
             Err(refused) => return self.send(Piece::Refused(refused)),
         };
+        self.api.counters.influx_queries.one();
         if self.is_async {
             self.send(Piece::Accepted);
             return self.api.executor.execute(&self.request, &query, &mut LogErrors);
@@ -232,6 +236,9 @@ impl Run {
             too_long: false,
         };
         self.api.executor.execute(&self.request, &query, &mut sink);
+        if sink.too_long {
+            self.api.counters.influx_cut_documents.one();
+        }
         let last = sink.writer.finish();
         self.send(Piece::Last(last.into()));
     }

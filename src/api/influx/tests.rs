@@ -84,8 +84,9 @@ async fn world_with(rows: usize, change: impl FnOnce(&mut Limits, &mut Options))
     let (engine, _) = Engine::open(env, options, Arc::new(catalog.manifest()), policies).unwrap();
     let fake = Arc::new(Fake { rows, requests: Mutex::default(), given: AtomicUsize::new(0) });
     let random = Arc::new(SeededRandom::new(7));
-    let api = InfluxApi::new(engine, catalog, fake.clone(), clock, random, limits, Durability::Sync);
-    let api = Arc::new(api);
+    let (executor, counters, durability) = (fake.clone(), Arc::default(), Durability::Sync);
+    let parts = Parts { engine, catalog, executor, clock, random, counters, limits, durability };
+    let api = Arc::new(InfluxApi::new(parts));
     World { router: router(api.clone()).fallback(not_found), api, fake, _dir: dir }
 }
 
@@ -111,6 +112,13 @@ impl World {
 
     async fn query(&self, target: &str) -> (u16, String) {
         self.send("GET", target, &[], "").await.told()
+    }
+
+    /// Counters that are not zero.
+    fn counted(&self) -> Vec<String> {
+        let samples = self.api.counters.samples();
+        let counted = samples.iter().filter(|sample| sample.value > 0);
+        counted.filter_map(|s| Some(format!("{} {}", s.path.strip_prefix("influx.")?, s.value))).collect()
     }
 
     /// Points of all tables: `table policy rows`.
@@ -173,8 +181,7 @@ async fn a_write_says_what_1_x_says() {
         assert_eq!(world.write(target, body).await, (status, expected), "{target} {body}");
     }
     assert_eq!(world.stored(), ["d.autogen.m 4"]);
-    let counted = InfluxCounters { points: 4, values: 4, unparsed: 2, dropped: 1, too_old: 1 };
-    assert_eq!(world.api.counters(), counted);
+    assert_eq!(world.counted(), ["points 4", "values 4", "refused.syntax 2", "refused.rule 1", "refused.old 1"]);
 }
 
 #[tokio::test]
@@ -288,6 +295,7 @@ async fn a_body_that_stops_is_given_up() {
     let body = Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()));
     let text = "the rest of the body did not come in time";
     assert_eq!(world.write("/write?db=d", body).await, (408, error(text)));
+    assert_eq!(world.counted(), ["body_timeouts 1"]);
     assert_eq!((world.stored().len(), world.api.body_bytes.load(Ordering::Relaxed)), (0, 0));
 }
 
@@ -481,6 +489,7 @@ async fn too_many_queries_are_503() {
     let busy = world.router.clone().oneshot(request).await.unwrap();
     let answer = world.send("GET", "/query?q=SHOW+MEASUREMENTS", &[], "").await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert_eq!(world.counted(), ["busy.queries 1", "queries 1"]);
     drop(busy);
 }
 
@@ -492,6 +501,7 @@ async fn a_messagepack_document_has_a_limit() {
     assert_eq!(answer.header("content-type"), "application/x-msgpack");
     assert!(answer.body.contains("too long for one MessagePack document"), "{}", answer.body.len());
     assert!(world.fake.given.load(Ordering::Relaxed) < 10_000);
+    assert_eq!(world.counted(), ["queries 1", "cut_documents 1"]);
     let answer = world.send("GET", "/query?q=SHOW+MEASUREMENTS", &accept, "").await;
     assert!(answer.status == 200 && answer.body.contains("columns"));
 }
