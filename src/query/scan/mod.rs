@@ -5,15 +5,15 @@
 //! on tags and on `path` a list of series from the registry's indexes (`select.rs`), without touching a point;
 //! [`TsScanExec`] walks the series of its partition and hands them to `rows.rs`, which makes batches of them.
 //!
-//! Rows are ordered by (series, time) within a partition. The fields of one series are joined by time: a row stands for
+//! Rows come series by series, by time; where series are long, slice of time by slice of time. The fields of one series are joined by time: a row stands for
 //! a time at which any field of the series has a value. So fields that a query does not name are read too, unless the
 //! query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
 //!
 //! Levels: where a policy has coarser ones, each moment is read from the finest level whose retention still covers it,
 //! as seen from the query's own `now`.
 //!
-//! Limits: a partition holds the points of one series at a time (in the query's time range) and one batch; both are
-//! charged to the query's memory pool. It never collects, never blocks on a socket, and knows no SQL text.
+//! Limits: a partition holds the points of one series at a time (in one slice of time, sized for a series of average
+//! length) and one batch; the points are charged to the query's memory pool. It never collects, never blocks on a socket, and knows no SQL text.
 //!
 //! [`Snapshot::scan`]: rhythmite_engine::Snapshot::scan
 

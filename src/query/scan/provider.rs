@@ -131,7 +131,8 @@ impl TableProvider for TsTable {
                 found.policy()
             };
             let fields = self.fields(table, &projection, filters);
-            let windows = self.scope.windows(policy, &times_ns);
+            let windows = self.scope.windows(policy, &times_ns).into_iter();
+            let windows: Vec<_> = windows.flat_map(|window| self.scope.slices(policy, window)).collect();
             for (at, part) in self.parts(table, series, target).into_iter().enumerate() {
                 if partitions.len() <= at {
                     partitions.push(Vec::new());

@@ -352,3 +352,13 @@ async fn a_reader_that_goes_stops_its_query() {
     drop(answer);
     world.until(|stats| stats.running == 0).await;
 }
+
+#[tokio::test]
+async fn a_join_without_an_equality_is_capped() {
+    let world = World::new(|_| {}).await;
+    let sql = "SELECT count(*) FROM generate_series(1, 40000) a JOIN generate_series(1, 40000) b ON a.value < b.value";
+    let error = world.rows(sql).await.unwrap_err().to_string();
+    assert!(error.contains("a join without an equality would compare"), "{error}");
+    let sql = "SELECT count(*) FROM generate_series(1, 100) a JOIN generate_series(1, 100) b ON a.value < b.value";
+    assert_eq!(world.rows(sql).await.unwrap(), ["4950"]);
+}
