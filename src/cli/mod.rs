@@ -1,6 +1,7 @@
 //! The command line: one command, one file.
 
 mod config;
+mod demo;
 mod import;
 mod serve;
 
@@ -35,6 +36,8 @@ enum Command {
     /// Read another system's data into the data directory of a stopped server.
     #[command(subcommand)]
     Import(import::Import),
+    /// Run a server in a new data directory and show this machine's own figures.
+    Demo(demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Serve(command) => command.run(cli.log_format == LogFormat::Json).map(|()| 0),
         Command::Import(command) => command.run(),
+        Command::Demo(command) => command.run().map(|()| 0),
         Command::Config(command) => command.run().map(|()| 0),
     };
     match done {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use rhythmite_model::Result;
+use tokio_util::sync::CancellationToken;
 
 use super::Source;
 use crate::server::{self, RunOptions};
@@ -22,21 +23,26 @@ impl Serve {
     pub(super) fn run(&self, json: bool) -> Result<()> {
         let config = self.source.load()?;
         let options = RunOptions { insecure_no_auth: self.insecure_no_auth, wal_salvage: self.wal_salvage };
-        serve(config, options, json)
+        let started = |block: &str| {
+            if json {
+                tracing::info!(start = block, "started");
+            } else {
+                print!("{block}");
+            }
+        };
+        serve(config, options, CancellationToken::new(), started)
     }
 }
 
 /// Runs the server. Queries that hold a core run on threads of their own (SQL) or on blocking ones.
-pub(super) fn serve(config: crate::config::Config, options: RunOptions, json: bool) -> Result<()> {
+pub(super) fn serve(
+    config: crate::config::Config,
+    options: RunOptions,
+    quit: CancellationToken,
+    started: impl FnOnce(&str),
+) -> Result<()> {
     let runtime = super::runtime()?;
-    let started = |block: &str| {
-        if json {
-            tracing::info!(start = block, "started");
-        } else {
-            print!("{block}");
-        }
-    };
-    let done = runtime.block_on(server::run(config, options, started));
+    let done = runtime.block_on(server::run(config, options, quit, started));
     // A query that does not look up is not waited for.
     runtime.shutdown_background();
     done

@@ -27,7 +27,12 @@ pub struct Figures {
     pub engine: Engine,
     /// Points with paths.
     pub paths: Arc<PathIngest>,
+    /// Rooms above this one, which `server` knows.
+    pub more: Vec<Source>,
 }
+
+/// Adds a room's figures.
+pub type Source = Arc<dyn Fn(&mut Vec<Sample>) + Send + Sync>;
 
 impl Figures {
     /// All of them, in a fixed order; those of one metric stand together.
@@ -105,6 +110,10 @@ impl Figures {
             add(metric, path, "Names that a limit of [limits] refused.", value);
         }
 
+        for source in &self.more {
+            source(&mut samples);
+        }
+        let mut add = |metric, path, help, value| samples.push(Sample { metric, path, help, value });
         if let Some(process) = process() {
             add("resident_bytes", "process.resident_bytes", "Memory of the process.", process.resident_bytes);
             add("cpu_milliseconds_total", "process.cpu_ms", "Processor time of the process.", process.cpu_ms);

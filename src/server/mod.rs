@@ -31,11 +31,11 @@ use crate::api::influx::{self, InfluxApi};
 use crate::api::{self, Own, Rooms};
 use crate::catalog::Catalog;
 use crate::config::{Allow, Config};
-use crate::counters::Counters;
+use crate::counters::{Counters, Sample};
 use crate::ingest::{PathIngest, PathRules};
 use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
-use crate::selfstat::{self, Figures, UdpSockets};
+use crate::selfstat::{self, Figures, Source, UdpSockets};
 
 pub use lock::Lock;
 pub use rules::Rules;
@@ -59,11 +59,16 @@ pub struct RunOptions {
 
 /// Runs the server until it is told to stop.
 ///
-/// `started` is called with the start block when everything is open.
+/// `started` is called with the start block when everything is open. A signal ends it, or `quit` does.
 ///
 /// # Errors
 /// What stops it from starting: a taken port names its key, a locked or damaged data directory says so.
-pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)) -> Result<()> {
+pub async fn run(
+    config: Config,
+    options: RunOptions,
+    quit: CancellationToken,
+    started: impl FnOnce(&str),
+) -> Result<()> {
     config.check_exposure(options.insecure_no_auth)?;
     let env = Env::real();
     let config = Arc::new(config);
@@ -87,9 +92,16 @@ pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)
     let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
     let folding = start_statsd(&config, &shared, &mut sockets)?;
 
-    let figures = Figures { counters: counters.clone(), engine: storage.engine.clone(), paths: storage.paths.clone() };
+    let (influx, graphite) = (storage.influx(&env, &config, &counters), storage.graphite(&env, &config)?);
+    let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
+    let figures = Figures {
+        counters: counters.clone(),
+        engine: storage.engine.clone(),
+        paths: storage.paths.clone(),
+        more: vec![figures_of_queries(graphite.cpu.clone(), sql.clone())],
+    };
     let own = Arc::new(Own::new(figures.clone()));
-    let router = api::router(storage.rooms(&env, &config, own.clone(), &counters)?);
+    let router = api::router(Rooms { own: own.clone(), influx, graphite, sql, engine: storage.engine.clone() });
     let http_stop = CancellationToken::new();
     let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
     let reporting = config
@@ -100,7 +112,10 @@ pub async fn run(config: Config, options: RunOptions, started: impl FnOnce(&str)
 
     own.set_ready(true);
     started(&start::block(&config, options));
-    wait_for_signal().await?;
+    tokio::select! {
+        () = quit.cancelled() => {}
+        signal = wait_for_signal() => signal?,
+    }
 
     tracing::info!("stopping: ports are closed, what has arrived is stored");
     tokio::spawn(exit_at_second_signal());
@@ -194,16 +209,11 @@ impl Storage {
         Ok(Self { catalog, engine, paths, background })
     }
 
-    /// The APIs over this storage.
-    ///
-    /// # Errors
-    /// `Unavailable` when a thread cannot be started.
-    fn rooms(&self, env: &Env, config: &Config, own: Arc<Own>, counters: &Arc<Counters>) -> Result<Rooms> {
-        let (engine, catalog, clock) = (&self.engine, &self.catalog, &env.clock);
+    fn influx(&self, env: &Env, config: &Config, counters: &Arc<Counters>) -> Arc<InfluxApi> {
         let context = influxql::Context {
-            engine: engine.clone(),
-            catalog: catalog.clone(),
-            clock: clock.clone(),
+            engine: self.engine.clone(),
+            catalog: self.catalog.clone(),
+            clock: env.clock.clone(),
             runtime: tokio::runtime::Handle::current(),
             limits: influxql::Limits {
                 select_series_max: config.query.max_select_series,
@@ -211,33 +221,36 @@ impl Storage {
                 rows_max: config.query.max_row_limit,
             },
         };
-        let timeout = config.query.timeout.limit();
         let limits = influx::Limits {
             body_bytes_max: config.http.body_max.bytes(),
-            query_timeout: timeout,
+            query_timeout: config.query.timeout.limit(),
             ..influx::Limits::default()
         };
-        let influx = InfluxApi::new(influx::Parts {
-            engine: engine.clone(),
-            catalog: catalog.clone(),
+        Arc::new(InfluxApi::new(influx::Parts {
+            engine: self.engine.clone(),
+            catalog: self.catalog.clone(),
             executor: Arc::new(context),
-            clock: clock.clone(),
+            clock: env.clock.clone(),
             random: env.random.clone(),
             counters: counters.clone(),
             limits,
             durability: config.influx.durability.into(),
-        });
+        }))
+    }
+
+    /// # Errors
+    /// `Unavailable` when a thread cannot be started.
+    fn graphite(&self, env: &Env, config: &Config) -> Result<Arc<Graphite>> {
+        let timeout = config.query.timeout.limit().unwrap_or(Duration::MAX);
         let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
-        let graphite = Graphite {
-            engine: engine.clone(),
+        Ok(Arc::new(Graphite {
+            engine: self.engine.clone(),
             ingest: self.paths.clone(),
             cpu: Arc::new(CpuPool::start(threads, CPU_QUEUE)?),
-            clock: clock.clone(),
+            clock: env.clock.clone(),
             zone: jiff::tz::TimeZone::UTC,
-            limits: graphite::Limits { timeout: timeout.unwrap_or(Duration::MAX), ..graphite::Limits::default() },
-        };
-        let sql = Sql::new(env, engine.clone(), catalog.clone(), config.sql())?;
-        Ok(Rooms { own, influx: Arc::new(influx), graphite: Arc::new(graphite), sql, engine: engine.clone() })
+            limits: graphite::Limits { timeout, ..graphite::Limits::default() },
+        }))
     }
 
     /// Flushes, which is not needed for safety (the log has everything) but makes the next start short.
@@ -252,6 +265,27 @@ impl Storage {
         let checkpoint = catalog.checkpoint().await;
         flushed.and(checkpoint)
     }
+}
+
+/// What queries ask for and get.
+fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
+    Arc::new(move |samples| {
+        let seen = sql.stats();
+        for (metric, path, help, value) in [
+            ("cpu_waiting", "cpu.waiting", "Graphite requests that wait for a processor.", cpu.waiting() as u64),
+            ("cpu_refused_total", "cpu.refused", "Graphite requests refused because too many waited.", cpu.refused()),
+            ("sql_queries_total", "sql.queries", "SQL queries accepted.", seen.queries),
+            ("sql_failed_total", "sql.failed", "SQL queries that ended with an error.", seen.failed),
+            ("sql_refused_total", "sql.refused", "SQL queries refused because too many waited.", seen.refused),
+            ("sql_timeouts_total", "sql.timeouts", "SQL queries stopped by [query] timeout.", seen.timeouts),
+            ("sql_out_of_memory_total", "sql.out_of_memory", "SQL queries above [query] memory.", seen.out_of_memory),
+            ("sql_running", "sql.running", "SQL queries that run now.", seen.running),
+            ("sql_memory_bytes", "sql.memory_bytes", "Memory of SQL queries.", seen.memory),
+            ("sql_spilled_bytes", "sql.spilled_bytes", "Bytes that SQL queries have on disk.", seen.spilled),
+        ] {
+            samples.push(Sample { metric, path, help, value });
+        }
+    })
 }
 
 /// Carbon's and the aggregator's ports. Returns the task that emits aggregates, if there is an aggregator.

@@ -77,3 +77,16 @@ fn the_configuration_can_be_checked() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("RHYTHMITE_HTTP__LISTN: unknown key"));
     assert!(run(&["--version"], &[]).status.success());
 }
+
+#[test]
+fn the_demo_shows_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("demo");
+    let output = run(&["demo", "--pictures", "1", "--data-dir", data.to_str().unwrap()], &[]);
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{out} {}", String::from_utf8_lossy(&output.stderr));
+    for line in ["load of the machine", "points a second, stored", "Ask yourself"] {
+        assert!(out.contains(line), "{out}");
+    }
+    assert!(out.contains(" .. ") && !out.contains("processors busy, %           no points"), "{out}");
+}
