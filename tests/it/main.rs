@@ -4,6 +4,7 @@
 
 mod commands;
 mod crash;
+mod influx;
 mod limits;
 mod protocols;
 mod support;
