@@ -38,6 +38,8 @@ cat > "$dir/rhythmite.toml" <<TOML
 data_dir = "$dir/data"
 [http]
 listen = "127.0.0.1:$http"
+[graphite]
+storage_schemas = "$dir/storage-schemas.conf"
 [carbon]
 line_listen = "127.0.0.1:$line"
 [statsd]
@@ -46,6 +48,7 @@ flush_interval = 1000
 [self]
 interval = "1s"
 TOML
+printf '[all]\npattern = .*\nretentions = 1s:1h,1m:1d\n' > "$dir/storage-schemas.conf"
 cat > "$dir/collectd.conf" <<CONF
 Hostname "live"
 FQDNLookup false
@@ -87,7 +90,7 @@ influxql() { influx -host 127.0.0.1 -port "$http" -database graphite -format csv
 
 ask() {
     echo "-- SQL"
-    rows=$(sql "SELECT graphite_node(path, 1) AS plugin, count(*) AS points FROM metrics WHERE graphite_glob(path, 'collectd.live.*.*') GROUP BY 1 ORDER BY 1")
+    rows=$(sql "SELECT graphite_node(path, 2) AS plugin, count(*) AS points FROM metrics WHERE graphite_glob(path, 'collectd.live.**') GROUP BY 1 ORDER BY 1")
     echo "$rows"
     [ "$(sql "SELECT count(*) FROM metrics WHERE graphite_glob(path, 'collectd.live.load.load.shortterm')" | tail -1)" -ge 3 ] ||
         fail "SQL does not find collectd's load"
