@@ -80,8 +80,18 @@ macro_rules! counters {
 
 counters! {
     carbon_points, "carbon_points_total", "carbon.points", "Points that carbon listeners received.";
-    carbon_rejected_line, "carbon_rejected_total{reason=\"line\"}", "carbon.rejected.line",
-        "Lines and pickled items that gave no point: not three fields, not UTF-8, a bad number, time or name.";
+    carbon_bytes, "carbon_bytes_total", "carbon.bytes", "Bytes that carbon and aggregator listeners received.";
+    carbon_datagrams, "carbon_datagrams_total", "carbon.datagrams", "Datagrams that carbon listeners received.";
+    carbon_rejected_shape, "carbon_rejected_total{reason=\"shape\"}", "carbon.rejected.shape",
+        "Lines and pickled items that are not name, value and time.";
+    carbon_rejected_utf8, "carbon_rejected_total{reason=\"utf8\"}", "carbon.rejected.utf8",
+        "Lines and names that are not UTF-8.";
+    carbon_rejected_value, "carbon_rejected_total{reason=\"value\"}", "carbon.rejected.value",
+        "Points whose value is no number.";
+    carbon_rejected_time, "carbon_rejected_total{reason=\"time\"}", "carbon.rejected.time",
+        "Points whose time is no number of seconds since 1970.";
+    carbon_rejected_name, "carbon_rejected_total{reason=\"name\"}", "carbon.rejected.name",
+        "Points with a malformed name.";
     carbon_rejected_length, "carbon_rejected_total{reason=\"length\"}", "carbon.rejected.length",
         "Lines longer than [carbon] line_length.";
     carbon_rejected_nan, "carbon_rejected_total{reason=\"nan\"}", "carbon.rejected.nan",
@@ -105,12 +115,21 @@ counters! {
         "Times a connection was not read because the engine was behind.";
     aggregator_points, "aggregator_points_total", "aggregator.points", "Points the aggregator received.";
     aggregator_emitted, "aggregator_emitted_total", "aggregator.emitted", "Aggregates the aggregator emitted.";
+    aggregator_forwarded, "aggregator_forwarded_total", "aggregator.forwarded", "Points the aggregator passed on.";
+    aggregator_unmatched, "aggregator_unmatched_total", "aggregator.unmatched",
+        "Points for which there is no aggregation rule.";
+    aggregator_rejected_name, "aggregator_rejected_total{reason=\"name\"}", "aggregator.rejected.name",
+        "Names that the rules made malformed.";
     aggregator_refused, "aggregator_refused_total", "aggregator.refused",
         "Contributions to an aggregate lost to the limits on intervals and values.";
     aggregator_intervals, "aggregator_intervals", "aggregator.intervals", "Intervals the aggregator holds.";
     aggregator_failed, "aggregator_failed_total", "aggregator.failed",
         "Points of the aggregator that could not be stored.";
     statsd_packets, "statsd_packets_total", "statsd.packets", "StatsD datagrams and pieces of streams received.";
+    statsd_bytes, "statsd_bytes_total", "statsd.bytes", "Bytes of StatsD datagrams and streams received.";
+    statsd_waits, "statsd_waits_total", "statsd.waits", "Writes of StatsD flushes that waited for the engine.";
+    statsd_notices, "statsd_notices_total", "statsd.notices",
+        "DogStatsD events and service checks; they are counted, not kept.";
     statsd_dropped, "statsd_dropped_total", "statsd.dropped",
         "StatsD datagrams dropped because [statsd] queue was full.";
     statsd_lines_skipped, "statsd_lines_skipped_total", "statsd.lines_skipped",

@@ -7,7 +7,11 @@
 pub mod carbon;
 mod log;
 pub mod statsd;
+mod store;
 mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +27,10 @@ use crate::ingest::PathIngest;
 /// How long senders that do not pause are still read when the server stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(3);
 
+/// When the server stops: how long a socket must be silent to count as read empty. What the kernel holds takes the
+/// runtime a moment to see.
+const LAST_WAIT: Duration = Duration::from_millis(50);
+
 /// What every adapter is given.
 #[derive(Clone)]
 pub struct Shared {
@@ -36,6 +44,8 @@ pub struct Shared {
     pub tasks: TaskTracker,
     /// When it is cancelled listeners close; connections read what has arrived, then end.
     pub stop: CancellationToken,
+    /// When it is cancelled connections end, whatever they wait for: the time to drain is over.
+    pub cut: CancellationToken,
     /// Connections of one listener, at most.
     pub connections_max: usize,
     /// A connection that says nothing for so long is closed.

@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::log::Seldom;
-use super::{Port, Shared};
+use super::{LAST_WAIT, Port, Shared};
 
 /// Bytes read at a time; the buffer belongs to the thread and is used between two awaits.
 const READ_BYTES: usize = 64 << 10;
@@ -99,6 +100,10 @@ pub(super) enum End {
     Idle,
     /// The server stops, and what had arrived is read.
     Stopping,
+    /// The peer is at fault.
+    Refused,
+    /// What it sends cannot be stored.
+    Storage,
     /// The network failed.
     Failed(io::Error),
 }
@@ -109,6 +114,8 @@ impl fmt::Display for End {
             Self::Closed => f.write_str("closed by the peer"),
             Self::Idle => f.write_str("idle for too long"),
             Self::Stopping => f.write_str("the server stops"),
+            Self::Refused => f.write_str("what follows cannot be read"),
+            Self::Storage => f.write_str("storage has failed"),
             Self::Failed(e) => e.fmt(f),
         }
     }
@@ -118,31 +125,52 @@ impl Connection {
     /// Waits for bytes and hands what has arrived to `take`, at most [`READ_BYTES`].
     ///
     /// Cancelled early, nothing is lost.
-    pub(super) async fn read<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Result<T, End> {
+    pub(super) async fn read(&self, take: impl FnOnce(&[u8])) -> Result<(), End> {
+        self.ready().await?;
+        self.read_now(take)
+    }
+
+    /// Waits until there may be bytes, or there is nothing to wait for.
+    pub(super) async fn ready(&self) -> Result<(), End> {
         let idle = self.shared.idle.unwrap_or(Duration::MAX);
-        let mut take = Some(take);
-        loop {
-            let stopping = tokio::select! {
-                ready = tokio::time::timeout(idle, self.stream.readable()) => match ready {
-                    Ok(Ok(())) => self.shared.stop.is_cancelled(),
-                    Ok(Err(e)) => return Err(End::Failed(e)),
-                    Err(_) => {
-                        self.shared.counters.connections_idle.one();
-                        return Err(End::Idle);
-                    }
-                },
-                () = self.shared.stop.cancelled() => true,
-            };
-            let read = SCRATCH.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-                Ok(0) => Err(End::Closed),
-                Ok(n) => Ok(take.take().map(|take| take(&buffer[..n]))),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && stopping => Err(End::Stopping),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                Err(e) => Err(End::Failed(e)),
-            })?;
-            if let Some(taken) = read {
-                return Ok(taken);
+        let waited = tokio::select! {
+            biased;
+            () = self.shared.cut.cancelled() => return Err(End::Stopping),
+            () = self.shared.stop.cancelled() => None,
+            ready = tokio::time::timeout(idle, self.stream.readable()) => Some(ready),
+        };
+        match waited {
+            Some(Ok(ready)) => ready.map_err(End::Failed),
+            Some(Err(_)) => {
+                self.shared.counters.connections_idle.one();
+                Err(End::Idle)
             }
+            None => match tokio::time::timeout(LAST_WAIT, self.stream.readable()).await {
+                Ok(ready) => ready.map_err(End::Failed),
+                Err(_) => Err(End::Stopping),
+            },
         }
+    }
+
+    /// Sends an answer; `false` if the peer does not take it in time.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> bool {
+        let idle = self.shared.idle.unwrap_or(Duration::MAX);
+        tokio::select! {
+            () = self.shared.cut.cancelled() => false,
+            sent = tokio::time::timeout(idle, self.stream.write_all(bytes)) => matches!(sent, Ok(Ok(()))),
+        }
+    }
+
+    /// Hands what has arrived to `take`, at most [`READ_BYTES`]; nothing if nothing has.
+    pub(super) fn read_now(&self, take: impl FnOnce(&[u8])) -> Result<(), End> {
+        SCRATCH.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => Err(End::Closed),
+            Ok(n) => {
+                take(&buffer[..n]);
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(End::Failed(e)),
+        })
     }
 }

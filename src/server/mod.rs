@@ -85,6 +85,7 @@ pub async fn run(
         counters: counters.clone(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
+        cut: CancellationToken::new(),
         connections_max: config.limits.connections,
         idle: config.limits.idle_timeout.limit(),
     };
@@ -124,16 +125,18 @@ pub async fn run(
     shared.tasks.close();
     if tokio::time::timeout(DRAIN_MAX, shared.tasks.wait()).await.is_err() {
         tracing::warn!("some senders did not pause: {} connections are cut", shared.tasks.len());
+        shared.cut.cancel();
     }
     for task in emitting.into_iter().chain(reporting) {
         finish(task).await;
     }
-    if let Some(folding) = folding {
-        let joined = tokio::task::spawn_blocking(move || folding.join());
-        if tokio::time::timeout(DRAIN_MAX, joined).await.is_err() {
-            tracing::warn!("the last StatsD flush did not end in time");
-        }
+    if let Some(folding) = folding
+        && tokio::time::timeout(DRAIN_MAX, folding.finished()).await.is_err()
+    {
+        tracing::warn!("the last StatsD flush did not end in time");
     }
+    // Whatever still waits for the engine gives up: it is about to close.
+    shared.cut.cancel();
     http_stop.cancel();
     http.finish(HTTP_DRAIN_MAX).await;
     drop(own);

@@ -1,12 +1,13 @@
 //! Whitelist and blacklist, with the answers of names that were asked before.
 
-use std::collections::HashMap;
-
-use parking_lot::RwLock;
+use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 use rhythmite_carbon::rules::{Filter, Verdict};
 
-/// Names whose answer is remembered; at the limit all are forgotten.
-const NAMES_MAX: usize = 1 << 20;
+/// Bytes of names whose verdict is remembered; at the limit all are forgotten and found again.
+const KNOWN_BYTES_MAX: usize = 16 << 20;
+/// What one name costs beside its text.
+const NAME_COST: usize = 48;
 
 /// The lists of one server; without lists every name passes.
 #[derive(Default)]
@@ -16,27 +17,78 @@ pub struct NameFilter {
 
 struct Lists {
     filter: Filter,
-    known: RwLock<HashMap<Box<str>, Verdict>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    verdicts: HashMap<Box<str>, Verdict>,
+    bytes: usize,
+}
+
+/// The lists, locked for the names of one batch.
+pub(super) struct Judge<'a> {
+    lists: Option<(&'a Filter, MutexGuard<'a, Known>)>,
 }
 
 impl NameFilter {
     /// Both lists.
     pub fn new(filter: Filter) -> Self {
-        Self { lists: Some(Lists { filter, known: RwLock::default() }) }
+        let silent = filter.whitelist.is_empty() && filter.blacklist.is_empty();
+        Self { lists: (!silent).then(|| Lists { filter, known: Mutex::default() }) }
     }
 
-    /// What the lists say. One look-up for a name that was seen before, else every pattern.
-    pub fn check(&self, path: &str) -> Verdict {
-        let Some(lists) = &self.lists else { return Verdict::Accepted };
-        if let Some(verdict) = lists.known.read().get(path) {
+    /// The judge of one batch; other batches wait for it.
+    pub(super) fn judge(&self) -> Judge<'_> {
+        Judge { lists: self.lists.as_ref().map(|lists| (&lists.filter, lists.known.lock())) }
+    }
+}
+
+impl Judge<'_> {
+    /// What the lists say of a name. Patterns run once per name.
+    pub(super) fn verdict(&mut self, path: &str) -> Verdict {
+        let Some((filter, known)) = &mut self.lists else { return Verdict::Accepted };
+        if let Some(verdict) = known.verdicts.get(path) {
             return *verdict;
         }
-        let verdict = lists.filter.check(path);
-        let mut known = lists.known.write();
-        if known.len() >= NAMES_MAX {
-            known.clear();
+        let verdict = filter.check(path);
+        let cost = path.len() + NAME_COST;
+        if known.bytes + cost > KNOWN_BYTES_MAX {
+            **known = Known::default();
         }
-        known.insert(path.into(), verdict);
+        known.bytes += cost;
+        known.verdicts.insert(path.into(), verdict);
         verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhythmite_carbon::rules::NameList;
+
+    use super::*;
+
+    #[test]
+    fn verdicts_are_remembered_within_a_bound() {
+        let filter = Filter { blacklist: NameList::parse("^bad", "").0, ..Filter::default() };
+        let names = NameFilter::new(filter);
+        let long = "x".repeat(16 << 10);
+        let mut judge = names.judge();
+        let mut forgotten = 0;
+        for n in 0..3_000 {
+            let before = judge.lists.as_ref().unwrap().1.bytes;
+            assert_eq!(judge.verdict(&format!("good.{n}.{long}")), Verdict::Accepted);
+            assert_eq!(judge.verdict("bad.a"), Verdict::Blacklisted);
+            let bytes = judge.lists.as_ref().unwrap().1.bytes;
+            assert!(bytes <= KNOWN_BYTES_MAX);
+            forgotten += usize::from(bytes < before);
+        }
+        assert_eq!(forgotten, 2);
+    }
+
+    #[test]
+    fn without_lists_nothing_is_remembered() {
+        assert!(NameFilter::default().judge().lists.is_none());
+        assert!(NameFilter::new(Filter::default()).judge().lists.is_none());
     }
 }

@@ -5,37 +5,38 @@ use rhythmite_carbon::plaintext::Parser;
 
 use super::sink::Intake;
 use super::{Carbon, Destination};
-use crate::adapter::tcp::Connection;
+use crate::adapter::tcp::{Connection, End};
 use crate::ingest::PathPoints;
 
 pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: Destination) {
-    let (settings, shared) = (&carbon.settings, &carbon.shared);
+    let settings = &carbon.settings;
     let mut framer = LineFramer::new(settings.line_bytes_max);
     let mut parser = Parser::default();
     parser.line_bytes_max = settings.line_bytes_max;
-    let mut points = PathPoints::default();
     let mut store = carbon.store();
     let end = loop {
-        let read = connection.read(|bytes| {
-            let now_s = shared.clock.now_s();
-            destination.with_aggregator(now_s, |aggregator| {
-                let mut intake = Intake {
-                    points: &mut points,
-                    filter: &settings.filter,
-                    counters: &shared.counters,
-                    clock: &*shared.clock,
-                    aggregator,
-                };
-                framer.feed(bytes, |lines| parser.parse_lines(lines, now_s, &mut intake));
-            });
+        if let Err(end) = connection.ready().await {
+            break end;
+        }
+        // Memory from here to the end of the turn: a quiet connection has none.
+        let _room = carbon.room().await;
+        let mut points = PathPoints::default();
+        let read = connection.read_now(|bytes| {
+            carbon.shared.counters.carbon_bytes.add(bytes.len() as u64);
+            let mut intake = Intake::new(&carbon, &destination, &mut points);
+            let now_s = intake.now_s;
+            framer.feed(bytes, |lines| parser.parse_lines(lines, now_s, &mut intake));
         });
-        match read.await {
-            Ok(()) => store.write(&mut points).await,
-            Err(end) => break end,
+        if let Err(end) = read {
+            break end;
+        }
+        if !store.write(&points).await {
+            // What comes cannot be stored either; a closed connection is the only way to say so.
+            break End::Storage;
         }
     };
     if framer.pending_bytes() > 0 {
-        shared.counters.carbon_rejected_unfinished.one();
+        carbon.shared.counters.carbon_rejected_unfinished.one();
     }
     store.finish().await;
     tracing::debug!(peer = %connection.peer, "carbon lines: connection ended: {end}");

@@ -5,25 +5,30 @@
 //! which the connection is not read, so that the sender feels it. With `durability = "sync"` a few batches may be on
 //! their way to the disk; no more is read before the oldest is there.
 //!
-//! Limits: bytes of a line and of a frame, connections, idle time. The aggregator's are in its options.
+//! Limits: bytes of a line and of a frame, connections, idle time; [`TURNS_MAX`] batches in memory, and of each
+//! connection one unfinished line or pickle. The aggregator's are in its options.
 
 mod aggregator;
 mod filter;
 mod line;
 mod pickle;
 mod sink;
-mod store;
 mod udp;
 
 use std::sync::Arc;
 
 use rhythmite_engine::Durability;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::store::Store;
 use super::{Port, Shared, UdpPort, tcp};
 
 pub use aggregator::Aggregation;
 pub use filter::NameFilter;
-use store::Store;
+
+/// Connections whose bytes are being parsed or stored: each holds what one read gave. When the engine is behind, this
+/// is what bounds the memory of its senders.
+const TURNS_MAX: usize = 256;
 
 /// Lengths and rules that hold for all of carbon's listeners.
 #[derive(Clone)]
@@ -43,6 +48,7 @@ pub struct Settings {
 pub struct Carbon {
     shared: Shared,
     settings: Settings,
+    turns: Arc<Semaphore>,
 }
 
 /// Where points of a listener go.
@@ -57,7 +63,7 @@ pub enum Destination {
 impl Carbon {
     /// An adapter without ports.
     pub fn new(shared: Shared, settings: Settings) -> Self {
-        Self { shared, settings }
+        Self { shared, settings, turns: Arc::new(Semaphore::new(TURNS_MAX)) }
     }
 
     /// Serves a port of lines until the server stops.
@@ -79,10 +85,16 @@ impl Carbon {
 
     /// Emits aggregates every second until the server stops, then what is left once the connections have ended.
     pub async fn emit(self, aggregation: Arc<Aggregation>) {
-        aggregation.run(&self).await;
+        aggregation.run(self).await;
     }
 
     fn store(&self) -> Store {
-        Store::new(self.shared.clone(), self.settings.durability)
+        Store::new(self.shared.clone(), self.settings.durability, |c| &c.carbon_waits, |c| &c.carbon_failed)
+    }
+
+    /// Waits for a turn.
+    async fn room(&self) -> Option<SemaphorePermit<'_>> {
+        // An error only if it were closed, which it never is.
+        self.turns.acquire().await.ok()
     }
 }

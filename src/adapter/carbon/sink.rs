@@ -1,58 +1,111 @@
 //! What parsed points fall into.
 
+use parking_lot::MutexGuard;
 use rhythmite_carbon::aggregator::Aggregator;
 use rhythmite_carbon::rules::Verdict;
 use rhythmite_carbon::{Point, Reason, Reject, Sink};
-use rhythmite_env::Clock;
 
-use super::filter::NameFilter;
+use super::filter::Judge;
+use super::{Carbon, Destination};
 use crate::adapter::log::Seldom;
 use crate::counters::Counters;
 use crate::ingest::PathPoints;
 
 /// Fills a batch with the points that the lists accept; counts the rest.
+///
+/// Made for what one read gave: it holds the locks of the lists and of the aggregator.
 pub(super) struct Intake<'a> {
-    pub(super) points: &'a mut PathPoints,
-    pub(super) filter: &'a NameFilter,
-    pub(super) counters: &'a Counters,
-    pub(super) clock: &'a dyn Clock,
+    carbon: &'a Carbon,
+    points: &'a mut PathPoints,
     /// The aggregator, if points go there first.
-    pub(super) aggregator: Option<(&'a mut Aggregator, i64)>,
+    aggregator: Option<MutexGuard<'a, Aggregator>>,
+    judge: Judge<'a>,
+    pub(super) now_s: i64,
+    tally: Tally,
+}
+
+/// Counts of one read: one atomic addition for each instead of one for each line.
+#[derive(Default)]
+struct Tally {
+    points: u64,
+    blacklisted: u64,
+    not_whitelisted: u64,
+    length: u64,
+    utf8: u64,
+    shape: u64,
+    value: u64,
+    nan: u64,
+    time: u64,
+    name: u64,
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn new(carbon: &'a Carbon, destination: &'a Destination, points: &'a mut PathPoints) -> Self {
+        Self {
+            carbon,
+            points,
+            aggregator: destination.aggregator(),
+            judge: carbon.settings.filter.judge(),
+            now_s: carbon.shared.clock.now_s(),
+            tally: Tally::default(),
+        }
+    }
 }
 
 impl Sink for Intake<'_> {
     fn point(&mut self, point: Point<'_>) {
-        let (points, filter, counters) = (&mut *self.points, self.filter, self.counters);
+        self.tally.points += 1;
+        let (judge, points, tally) = (&mut self.judge, &mut *self.points, &mut self.tally);
+        let mut keep = |point: Point<'_>| match judge.verdict(point.path) {
+            Verdict::Accepted => points.push(point.path, point.ts_s, point.value),
+            Verdict::Blacklisted => tally.blacklisted += 1,
+            Verdict::NotWhitelisted => tally.not_whitelisted += 1,
+        };
         match &mut self.aggregator {
-            None => {
-                counters.carbon_points.one();
-                accept(points, filter, counters, point);
-            }
-            Some((aggregator, now_s)) => {
-                counters.aggregator_points.one();
-                aggregator.input(point, *now_s, &mut |point| accept(points, filter, counters, point));
-            }
+            None => keep(point),
+            Some(aggregator) => aggregator.input(point, self.now_s, &mut keep),
         }
     }
 
     fn reject(&mut self, reject: Reject<'_>) {
         static SAMPLE: Seldom = Seldom::new();
-        match reject.reason {
-            Reason::TooLong => self.counters.carbon_rejected_length.one(),
-            Reason::Nan => self.counters.carbon_rejected_nan.one(),
-            _ => self.counters.carbon_rejected_line.one(),
-        }
-        if SAMPLE.now(self.clock) {
+        let tally = &mut self.tally;
+        *match reject.reason {
+            Reason::TooLong => &mut tally.length,
+            Reason::NotUtf8 => &mut tally.utf8,
+            Reason::Value => &mut tally.value,
+            Reason::Nan => &mut tally.nan,
+            Reason::Timestamp => &mut tally.time,
+            Reason::Name(_) => &mut tally.name,
+            _ => &mut tally.shape,
+        } += 1;
+        if SAMPLE.now(&*self.carbon.shared.clock) {
             tracing::warn!(reason = %reject.reason, sample = %reject.sample.escape_ascii(), "carbon: a line gave no point");
         }
     }
 }
 
-/// Adds a point if the lists let it pass.
-pub(super) fn accept(points: &mut PathPoints, filter: &NameFilter, counters: &Counters, point: Point<'_>) {
-    match filter.check(point.path) {
-        Verdict::Accepted => points.push(point.path, point.ts_s, point.value),
-        Verdict::Blacklisted => counters.carbon_rejected_blacklist.one(),
-        Verdict::NotWhitelisted => counters.carbon_rejected_whitelist.one(),
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        let (tally, counters) = (&self.tally, &self.carbon.shared.counters);
+        let points = if self.aggregator.is_some() { &counters.aggregator_points } else { &counters.carbon_points };
+        let counts = [
+            (tally.points, points),
+            (tally.length, &counters.carbon_rejected_length),
+            (tally.utf8, &counters.carbon_rejected_utf8),
+            (tally.shape, &counters.carbon_rejected_shape),
+            (tally.value, &counters.carbon_rejected_value),
+            (tally.nan, &counters.carbon_rejected_nan),
+            (tally.time, &counters.carbon_rejected_time),
+            (tally.name, &counters.carbon_rejected_name),
+        ];
+        counts.into_iter().filter(|(n, _)| *n > 0).for_each(|(n, counter)| counter.add(n));
+        count_refused(counters, tally.blacklisted, tally.not_whitelisted);
     }
+}
+
+/// What the lists refused.
+pub(super) fn count_refused(counters: &Counters, blacklisted: u64, not_whitelisted: u64) {
+    counters.carbon_rejected_blacklist.add(blacklisted);
+    counters.carbon_rejected_whitelist.add(not_whitelisted);
 }

@@ -1,37 +1,29 @@
 //! One connection of the admin interface: a line in, a reply out.
 
+use rhythmite_statsd::LineBuffer;
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
 
-use super::{Message, Statsd};
-use crate::adapter::tcp::{Connection, End};
+use super::Statsd;
+use crate::adapter::tcp::Connection;
 
-/// A command is short; a longer line ends the connection.
+/// A command is short; a longer line is not answered.
 const COMMAND_BYTES_MAX: usize = 64 << 10;
 
 pub(super) async fn serve(mut connection: Connection, statsd: Statsd) {
-    let mut pending: Vec<u8> = Vec::new();
-    let mut done = false;
-    while !done {
-        match connection.read(|bytes| pending.extend_from_slice(bytes)).await {
-            Ok(()) => {}
-            // The reference answers a command without its line feed too; here it is not complete.
-            Err(End::Closed | End::Idle | End::Stopping | End::Failed(_)) => return,
+    let mut lines = LineBuffer::new(COMMAND_BYTES_MAX);
+    'connection: loop {
+        let mut commands = String::new();
+        let take = |bytes: &[u8]| lines.feed(bytes, |whole| commands = String::from_utf8_lossy(whole).into_owned());
+        if connection.read(take).await.is_err() {
+            return;
         }
-        while let Some(end) = memchr::memchr(b'\n', &pending) {
-            let line = String::from_utf8_lossy(&pending[..end]).into_owned();
-            pending.drain(..=end);
-            let (reply, answer) = oneshot::channel();
-            if statsd.queue.send(Message::Admin { line, reply }).await.is_err() {
-                return;
-            }
-            let Ok(answer) = answer.await else { return };
-            if connection.stream.write_all(answer.text.as_bytes()).await.is_err() || answer.close {
-                done = true;
-                break;
+        for command in commands.lines() {
+            let Some(reply) = statsd.queue.ask(command.to_owned()).await else { return };
+            if !connection.send(reply.text.as_bytes()).await || reply.close {
+                break 'connection;
             }
         }
-        done |= pending.len() > COMMAND_BYTES_MAX;
     }
+    // The peer may have gone.
     let _ = connection.stream.shutdown().await;
 }

@@ -1,67 +1,58 @@
 //! StatsD's listeners: datagrams, lines by TCP, the admin interface.
 //!
 //! ```text
-//! UDP, TCP -> bundles of packets -> bounded queue -> [fold] -> one batch a flush -> ingest
+//! UDP thread ----> queue ----> fold ----> writer ----> ingest
+//! TCP, admin --'
 //! ```
 //!
-//! One task owns the aggregator and folds packets in the order of the queue; it has a thread of its own, so that a
-//! flush of a million keys holds up no socket. Flushes are at multiples of the interval, and all series of one carry the
-//! same second. When the queue is full datagrams are dropped and counted, streams are not read. A flush that the engine
-//! refuses is tried again until the next one is due, then it is dropped and counted.
+//! Order of events: a thread of its own reads the datagrams of a socket, so that nothing else keeps the kernel's buffer
+//! from being emptied. One thread owns the aggregator and folds packets in the order in which they were queued. It
+//! emits at the multiples of the flush interval, by the wall clock, after what was queued before; all series of a flush
+//! carry that time. The writer stores flushes one after the other, so that an engine that is behind stops neither
+//! folding nor the next flush.
+//!
+//! Limits: `[statsd] queue` bytes wait to be folded; beyond that datagrams are dropped and counted, and streams are not
+//! read. Points of a flush that cannot be stored within two intervals are lost and counted, and so is a flush for which
+//! there is no room among [`writer::FLUSHES_MAX`].
+//!
+//! At the end, when the last socket has been emptied, it emits once more (which the reference does not), under the time
+//! at which it would have: the time of the last flush has its values already.
 
 mod admin;
 mod fold;
+mod queue;
 mod receive;
+mod writer;
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
 
 use rhythmite_engine::Durability;
 use rhythmite_statsd::Options;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
+use self::fold::Folder;
+use self::queue::Queue;
+use self::writer::Writer;
 use super::{Port, Shared, UdpPort};
-
-/// Bytes of packets that travel together.
-const BUNDLE_BYTES: usize = 64 << 10;
-
-/// Packets in the order in which they came.
-#[derive(Default)]
-struct Bundle {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Bundle {
-    fn push(&mut self, packet: &[u8]) {
-        self.bytes.extend_from_slice(packet);
-        self.ends.push(self.bytes.len());
-    }
-
-    fn packets(&self) -> impl Iterator<Item = &[u8]> {
-        let mut start = 0;
-        self.ends.iter().map(move |&end| &self.bytes[std::mem::replace(&mut start, end)..end])
-    }
-}
-
-/// What the aggregator's task is sent.
-enum Message {
-    Packets(Bundle),
-    Admin { line: String, reply: oneshot::Sender<rhythmite_statsd::Reply> },
-}
 
 /// StatsD's adapter: call a method for each port.
 #[derive(Clone)]
 pub struct Statsd {
     shared: Shared,
-    queue: mpsc::Sender<Message>,
+    queue: Queue,
     line_bytes_max: usize,
 }
 
-/// The aggregator's thread; ends when every [`Statsd`] is gone and the last flush is stored.
+/// The aggregator; ends when every [`Statsd`] is gone and the last flush is stored.
 pub struct Folding {
-    thread: std::thread::JoinHandle<()>,
+    writer: JoinHandle<()>,
 }
 
 impl Statsd {
-    /// Starts the aggregator.
+    /// Starts the aggregator. To be called within a runtime.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -70,19 +61,33 @@ impl Statsd {
         options: Options,
         durability: Durability,
         queue_bytes: usize,
-    ) -> std::io::Result<(Self, Folding)> {
-        let (sender, receiver) = mpsc::channel((queue_bytes / BUNDLE_BYTES).max(1));
+    ) -> io::Result<(Self, Folding)> {
+        let (queue, incoming) = queue::new(queue_bytes);
         let line_bytes_max = options.max_line_bytes;
-        let folder = fold::Folder::new(shared.clone(), options, durability);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let thread =
-            std::thread::Builder::new().name("statsd".into()).spawn(move || runtime.block_on(folder.run(receiver)))?;
-        Ok((Self { shared, queue: sender, line_bytes_max }, Folding { thread }))
+        let interval = Duration::from_millis(options.flush_interval_ms());
+        let (writer, flushes) = Writer::new(&shared, durability, interval);
+        let folder = Folder::new(shared.clone(), options, flushes);
+        // The writer ends when the folder has; whether the folder panicked shows in the log.
+        drop(thread("statsd", folder.run(incoming))?);
+        Ok((Self { shared, queue, line_bytes_max }, Folding { writer: tokio::spawn(writer.run()) }))
     }
 
     /// Receives datagrams until the server stops.
     pub async fn datagrams(self, port: UdpPort) {
-        receive::datagrams(port, self).await;
+        let UdpPort { socket, allow } = port;
+        let received = socket.into_std().and_then(|socket| {
+            thread("statsd-udp", async move {
+                match tokio::net::UdpSocket::from_std(socket) {
+                    Ok(socket) => receive::datagrams(UdpPort { socket, allow }, self).await,
+                    Err(e) => tracing::error!("[statsd] udp_listen: {e}"),
+                }
+            })
+        });
+        match received {
+            // An error is the thread's panic, which is in the log.
+            Ok(ended) => drop(ended.await),
+            Err(e) => tracing::error!("[statsd] udp_listen: {e}"),
+        }
     }
 
     /// Serves a port of lines until the server stops.
@@ -99,10 +104,23 @@ impl Statsd {
 }
 
 impl Folding {
-    /// Blocks until the last flush is stored.
-    pub fn join(self) {
-        if self.thread.join().is_err() {
-            tracing::error!("the thread of the StatsD aggregator panicked");
+    /// Waits until the last flush is stored. Cancelled, it goes on.
+    pub async fn finished(self) {
+        if self.writer.await.is_err() {
+            tracing::error!("the task that stores StatsD's flushes panicked");
         }
     }
+}
+
+/// Runs `work` on a thread of its own; what is returned resolves when it has ended.
+fn thread(name: &str, work: impl Future<Output = ()> + Send + 'static) -> io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ending, ended) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(work);
+        // Nobody may be waiting.
+        let _ = ending.send(());
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(ended)
 }

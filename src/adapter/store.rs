@@ -1,0 +1,111 @@
+//! Batches on their way to the disk, as many as one sender may have, and what happens when the engine is behind.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rhythmite_engine::{Commit, Durability};
+use rhythmite_model::{Error, ErrorKind};
+
+use super::Shared;
+use super::log::Seldom;
+use crate::counters::{Counter, Counters};
+use crate::ingest::PathPoints;
+
+/// Batches that may wait for the disk before the sender does.
+const IN_FLIGHT_MAX: usize = 4;
+/// The first pause when the engine is behind; it doubles up to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Which of the counters.
+pub(super) type Which = fn(&Counters) -> &Counter;
+
+/// One sender's way to storage.
+pub(super) struct Store {
+    shared: Shared,
+    durability: Durability,
+    in_flight: VecDeque<(Commit, usize)>,
+    waits: Which,
+    failed: Which,
+}
+
+impl Store {
+    /// `waits` counts batches for which there was no room at once, `failed` points that are lost.
+    pub(super) fn new(shared: Shared, durability: Durability, waits: Which, failed: Which) -> Self {
+        Self { shared, durability, in_flight: VecDeque::new(), waits, failed }
+    }
+
+    /// Stores a batch, waiting as long as the engine is behind; `false` if it cannot be stored, which is counted.
+    ///
+    /// Cancelled during a wait, the batch is not stored and not counted.
+    pub(super) async fn write(&mut self, points: &PathPoints) -> bool {
+        if points.is_empty() {
+            return true;
+        }
+        let mut pause = PAUSE_MIN;
+        loop {
+            match self.shared.paths.write_paths(points, self.durability) {
+                Ok(commit) => {
+                    self.in_flight.push_back((commit, points.len()));
+                    break;
+                }
+                Err(e) if e.kind() == ErrorKind::Overloaded && !self.shared.cut.is_cancelled() => {
+                    if pause == PAUSE_MIN {
+                        (self.waits)(&self.shared.counters).one();
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shared.cut.cancelled() => {}
+                    }
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(e) => {
+                    self.lost(points.len(), &e);
+                    return false;
+                }
+            }
+        }
+        self.settle(IN_FLIGHT_MAX).await;
+        // Others' turn: a sender that never pauses would keep this thread.
+        tokio::task::yield_now().await;
+        true
+    }
+
+    /// Stores a batch if there is room now; else it is dropped and counted.
+    pub(super) async fn write_or_drop(&mut self, points: &PathPoints, dropped: Which) {
+        if !points.is_empty() {
+            match self.shared.paths.write_paths(points, self.durability) {
+                Ok(commit) => self.in_flight.push_back((commit, points.len())),
+                Err(e) if e.kind() == ErrorKind::Overloaded => {
+                    dropped(&self.shared.counters).add(points.len() as u64);
+                }
+                Err(e) => self.lost(points.len(), &e),
+            }
+            self.settle(IN_FLIGHT_MAX).await;
+        }
+        tokio::task::yield_now().await;
+    }
+
+    /// Waits until every batch is where its durability wants it.
+    pub(super) async fn finish(&mut self) {
+        self.settle(0).await;
+    }
+
+    async fn settle(&mut self, left: usize) {
+        while self.in_flight.len() > left {
+            if let Some((commit, points)) = self.in_flight.pop_front()
+                && let Err(e) = commit.await
+            {
+                self.lost(points, &e);
+            }
+        }
+    }
+
+    fn lost(&self, points: usize, e: &Error) {
+        static LOST: Seldom = Seldom::new();
+        (self.failed)(&self.shared.counters).add(points as u64);
+        if LOST.now(&*self.shared.clock) {
+            tracing::error!("{points} points cannot be stored: {e}");
+        }
+    }
+}
