@@ -224,7 +224,7 @@ impl<T: Copy> Lane<'_, T> {
     }
 }
 
-/// A comparison of something with null is false, of booleans with null one with false.
+/// A comparison with null is false; AND and OR take null for false.
 fn binary(op: BinaryOp, lhs: &Operand<'_>, rhs: &Operand<'_>, rows: usize, dividing: Dividing) -> Operand<'static> {
     use FieldType as T;
     let valid = || Operand::valid(&[lhs, rhs], rows);
@@ -271,15 +271,13 @@ fn logic(op: BinaryOp, lhs: &Operand<'_>, rhs: &Operand<'_>, rows: usize) -> Ope
     };
     let (a, b) = (lhs.booleans(), rhs.booleans());
     let values: Vec<bool> = (0..rows).map(|row| f(side(lhs, row, &a), side(rhs, row, &b))).collect();
-    // Two nulls are not compared, so nothing is known of them.
-    let known = (0..rows).map(|row| lhs.is_valid(row) || rhs.is_valid(row)).collect();
     match op {
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Eq | BinaryOp::NotEq => {
-            let known: Vec<bool> = known;
-            let values = values.iter().zip(&known).map(|(value, known)| *value && *known).collect();
-            Operand::rows(Column::Boolean(values), None)
+        BinaryOp::And | BinaryOp::Or => Operand::rows(Column::Boolean(values), None),
+        BinaryOp::Eq | BinaryOp::NotEq => {
+            let known = |(row, value): (usize, bool)| value && lhs.is_valid(row) && rhs.is_valid(row);
+            Operand::rows(Column::Boolean(values.into_iter().enumerate().map(known).collect()), None)
         }
-        _ => Operand::rows(Column::Boolean(values), Some(known)),
+        _ => Operand::rows(Column::Boolean(values), Operand::valid(&[lhs, rhs], rows)),
     }
 }
 

@@ -20,12 +20,14 @@ pub(super) struct Stream {
 }
 
 /// One series: of a table, or the rows of a subquery with the same tags.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     pub(super) tags: Arc<[(String, String)]>,
     pub(super) streams: Vec<Stream>,
     /// The times of a subquery's rows. All streams have the same; a row counts even if it has nothing but nulls.
     pub(super) rows_ns: Option<Arc<Vec<i64>>>,
+    /// Calls of a subquery made the rows.
+    pub(super) made: bool,
 }
 
 /// Rows of one series in order of time.

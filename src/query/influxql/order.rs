@@ -10,8 +10,9 @@ use rhythmite_model::Column;
 use super::column::Col;
 use super::frame::Frame;
 
-/// Merges frames, given in the order of their series, into one; descending if not `ascending`.
-pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool) -> Option<Frame> {
+/// Merges frames, given in the order of their series, into one; descending if not `ascending`. `stable`: rows with the
+/// same time stay in the order of their series.
+pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Option<Frame> {
     if frames.len() == 1 {
         let frame = frames.pop()?;
         if ascending {
@@ -40,7 +41,16 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool) -> Option<Frame> {
     if !ascending {
         cursors.reverse();
     }
-    let rows = Heap { times: &times, aux: &aux, ascending, items: cursors }.drain();
+    let rows = if stable {
+        let mut rows: Vec<u32> = (0..times.len() as u32).collect();
+        rows.sort_by_key(|row| times[*row as usize]);
+        if !ascending {
+            rows.reverse();
+        }
+        rows
+    } else {
+        Heap { times: &times, aux: &aux, ascending, items: cursors }.drain()
+    };
     Some(Frame {
         times_ns: Arc::new(rows.iter().map(|row| times[*row as usize]).collect()),
         value: value.map(|value| value.gather(&rows)),

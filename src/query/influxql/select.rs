@@ -81,6 +81,8 @@ struct Plan<'c> {
     selector: bool,
     limit: u64,
     offset: u64,
+    /// Columns that become tags of what is written: those that `top` and `bottom` keep apart, after the fields.
+    tag_columns: Vec<(usize, String)>,
 }
 
 struct PlannedCall<'c> {
@@ -107,7 +109,8 @@ struct Group {
 /// One name's series, ready to be read.
 enum Input {
     Table(TableId),
-    Rows(Vec<Rows>, Vec<String>),
+    /// Of a subquery, with the names of the columns; `true` if calls made them.
+    Rows(Vec<Rows>, Vec<String>, bool),
 }
 
 impl Select<'_> {
@@ -172,7 +175,7 @@ impl Select<'_> {
         for (name, mut rows) in found {
             // In the order of series, whatever the order of the answer.
             rows.sort_by(|a, b| a.tags.cmp(&b.tags));
-            inputs.entry(name).or_default().push(Input::Rows(rows, columns.clone()));
+            inputs.entry(name).or_default().push(Input::Rows(rows, columns.clone(), !subquery.calls.is_empty()));
         }
         Ok(())
     }
@@ -202,12 +205,12 @@ impl Select<'_> {
                         groups.entry(key).or_default().push(Member::Stored(table, directory.series_id(at), own.into()));
                     }
                 }
-                Input::Rows(rows, columns) => {
+                Input::Rows(rows, columns, made) => {
                     let mut series = Vec::new();
                     for rows in rows {
                         let key = plan.dimensions.iter().map(|dim| tag_of(&rows.tags, dim).to_owned()).collect();
                         groups.entry(key).or_default().push(Member::Made(rows_of.len(), series.len()));
-                        series.push(as_series(rows, &columns, plan.compiled.ascending));
+                        series.push(as_series(rows, &columns, plan.compiled.ascending, made));
                     }
                     rows_of.push(series);
                 }
@@ -278,7 +281,7 @@ impl Reader<'_, '_, '_> {
         let plan = self.plan;
         let mut by_table: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
         let mut made: Vec<Group> = Vec::new();
-        let mut places: HashMap<SeriesId, Place> = HashMap::new();
+        let mut places: HashMap<SeriesId, Vec<Place>> = HashMap::new();
         let mut orders: Vec<Vec<(usize, Series)>> = Vec::new();
         for (number, (key, members)) in groups.into_iter().enumerate() {
             let tags: Vec<_> = plan.dimensions.iter().cloned().zip(key).collect();
@@ -289,7 +292,7 @@ impl Reader<'_, '_, '_> {
                 match member {
                     Member::Stored(table, id, tags) => {
                         by_table.entry(table).or_default().push(id);
-                        places.insert(id, (number, place, tags));
+                        places.entry(id).or_default().push((number, place, tags));
                     }
                     Member::Made(list, at) => {
                         let series = &rows_of[list][at];
@@ -304,7 +307,9 @@ impl Reader<'_, '_, '_> {
             orders.push(kept);
         }
         for (table, mut ids) in by_table {
+            // A measurement named twice is read once and counts twice.
             ids.sort_unstable();
+            ids.dedup();
             let names = self.fields(table);
             let wanted: Arc<[FieldId]> = names.iter().map(|(id, _)| *id).collect();
             if wanted.is_empty() {
@@ -316,15 +321,21 @@ impl Reader<'_, '_, '_> {
             for points in scan {
                 self.select.check()?;
                 let points = points?;
-                let Some((number, place, tags)) = places.get(&points.series) else { continue };
+                let Some(found) = places.get(&points.series) else { continue };
                 let streams = points.streams.into_iter().filter_map(|stream| {
                     let name = names.iter().find(|(id, _)| *id == stream.field)?.1.clone();
                     Some(Stream { name, times_ns: Arc::new(stream.times_ns), values: Col::full(stream.values) })
                 });
-                let series = Series { tags: tags.clone(), streams: streams.collect(), rows_ns: None };
-                self.fold(&mut made[*number], &series, self.residual)?;
-                if plan.keeps_series() {
-                    orders[*number].push((*place, series));
+                let mut series =
+                    Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
+                for (at, (number, place, tags)) in found.iter().enumerate() {
+                    series.tags = tags.clone();
+                    self.fold(&mut made[*number], &series, self.residual)?;
+                    if plan.keeps_series() {
+                        let last = at + 1 == found.len();
+                        let series = if last { std::mem::take(&mut series) } else { series.clone() };
+                        orders[*number].push((*place, series));
+                    }
                 }
             }
         }
@@ -333,7 +344,9 @@ impl Reader<'_, '_, '_> {
             kept.sort_by_key(|(place, _)| *place);
             group.series = kept.into_iter().map(|(_, series)| series).collect();
             if let Some(rows) = self.rows(group)? {
-                emit(rows)?;
+                for rows in rows.split(plan.tag_columns.clone()) {
+                    emit(rows)?;
+                }
             }
         }
         Ok(())
@@ -379,7 +392,9 @@ impl Reader<'_, '_, '_> {
             .series
             .iter()
             .filter_map(|series| series.frame(&self.frame_plan(driver, range, series.rows_ns.is_some())));
-        merge(frames.collect(), self.plan.compiled.ascending)
+        // The rows that calls made are in the order of their tags where they have the same time.
+        let stable = group.series.iter().any(|series| series.made);
+        merge(frames.collect(), self.plan.compiled.ascending, stable)
     }
 
     fn rows(&self, mut group: Group) -> Result<Option<Rows>> {
@@ -454,7 +469,7 @@ impl Reader<'_, '_, '_> {
             let clock = self.select.context.clock.clone();
             let mut state = clock.now_ns() as u64 | 1;
             let mut random = move |below: u64| next_random(&mut state) % below.max(1);
-            let mut points = whole.apply(&frame, windows, range, ascending, &mut random);
+            let mut points = whole.apply(&frame, windows, range, &mut random);
             return Ok(match whole {
                 Whole::Sample(_) => points,
                 Whole::Distinct => {
@@ -586,6 +601,19 @@ impl<'c> Plan<'c> {
                 }
             }
         }
+        let mut tag_columns = Vec::new();
+        if statement.target.is_some() {
+            for var in calls
+                .iter()
+                .filter(|call| matches!(call.name.as_str(), "top" | "bottom"))
+                .flat_map(|call| tags_of(call))
+            {
+                let at = aux.iter().position(|known| known == var).unwrap_or(0);
+                tag_columns.push((fields.len(), var.name.clone()));
+                fields.push(Node::Slot(calls.len() + at));
+                field_types.push(FieldType::String);
+            }
+        }
         let selector = match calls.as_slice() {
             [only] => matches!(
                 only.name.as_str(),
@@ -605,6 +633,7 @@ impl<'c> Plan<'c> {
             selector,
             limit: statement.limit,
             offset: statement.offset,
+            tag_columns,
         };
         plan.calls =
             calls.into_iter().filter_map(|call| Some(PlannedCall { call, leaf: plan.leaf(call, range)? })).collect();
@@ -661,13 +690,46 @@ impl<'c> Plan<'c> {
 /// The columns that a field adds behind its own: the tags of `top` and `bottom`.
 fn extra_columns(expr: &Expr, into: bool) -> Option<impl Iterator<Item = &VarRef>> {
     match expr {
-        Expr::Call(call) if !into && matches!(call.name.as_str(), "top" | "bottom") => {
-            Some(call.args.iter().skip(1).filter_map(|arg| match arg {
-                Expr::VarRef(var) => Some(var),
-                _ => None,
-            }))
-        }
+        Expr::Call(call) if !into && matches!(call.name.as_str(), "top" | "bottom") => Some(tags_of(call)),
         _ => None,
+    }
+}
+
+/// The fields and tags that `top` and `bottom` name behind the first.
+fn tags_of(call: &Call) -> impl Iterator<Item = &VarRef> {
+    call.args.iter().skip(1).filter_map(|arg| match arg {
+        Expr::VarRef(var) => Some(var),
+        _ => None,
+    })
+}
+
+impl Rows {
+    /// Takes the columns given out as tags: one series for each combination of their values.
+    fn split(mut self, tag_columns: Vec<(usize, String)>) -> Vec<Rows> {
+        if tag_columns.is_empty() {
+            return vec![self];
+        }
+        let taken = self.columns.split_off(tag_columns[0].0);
+        let mut by_tags: BTreeMap<Vec<(String, String)>, Vec<u32>> = BTreeMap::new();
+        for row in 0..self.times_ns.len() {
+            let mut tags = self.tags.to_vec();
+            for ((_, key), col) in tag_columns.iter().zip(&taken) {
+                if let Value::String(value) = col.value(row)
+                    && !tags.iter().any(|(known, _)| known == key)
+                {
+                    tags.push((key.clone(), value.to_string()));
+                }
+            }
+            tags.sort();
+            by_tags.entry(tags).or_default().push(row as u32);
+        }
+        let part = |(tags, rows): (Vec<(String, String)>, Vec<u32>)| Rows {
+            name: self.name.clone(),
+            tags: tags.into(),
+            times_ns: rows.iter().map(|row| self.times_ns[*row as usize]).collect(),
+            columns: self.columns.iter().map(|col| col.gather(&rows)).collect(),
+        };
+        by_tags.into_iter().map(part).collect()
     }
 }
 
@@ -703,7 +765,7 @@ fn visible_columns(subquery: &Compiled) -> Vec<String> {
 }
 
 /// Rows of a subquery as a series, ascending.
-fn as_series(rows: Rows, columns: &[String], ascending: bool) -> Series {
+fn as_series(rows: Rows, columns: &[String], ascending: bool, made: bool) -> Series {
     let mut times_ns = rows.times_ns;
     let mut values = rows.columns;
     if !ascending {
@@ -716,7 +778,7 @@ fn as_series(rows: Rows, columns: &[String], ascending: bool) -> Series {
         times_ns: times_ns.clone(),
         values,
     });
-    Series { tags: rows.tags, streams: streams.collect(), rows_ns: Some(times_ns) }
+    Series { tags: rows.tags, streams: streams.collect(), rows_ns: Some(times_ns), made }
 }
 
 /// Puts the points of all calls side by side: a row for each time that one of them has.

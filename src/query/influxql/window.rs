@@ -52,8 +52,7 @@ impl Windows {
         let at_ns = at_ns.saturating_sub(self.offset_ns);
         let zone = self.zone_at(at_ns);
         let into = at_ns.saturating_add(zone).rem_euclid(self.every_ns);
-        let mut start = if TIME_MIN_NS.saturating_add(into) >= at_ns { TIME_MIN_NS } else { at_ns - into }
-            .saturating_add(self.offset_ns);
+        let mut start = if TIME_MIN_NS.saturating_add(into) >= at_ns { TIME_MIN_NS } else { at_ns - into };
         let small = |by: i64| by != 0 && by.abs() < self.every_ns;
         if self.zone.is_some() {
             let by = zone - self.zone_at(start);
@@ -71,6 +70,7 @@ impl Windows {
                 end += by;
             }
         }
+        let start = if start == TIME_MIN_NS { start } else { start.saturating_add(self.offset_ns) };
         (start, end.saturating_add(self.offset_ns))
     }
 

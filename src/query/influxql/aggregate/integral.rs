@@ -26,6 +26,7 @@ pub(in super::super) fn integral(
     let mut previous: Option<(i64, f64)> = None;
     let (mut start, mut end) = (0, 0);
     let values = frame.value.as_ref();
+    let whole = values.is_some_and(|col| col.field_type() != FieldType::Float);
     for (row, &time) in frame.times_ns.iter().enumerate() {
         let Some(value) = values.and_then(|col| col.value(row).as_f64()) else { continue };
         let Some((before, height)) = &mut previous else {
@@ -39,18 +40,26 @@ pub(in super::super) fn integral(
             previous = Some((time, value));
             continue;
         }
+        // The height that the area up to this point ends with.
+        let mut last = value;
         let beyond = if ascending { time >= end } else { time <= end };
         if !windows.is_one() && beyond {
             if *before != end {
                 let border = linear(end, *before, time, *height, value);
                 sum += 0.5 * (border + *height) * ((end - *before) as f64 / unit);
-                (*before, *height) = (end, border);
+                *before = end;
+                // Of whole numbers 1.x goes on from the point before with the height at the border.
+                if whole {
+                    last = border;
+                } else {
+                    *height = border;
+                }
             }
             out.push(start, &Value::Float(sum));
             (start, end) = bounds(time);
             sum = 0.0;
         }
-        sum += 0.5 * (value + *height) * ((time - *before) as f64 / unit);
+        sum += 0.5 * (last + *height) * ((time - *before) as f64 / unit);
         previous = Some((time, value));
     }
     // A last point at the start of its window has no area there.

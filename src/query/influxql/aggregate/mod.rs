@@ -5,5 +5,6 @@
 
 pub(super) mod fold;
 pub(super) mod integral;
+mod pdqsort;
 pub(super) mod top;
 pub(super) mod whole;

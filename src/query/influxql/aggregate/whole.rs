@@ -10,6 +10,7 @@ use super::super::frame::Frame;
 use super::super::points::{Points, types};
 use super::super::value::Value;
 use super::super::window::{Windows, for_each_run};
+use super::pdqsort;
 
 /// A function of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,7 +68,6 @@ impl Whole {
         frame: &Frame,
         windows: &Windows,
         range: (i64, i64),
-        ascending: bool,
         random: &mut dyn FnMut(u64) -> u64,
     ) -> Points {
         let Some(value) = &frame.value else { return Points::empty(FieldType::Float, &[]) };
@@ -77,7 +77,7 @@ impl Whole {
             Whole::Median => out.push(window_ns, &median(value.values(), rows)),
             Whole::Mode => out.push(window_ns, &mode(value, &frame.times_ns, rows)),
             Whole::Stddev => out.push(window_ns, &stddev(value.values(), rows)),
-            Whole::Distinct => chosen.extend(distinct(value, &frame.times_ns, rows, ascending)),
+            Whole::Distinct => chosen.extend(distinct(value, &frame.times_ns, rows)),
             Whole::Percentile(percent) => chosen.extend(percentile(value, rows, percent)),
             Whole::Sample(size) => chosen.extend(sample(rows, size, random)),
         });
@@ -130,18 +130,18 @@ fn stddev(values: &Column, rows: std::ops::Range<usize>) -> Value {
     Value::Float((squares / (count - 1.0)).sqrt())
 }
 
-/// The most frequent value; of several the one whose last point comes first.
+/// The most frequent value; of several the one whose points come first, in the order of Go's sort.
 fn mode(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>) -> Value {
     if let Column::Boolean(values) = value.values() {
         let trues = values[rows.clone()].iter().filter(|value| **value).count();
-        return Value::Boolean(trues * 2 > rows.len());
+        return Value::Boolean(trues * 2 >= rows.len());
     }
-    let mut sorted: Vec<usize> = rows.collect();
-    let order = |a: &usize, b: &usize| value.value(*a).order(&value.value(*b)).unwrap_or(std::cmp::Ordering::Equal);
-    sorted.sort_by(order);
-    let mut most = (0, value.value(sorted[0]), times_ns[sorted[0]]);
+    let sorted = by_value(value, rows);
+    let first = sorted[0] as usize;
+    let mut most = (0, value.value(first), times_ns[first]);
     let (mut count, mut current, mut since) = (0, most.1.clone(), most.2);
     for row in sorted {
+        let row = row as usize;
         let this = value.value(row);
         if this != current {
             (count, current, since) = (1, this, times_ns[row]);
@@ -161,18 +161,24 @@ fn mode(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>) -> Value {
 fn percentile(value: &Col, rows: std::ops::Range<usize>, percent: f64) -> Option<u32> {
     let at = (rows.len() as f64 * percent / 100.0 + 0.5).floor() as i64 - 1;
     let at = usize::try_from(at).ok().filter(|at| *at < rows.len())?;
-    let mut sorted: Vec<u32> = rows.map(|row| row as u32).collect();
-    match value.values() {
-        Column::Float(v) => sorted.sort_by(|a, b| v[*a as usize].total_cmp(&v[*b as usize])),
-        Column::Integer(v) => sorted.sort_by_key(|row| v[*row as usize]),
-        Column::Unsigned(v) => sorted.sort_by_key(|row| v[*row as usize]),
-        _ => return None,
-    }
-    Some(sorted[at])
+    Some(by_value(value, rows)[at])
 }
 
-/// The first row of each value, in order of time and then of value.
-fn distinct(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>, ascending: bool) -> Vec<u32> {
+/// Rows in the order of their values; of equal ones as in Go.
+fn by_value(value: &Col, rows: std::ops::Range<usize>) -> Vec<u32> {
+    let mut sorted: Vec<u32> = rows.map(|row| row as u32).collect();
+    match value.values() {
+        Column::Float(v) => pdqsort::sort(&mut sorted, &|a, b| v[a as usize] < v[b as usize]),
+        Column::Integer(v) => pdqsort::sort(&mut sorted, &|a, b| v[a as usize] < v[b as usize]),
+        Column::Unsigned(v) => pdqsort::sort(&mut sorted, &|a, b| v[a as usize] < v[b as usize]),
+        Column::Boolean(v) => pdqsort::sort(&mut sorted, &|a, b| !v[a as usize] & v[b as usize]),
+        Column::String(v) => pdqsort::sort(&mut sorted, &|a, b| v.get(a as usize) < v.get(b as usize)),
+    }
+    sorted
+}
+
+/// The first row of each value, in order of time and then of value, whatever the order of the answer.
+fn distinct(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>) -> Vec<u32> {
     let rows = rows.map(|row| row as u32);
     let mut first: Vec<u32> = match value.values() {
         Column::Float(v) => {
@@ -199,11 +205,10 @@ fn distinct(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>, ascendi
     };
     first.sort_by(|a, b| {
         let times = times_ns[*a as usize].cmp(&times_ns[*b as usize]);
-        let order = times.then_with(|| {
+        times.then_with(|| {
             let (a, b) = (value.value(*a as usize), value.value(*b as usize));
             a.order(&b).unwrap_or(std::cmp::Ordering::Equal)
-        });
-        if ascending { order } else { order.reverse() }
+        })
     });
     first
 }

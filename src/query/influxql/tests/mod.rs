@@ -1,3 +1,4 @@
+mod select;
 mod world;
 
 use std::num::NonZeroUsize;
@@ -30,7 +31,7 @@ fn answers_are_those_of_influxdb() {
         };
         for step in case["steps"].as_array().unwrap() {
             checks += usize::from(step["q"].is_string());
-            failures.extend(play(world, step).map(|text| format!("{}: {text}", case["name"])));
+            failures.extend(play_step(world, step).map(|text| format!("{}: {text}", case["name"])));
         }
     }
     assert!(failures.is_empty(), "{} of {checks} checks failed:\n{}", failures.len(), failures.join("\n"));
@@ -38,7 +39,7 @@ fn answers_are_those_of_influxdb() {
 }
 
 /// Plays a step; says what is wrong.
-fn play(world: &World, step: &Value) -> Option<String> {
+fn play_step(world: &World, step: &Value) -> Option<String> {
     let text = |key: &str| step[key].as_str();
     if let Some(name) = text("create_db") {
         world.ask("", &format!("CREATE DATABASE \"{name}\""), None);

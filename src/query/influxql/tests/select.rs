@@ -1,0 +1,196 @@
+//! SELECT against what InfluxDB 1.x answered, and what the vectors do not have.
+
+use serde_json::{Value, json};
+
+use super::world::{World, two_policies};
+use super::{NS, play_step};
+
+/// See `tests/data/influxql/README.md` for the form.
+const VECTORS: &str = include_str!("../../../../tests/data/influxql/select.json");
+
+#[test]
+fn answers_are_those_of_influxdb() {
+    let cases: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    let mut failures = Vec::new();
+    let mut checks = 0;
+    for case in &cases {
+        let mut world = World::new();
+        world.request.times_as_text = true;
+        for step in case["steps"].as_array().unwrap() {
+            let Some(query) = step["q"].as_str() else {
+                assert_eq!(play_step(&world, step), None);
+                continue;
+            };
+            checks += 1;
+            world.request.policy = step["rp"].as_str().map(str::to_owned);
+            let found = &world.ask(step["db"].as_str().unwrap_or(""), query, None)[0];
+            if !same(&step["answer"], found) {
+                failures.push(format!("{}: {query}\n  expected {}\n  found    {found}", case["name"], step["answer"]));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {checks} checks failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(checks > 500, "only {checks} checks");
+}
+
+/// Equal, floats to nine digits.
+fn same(expected: &Value, found: &Value) -> bool {
+    match (expected, found) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => a == b,
+            _ => {
+                let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+                (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+            }
+        },
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// `d` with two hosts, of which one has a gap, and a host that only the other policy has.
+fn hosts() -> World {
+    let world = two_policies();
+    world.write(
+        "d",
+        "",
+        NS,
+        "cpu,host=a v=1,n=1i,s=\"x\" 10\ncpu,host=a v=2,n=2i 20\ncpu,host=a v=4,n=4i 40\n\
+         cpu,host=b v=10,n=10i,ok=true 10\ncpu,host=b v=30,n=30i 30",
+    );
+    world.write("d", "rp2", NS, "cpu,host=c v=100 10");
+    world
+}
+
+#[test]
+fn points_of_several_series_are_in_one_order() {
+    hosts().check(&[
+        ("SELECT v FROM cpu", &rows("cpu", "time,v", &["10,1", "10,10", "20,2", "30,30", "40,4"])),
+        ("SELECT v FROM cpu ORDER BY time DESC LIMIT 2 OFFSET 1", &rows("cpu", "time,v", &["30,30", "20,2"])),
+        ("SELECT v, host FROM cpu WHERE v > 3 AND host = 'a'", &rows("cpu", "time,v,host", &["40,4,a"])),
+        ("SELECT v FROM cpu WHERE host = 'b' OR n = 4", &rows("cpu", "time,v", &["10,10", "30,30", "40,4"])),
+        ("SELECT s, ok FROM cpu", &rows("cpu", "time,s,ok", &["10,x,null", "10,null,true"])),
+        ("SELECT v FROM rp2.cpu", &rows("cpu", "time,v", &["10,100"])),
+        (
+            "SELECT n / 2, n % 4, v * n FROM cpu WHERE host = 'a'",
+            &rows("cpu", "time,n,n_1,v_n", &["10,0.5,1,1", "20,1,2,4", "40,2,0,16"]),
+        ),
+        ("SELECT nothing FROM cpu", ""),
+        ("SELECT host FROM cpu", ""),
+    ]);
+}
+
+#[test]
+fn windows_are_filled_between_the_bounds() {
+    let bounds = "WHERE time >= 10 AND time < 50 AND host = 'a' GROUP BY time(10ns)";
+    let world = hosts();
+    for (fill, third) in [
+        ("", Some("null")),
+        ("fill(none)", None),
+        ("fill(0)", Some("0")),
+        ("fill(previous)", Some("2")),
+        ("fill(linear)", Some("3")),
+    ] {
+        let mut expected = vec!["10,1", "20,2"];
+        let third = third.map(|value| format!("30,{value}"));
+        expected.extend(third.as_deref());
+        expected.push("40,4");
+        let query = format!("SELECT max(v) FROM cpu {bounds} {fill}");
+        world.check(&[(&query, &rows("cpu", "time,max", &expected))]);
+    }
+    world.check(&[(
+        &format!("SELECT count(v) FROM cpu {bounds}"),
+        &rows("cpu", "time,count", &["10,1", "20,1", "30,0", "40,1"]),
+    )]);
+}
+
+#[test]
+fn selectors_keep_the_time_of_their_point() {
+    hosts().check(&[
+        ("SELECT max(v), host FROM cpu", &rows("cpu", "time,max,host", &["30,30,b"])),
+        ("SELECT max(v), min(v) FROM cpu WHERE time > 5", &rows("cpu", "time,max,min", &["6,30,1"])),
+        ("SELECT top(v, host, 2) FROM cpu", &rows("cpu", "time,top,host", &["30,30,b", "40,4,a"])),
+        (
+            "SELECT difference(last(v)) FROM cpu WHERE time >= 20 AND time < 50 AND host = 'a' GROUP BY time(10ns)",
+            &rows("cpu", "time,difference", &["20,1", "40,2"]),
+        ),
+    ]);
+}
+
+#[test]
+fn a_subquery_is_a_source_like_others() {
+    hosts().check(&[
+        ("SELECT sum(m) FROM (SELECT max(v) AS m FROM cpu GROUP BY host)", &rows("cpu", "time,sum", &["0,34"])),
+        (
+            "SELECT m, host FROM (SELECT max(v) AS m FROM cpu GROUP BY host) WHERE m > 5",
+            &rows("cpu", "time,m,host", &["30,30,b"]),
+        ),
+        (
+            "SELECT sum(x) FROM (SELECT v * 2 AS x FROM cpu), (SELECT v AS x FROM rp2.cpu)",
+            &rows("cpu", "time,sum", &["0,194"]),
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_written_by_into_can_be_read() {
+    let world = hosts();
+    world.check(&[
+        ("SELECT v, s INTO copy FROM cpu GROUP BY *", &rows("result", "time,written", &["0,5"])),
+        ("SELECT v, s FROM copy WHERE host = 'a'", &rows("copy", "time,v,s", &["10,1,x", "20,2,null", "40,4,null"])),
+        ("SELECT max(n) INTO rp2.:MEASUREMENT FROM cpu", &rows("result", "time,written", &["0,1"])),
+        ("SELECT max FROM rp2.cpu", &rows("cpu", "time,max", &["30,30"])),
+        (
+            "SELECT s AS v INTO copy FROM cpu",
+            "ERROR field type conflict: field \"v\" of \"copy\" is of type float, not string",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_stop_a_query_in_the_words_of_1_x() {
+    let mut world = hosts();
+    world.context.limits.select_series_max = 1;
+    world.context.limits.select_buckets_max = 2;
+    world.check(&[
+        ("SELECT v FROM cpu", "ERROR max-select-series limit exceeded: (2/1)"),
+        ("SELECT v FROM rp2.cpu", &rows("cpu", "time,v", &["10,100"])),
+        (
+            "SELECT max(v) FROM rp2.cpu WHERE time >= 0 AND time < 30 GROUP BY time(10ns)",
+            "ERROR max-select-buckets limit exceeded: (3/2)",
+        ),
+        ("SELECT v FROM none.cpu", "ERROR retention policy not found: none"),
+        ("SELECT v FROM x..cpu", "ERROR database not found: x"),
+        ("SELECT sum(s) FROM rp2.cpu", ""),
+    ]);
+    world.context.limits.select_series_max = 0;
+    world.check(&[("SELECT sum(s) FROM cpu", "ERROR unsupported sum iterator type: *query.stringInterruptIterator")]);
+    world.context.limits.rows_max = 3;
+    world.check(&[("SELECT v FROM cpu", &format!("{} ...", rows("cpu", "time,v", &["10,1", "10,10", "20,2"])))]);
+    world.request.interrupt.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.check(&[("SELECT v FROM cpu", "ERROR query interrupted")]);
+}
+
+#[test]
+fn graphite_series_are_read_by_their_path() {
+    let world = two_policies();
+    world.paths(10, &["a.b.c", "a.b.d", "x;dc=1"]);
+    let query = "SELECT count(value) FROM metrics WHERE path =~ /^a/ GROUP BY path";
+    // No point is there; that the names are found shows in the columns.
+    assert_eq!(world.ask("graphite", query, None)[0], json!({"results": [{"statement_id": 0}]}));
+    assert_eq!(world.text("graphite", "SHOW TAG KEYS"), "metrics[tagKey] dc name path");
+}
+
+/// The short text of one series. Times are nanoseconds since the epoch.
+fn rows(name: &str, columns: &str, rows: &[&str]) -> String {
+    let mut text = format!("{name}[{columns}]");
+    for row in rows {
+        let (time, rest) = row.split_once(',').unwrap();
+        let nanos = if time == "0" { String::new() } else { format!(".{:0>9}", time).trim_end_matches('0').to_owned() };
+        text.push_str(&format!(" 1970-01-01T00:00:00{nanos}Z,{rest}"));
+    }
+    text
+}
