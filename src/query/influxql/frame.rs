@@ -16,7 +16,7 @@ pub(super) struct Stream {
     pub(super) name: Arc<str>,
     /// Ascending. Those of a subquery's rows may repeat.
     pub(super) times_ns: Arc<Vec<i64>>,
-    pub(super) values: Col,
+    pub(super) values: Arc<Col>,
 }
 
 /// One series: of a table, or the rows of a subquery with the same tags.
@@ -35,7 +35,7 @@ pub(super) struct Series {
 pub(super) struct Frame {
     pub(super) times_ns: Arc<Vec<i64>>,
     /// The values of the call's argument, without nulls; `None` for a list of fields.
-    pub(super) value: Option<Col>,
+    pub(super) value: Option<Arc<Col>>,
     pub(super) aux: Vec<Col>,
 }
 
@@ -76,13 +76,13 @@ impl Series {
                     return None;
                 }
                 let stream = self.stream(&driver.name)?;
-                let values = cast(stream.values.clone(), driver.data_type)?;
+                let values = cast(&stream.values, driver.data_type)?;
                 let cut = within(&stream.times_ns, plan.range);
                 if cut.len() == stream.times_ns.len() {
                     (stream.times_ns.clone(), Some(values))
                 } else {
                     let rows: Vec<u32> = (cut.start as u32..cut.end as u32).collect();
-                    (Arc::new(stream.times_ns[cut].to_vec()), Some(values.gather(&rows)))
+                    (Arc::new(stream.times_ns[cut].to_vec()), Some(Arc::new(values.gather(&rows))))
                 }
             }
             None => (self.union(plan)?, None),
@@ -128,9 +128,9 @@ impl Series {
         let wanted = var.data_type.and_then(field_type);
         let nothing = || Col::nulls(wanted.unwrap_or(FieldType::Float), rows);
         let Some(stream) = self.stream(&var.name) else { return nothing() };
-        let Some(values) = cast(stream.values.clone(), var.data_type) else { return nothing() };
+        let Some(values) = cast(&stream.values, var.data_type) else { return nothing() };
         if **stream.times_ns == *times_ns {
-            return values;
+            return Arc::unwrap_or_clone(values);
         }
         values.gather(&align(&stream.times_ns, times_ns))
     }
@@ -140,7 +140,7 @@ impl Series {
             if let Some(stream) = self.stream(&var.name) {
                 let wanted = var.data_type.and_then(field_type);
                 let nothing = || Col::nulls(wanted.unwrap_or(FieldType::Float), rows_ns.len());
-                return cast(stream.values.clone(), var.data_type).unwrap_or_else(nothing);
+                return cast(&stream.values, var.data_type).map_or_else(nothing, Arc::unwrap_or_clone);
             }
             match self.tags.iter().find(|(key, _)| *key == var.name) {
                 Some((_, value)) => Col::repeat(FieldValue::String(value), rows_ns.len()),
@@ -148,7 +148,7 @@ impl Series {
                 None => Col::nulls(var.data_type.and_then(field_type).unwrap_or(FieldType::Float), rows_ns.len()),
             }
         };
-        let value = plan.driver.map(|driver| column(driver, false));
+        let value = plan.driver.map(|driver| Arc::new(column(driver, false)));
         let aux = plan.aux.iter().map(|var| column(var, false)).collect();
         let frame = Frame { times_ns: rows_ns.clone(), value, aux };
         let mut mask = vec![true; rows_ns.len()];
@@ -171,7 +171,7 @@ impl Frame {
         let rows: Vec<u32> = (0..mask.len() as u32).filter(|row| mask[*row as usize]).collect();
         Frame {
             times_ns: Arc::new(rows.iter().map(|row| self.times_ns[*row as usize]).collect()),
-            value: self.value.map(|value| value.gather(&rows)),
+            value: self.value.map(|value| Arc::new(value.gather(&rows))),
             aux: self.aux.iter().map(|col| col.gather(&rows)).collect(),
         }
     }
@@ -182,12 +182,12 @@ fn is_number(field_type: FieldType) -> bool {
 }
 
 /// Values as the type asked for; `None` if they cannot be.
-fn cast(values: Col, wanted: Option<DataType>) -> Option<Col> {
+fn cast(values: &Arc<Col>, wanted: Option<DataType>) -> Option<Arc<Col>> {
     match wanted.and_then(field_type) {
         Some(wanted) if wanted != values.field_type() => {
-            (is_number(wanted) && is_number(values.field_type())).then(|| values.cast(wanted))
+            (is_number(wanted) && is_number(values.field_type())).then(|| Arc::new(Col::clone(values).cast(wanted)))
         }
-        _ => Some(values),
+        _ => Some(values.clone()),
     }
 }
 

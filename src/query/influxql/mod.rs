@@ -30,6 +30,7 @@ mod show;
 mod sink;
 mod source;
 mod statement;
+mod technical;
 #[cfg(test)]
 mod tests;
 mod transform;

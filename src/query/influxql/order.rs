@@ -20,7 +20,7 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Op
         }
         return Some(Frame {
             times_ns: Arc::new(frame.times_ns.iter().rev().copied().collect()),
-            value: frame.value.map(|value| value.reversed()),
+            value: frame.value.map(|value| Arc::new(value.reversed())),
             aux: frame.aux.iter().map(Col::reversed).collect(),
         });
     }
@@ -34,7 +34,7 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Op
         times.extend_from_slice(&frame.times_ns);
         cursors.push(Cursor::new(start, times.len() as u32, ascending));
         if let (Some(all), Some(more)) = (&mut value, &frame.value) {
-            all.extend(&more.clone().cast(all.field_type()));
+            all.extend(&Col::clone(more).cast(all.field_type()));
         }
         aux.iter_mut().zip(&frame.aux).for_each(|(all, more)| all.extend(&more.clone().cast(all.field_type())));
     }
@@ -53,7 +53,7 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Op
     };
     Some(Frame {
         times_ns: Arc::new(rows.iter().map(|row| times[*row as usize]).collect()),
-        value: value.map(|value| value.gather(&rows)),
+        value: value.map(|value| Arc::new(value.gather(&rows))),
         aux: aux.iter().map(|col| col.gather(&rows)).collect(),
     })
 }

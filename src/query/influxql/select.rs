@@ -324,7 +324,11 @@ impl Reader<'_, '_, '_> {
                 let Some(found) = places.get(&points.series) else { continue };
                 let streams = points.streams.into_iter().filter_map(|stream| {
                     let name = names.iter().find(|(id, _)| *id == stream.field)?.1.clone();
-                    Some(Stream { name, times_ns: Arc::new(stream.times_ns), values: Col::full(stream.values) })
+                    Some(Stream {
+                        name,
+                        times_ns: Arc::new(stream.times_ns),
+                        values: Arc::new(Col::full(stream.values)),
+                    })
                 });
                 let mut series =
                     Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
@@ -523,7 +527,11 @@ impl Reader<'_, '_, '_> {
             Some(Expr::VarRef(driver)) => {
                 let frame = self.merged(group, Some(driver), range);
                 let points = frame.and_then(|frame| {
-                    Some(Points { times_ns: frame.times_ns.to_vec(), value: frame.value?, aux: Vec::new() })
+                    Some(Points {
+                        times_ns: frame.times_ns.to_vec(),
+                        value: Arc::unwrap_or_clone(frame.value?),
+                        aux: Vec::new(),
+                    })
                 });
                 Ok(points.unwrap_or_else(|| Points::empty(FieldType::Float, &[])))
             }
@@ -776,7 +784,7 @@ fn as_series(rows: Rows, columns: &[String], ascending: bool, made: bool) -> Ser
     let streams = columns.iter().zip(values).map(|(name, values)| Stream {
         name: name.as_str().into(),
         times_ns: times_ns.clone(),
-        values,
+        values: Arc::new(values),
     });
     Series { tags: rows.tags, streams: streams.collect(), rows_ns: Some(times_ns), made }
 }
@@ -825,7 +833,7 @@ fn fill_nulls(columns: &mut [Col], with: &Value) {
 }
 
 fn frame_type(frame: &Frame) -> FieldType {
-    frame.value.as_ref().map_or(FieldType::Float, Col::field_type)
+    frame.value.as_ref().map_or(FieldType::Float, |value| value.field_type())
 }
 
 fn is_number(field_type: FieldType) -> bool {

@@ -4,6 +4,7 @@ use rhythmite_influx::influxql::{Call, Expr, Literal};
 use rhythmite_model::FieldType;
 
 use super::points::Points;
+use super::technical::Technical;
 use super::value::Value;
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -16,6 +17,7 @@ pub(super) enum Transform {
     MovingAverage(usize),
     CumulativeSum,
     Elapsed { unit_ns: i64 },
+    Technical(Technical),
 }
 
 impl Transform {
@@ -41,7 +43,7 @@ impl Transform {
             },
             "cumulative_sum" => Transform::CumulativeSum,
             "elapsed" => Transform::Elapsed { unit_ns: unit_ns.unwrap_or(1) },
-            _ => return None,
+            _ => Transform::Technical(Technical::of(call)?),
         })
     }
 
@@ -57,7 +59,7 @@ impl Transform {
     pub(super) fn apply(self, input: &Points, ascending: bool) -> Points {
         let from = input.value.field_type();
         let to = match self {
-            Transform::Derivative { .. } | Transform::MovingAverage(_) => FieldType::Float,
+            Transform::Derivative { .. } | Transform::MovingAverage(_) | Transform::Technical(_) => FieldType::Float,
             Transform::Elapsed { .. } => FieldType::Integer,
             Transform::Difference { .. } | Transform::CumulativeSum => from,
         };
@@ -67,6 +69,15 @@ impl Transform {
             .map(|row| (input.times_ns[row], input.value.value(row)));
         match self {
             Transform::MovingAverage(size) => moving_average(points, size, &mut out),
+            Transform::Technical(technical) => {
+                let points: Vec<_> = points.filter_map(|(time, value)| Some((time, value.as_f64()?))).collect();
+                let results = technical.over(points.iter().map(|(_, value)| *value));
+                for ((time, _), result) in points.iter().zip(results) {
+                    if let Some(result) = result {
+                        out.push(*time, &Value::Float(result));
+                    }
+                }
+            }
             Transform::CumulativeSum => {
                 let mut sum: Option<Value> = None;
                 for (time, value) in points {
