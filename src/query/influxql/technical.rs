@@ -281,6 +281,6 @@ mod tests {
         check("chande_momentum_oscillator(v, 3)", &values, &[None, None, Some(100.0), Some(50.0)]);
         check("double_exponential_moving_average(v, 1)", &values, &[Some(1.0), Some(2.0), Some(4.0), Some(3.0)]);
         check("triple_exponential_derivative(v, 1)", &values, &[None, Some(100.0), Some(100.0), Some(-25.0)]);
-        check("relative_strength_index(v, 1, 0)", &[1.0, 2.0, 1.0], &[None, None, Some(0.0)]);
+        check("relative_strength_index(v, 1, 0)", &[1.0, 2.0, 1.0], &[Some(100.0), Some(100.0), Some(0.0)]);
     }
 }
