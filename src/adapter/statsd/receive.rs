@@ -7,12 +7,13 @@ use super::queue::Packets;
 use crate::adapter::log::Seldom;
 use crate::adapter::tcp::Connection;
 use crate::adapter::{UdpPort, udp};
+use crate::counters::Counters;
 
 /// The longest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
-/// Datagrams that are handed over together, and their bytes.
-const DATAGRAMS_MAX: usize = 256;
-const PACKETS_BYTES: usize = 64 << 10;
+/// Datagrams that are read together, and their bytes; then what was accepted is handed over even if more wait.
+const BATCH_DATAGRAMS: usize = 256;
+const BATCH_BYTES: usize = 64 << 10;
 /// Times datagrams are still handed over when the server stops, if senders do not pause.
 const LAST_TIMES: usize = 1_024;
 
@@ -31,15 +32,7 @@ pub(super) async fn datagrams(port: UdpPort, statsd: Statsd) {
             }
         }
         left -= usize::from(shared.stop.is_cancelled());
-        let mut packets = Packets::default();
-        while packets.len() < DATAGRAMS_MAX && packets.bytes() < PACKETS_BYTES {
-            match port.socket.try_recv_from(&mut buffer) {
-                Ok((n, peer)) if port.allow.accepts(peer.ip()) => packets.push(&buffer[..n]),
-                Ok(_) => shared.counters.connections_not_allowed.one(),
-                // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
-                Err(_) => break,
-            }
-        }
+        let packets = receive(&port, &shared.counters, &mut buffer);
         if !packets.is_empty() {
             let received = packets.len() as u64;
             shared.counters.statsd_packets.add(received);
@@ -54,6 +47,28 @@ pub(super) async fn datagrams(port: UdpPort, statsd: Statsd) {
         // What waits above does not yield while there is something to read.
         tokio::task::yield_now().await;
     }
+}
+
+/// Reads datagrams until the batch is full or there are no more. Those of refused peers are part of the batch: a flood
+/// of them keeps neither what was accepted nor the end of the server.
+fn receive(port: &UdpPort, counters: &Counters, buffer: &mut [u8]) -> Packets {
+    let (mut datagrams, mut bytes) = (0, 0);
+    let mut packets = Packets::default();
+    while datagrams < BATCH_DATAGRAMS && bytes < BATCH_BYTES {
+        match port.socket.try_recv_from(buffer) {
+            Ok((n, peer)) => {
+                (datagrams, bytes) = (datagrams + 1, bytes + n);
+                if port.allow.accepts(peer.ip()) {
+                    packets.push(&buffer[..n]);
+                } else {
+                    counters.connections_not_allowed.one();
+                }
+            }
+            // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
+            Err(_) => break,
+        }
+    }
+    packets
 }
 
 /// One connection; what is not a whole line when it ends is lost, as in the reference.
@@ -82,4 +97,31 @@ pub(super) async fn stream(connection: Connection, statsd: Statsd) {
         }
     };
     tracing::debug!(peer = %connection.peer, "StatsD: connection ended: {end}");
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UdpSocket;
+
+    use super::*;
+    use crate::config::Allow;
+
+    #[tokio::test]
+    async fn datagrams_of_refused_peers_fill_a_batch_too() {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // Few and long ones: as many as fill a batch, and two more, must find room in the kernel's buffer.
+        let bytes = 12_000;
+        let batch = BATCH_BYTES.div_ceil(bytes) as u64;
+        for _ in 0..batch + 2 {
+            sender.send_to(&vec![b'x'; bytes], socket.local_addr().unwrap()).await.unwrap();
+        }
+        let port = UdpPort { socket, allow: Allow(vec!["10.0.0.0/8".parse().unwrap()]) };
+        let (counters, mut buffer) = (Counters::default(), vec![0; DATAGRAM_BYTES_MAX]);
+        for refused in [batch, batch + 2] {
+            port.socket.readable().await.unwrap();
+            assert!(receive(&port, &counters, &mut buffer).is_empty());
+            assert_eq!(counters.connections_not_allowed.get(), refused);
+        }
+    }
 }
