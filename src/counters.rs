@@ -106,6 +106,10 @@ counters! {
         "Pickles that were refused whole; the connection went on.";
     carbon_pickles_too_long, "carbon_pickles_too_long_total", "carbon.pickles_too_long",
         "Pickles longer than [carbon] frame_length; they end the connection.";
+    carbon_pickles_no_room, "carbon_pickles_no_room_total", "carbon.pickles_no_room",
+        "Unfinished pickles for which there was no memory left; they end the connection.";
+    carbon_pickles_slow, "carbon_pickles_slow_total", "carbon.pickles_slow",
+        "Pickles whose sender took too long over them; they end the connection.";
     carbon_dropped, "carbon_dropped_total", "carbon.dropped",
         "Points received by UDP that were dropped because the engine was behind.";
     carbon_kernel_drops, "carbon_kernel_drops_total", "carbon.kernel_drops",

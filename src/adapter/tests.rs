@@ -50,6 +50,8 @@ struct Setup {
     connections_max: Option<usize>,
     idle: Option<Duration>,
     allow: Option<&'static str>,
+    frames_pending_bytes: Option<usize>,
+    frame_time: Option<Duration>,
     blacklist: &'static str,
     statsd: rhythmite_statsd::Options,
 }
@@ -81,6 +83,8 @@ async fn start(setup: Setup) -> Server {
         filter: Arc::new(NameFilter::new(filter)),
         line_bytes_max: 200,
         frame_bytes_max: FRAME_BYTES_MAX,
+        frames_pending_bytes: setup.frames_pending_bytes.unwrap_or(carbon::FRAMES_PENDING_BYTES),
+        frame_time: setup.frame_time.unwrap_or(carbon::FRAME_TIME),
     };
     let carbon = Carbon::new(shared.clone(), settings);
     let aggregation = Aggregation::new(
@@ -300,6 +304,54 @@ async fn a_pickle_above_the_limit_ends_its_connection() {
     assert!(is_closed(&mut stream).await);
     server.expect("p.a", t, &[(0, 1.0)]).await;
     server.counts(|c| &c.carbon_pickles_too_long, 1).await;
+}
+
+/// The start of a frame that announces 50,000 bytes, with the first 40,000 of them.
+fn unfinished_pickle() -> Vec<u8> {
+    [&50_000_u32.to_be_bytes()[..], &[0; 40_000]].concat()
+}
+
+#[tokio::test]
+async fn unfinished_pickles_of_all_connections_share_a_budget() {
+    // Room for the first or the second: a buffer may be up to twice as long as what is in it.
+    let server = start(Setup { frames_pending_bytes: Some(100_010), ..Setup::default() }).await;
+    let mut first = connect(server.pickles).await;
+    first.write_all(&unfinished_pickle()).await.unwrap();
+    server.counts(|c| &c.carbon_bytes, 40_004).await;
+    let mut second = connect(server.pickles).await;
+    second.write_all(&[&70_000_u32.to_be_bytes()[..], &[0; 65_000]].concat()).await.unwrap();
+    assert!(is_closed(&mut second).await);
+    server.counts(|c| &c.carbon_pickles_no_room, 1).await;
+    server.counts(|c| &c.carbon_rejected_unfinished, 1).await;
+    // The first goes on, and what it held is there for the next.
+    let t = server.now_s() - 100;
+    first.write_all(&[&[0; 10_000][..], &pickle("p.a", t, 1)].concat()).await.unwrap();
+    server.expect("p.a", t, &[(0, 1.0)]).await;
+    let mut third = connect(server.pickles).await;
+    third.write_all(&[unfinished_pickle(), vec![0; 10_000], pickle("p.b", t, 2)].concat()).await.unwrap();
+    server.expect("p.b", t, &[(0, 2.0)]).await;
+    assert_eq!(server.shared.counters.carbon_pickles_no_room.get(), 1);
+}
+
+#[tokio::test]
+async fn a_pickle_that_is_started_must_be_finished_in_time() {
+    let server = start(Setup { frame_time: Some(Duration::from_millis(200)), ..Setup::default() }).await;
+    let mut quiet = connect(server.pickles).await;
+    let t = server.now_s() - 100;
+    quiet.write_all(&pickle("p.a", t, 1)).await.unwrap();
+    let mut slow = connect(server.pickles).await;
+    slow.write_all(&unfinished_pickle()).await.unwrap();
+    // Bytes do not give it more time.
+    let dripping = async {
+        while slow.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dripping).await.expect("the connection is closed");
+    // Between two pickles a connection may be quiet.
+    quiet.write_all(&pickle("p.a", t + 1, 2)).await.unwrap();
+    server.expect("p.a", t, &[(0, 1.0), (1, 2.0)]).await;
+    server.counts(|c| &c.carbon_pickles_slow, 1).await;
 }
 
 #[tokio::test]

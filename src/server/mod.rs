@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::adapter::carbon::{Aggregation, Carbon, Destination, NameFilter, Settings};
+use crate::adapter::carbon::{self, Aggregation, Carbon, Destination, NameFilter, Settings};
 use crate::adapter::statsd::{Folding, Statsd};
 use crate::adapter::{DRAIN_MAX, Port, Shared, UdpPort};
 use crate::api::graphite::Graphite;
@@ -303,6 +303,8 @@ fn start_carbon(
         filter: Arc::new(rules.lists().map_or_else(NameFilter::default, NameFilter::new)),
         line_bytes_max: config.carbon.line_length.bytes(),
         frame_bytes_max: config.carbon.frame_length.bytes(),
+        frames_pending_bytes: carbon::FRAMES_PENDING_BYTES,
+        frame_time: carbon::FRAME_TIME,
     };
     let carbon = Carbon::new(shared.clone(), settings);
     let port = |socket, allow: &Allow, key| Port { socket, allow: allow.clone(), key };

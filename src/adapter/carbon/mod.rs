@@ -5,8 +5,8 @@
 //! which the connection is not read, so that the sender feels it. With `durability = "sync"` a few batches may be on
 //! their way to the disk; no more is read before the oldest is there.
 //!
-//! Limits: bytes of a line and of a frame, connections, idle time; [`TURNS_MAX`] batches in memory, and of each
-//! connection one unfinished line or pickle. The aggregator's are in its options.
+//! Limits: bytes of a line and of a frame, connections, idle time; [`TURNS_MAX`] batches in memory, of each connection
+//! one unfinished line or pickle, and [`FRAMES_PENDING_BYTES`] of unfinished pickles together, each for [`FRAME_TIME`]. The aggregator's are in its options.
 
 mod aggregator;
 mod filter;
@@ -16,6 +16,7 @@ mod sink;
 mod udp;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rhythmite_engine::Durability;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -30,6 +31,12 @@ pub use filter::NameFilter;
 /// is what bounds the memory of its senders.
 const TURNS_MAX: usize = 256;
 
+/// Bytes that the unfinished pickles of all connections take together, unless told otherwise: the longest frames of a
+/// few hundred senders. Thousands that start one and wait cannot take more.
+pub const FRAMES_PENDING_BYTES: usize = 256 << 20;
+/// How long a sender may take over a pickle that it has started, unless told otherwise.
+pub const FRAME_TIME: Duration = Duration::from_secs(60);
+
 /// Lengths and rules that hold for all of carbon's listeners.
 #[derive(Clone)]
 pub struct Settings {
@@ -41,6 +48,10 @@ pub struct Settings {
     pub line_bytes_max: usize,
     /// Bytes of a pickle.
     pub frame_bytes_max: usize,
+    /// Bytes of the unfinished pickles of all connections; beyond it a connection that needs more is closed.
+    pub frames_pending_bytes: usize,
+    /// From the start of a pickle to its end; beyond it the connection is closed.
+    pub frame_time: Duration,
 }
 
 /// Carbon's adapter: call a method for each port.
@@ -49,6 +60,8 @@ pub struct Carbon {
     shared: Shared,
     settings: Settings,
     turns: Arc<Semaphore>,
+    /// Bytes that unfinished pickles may still take.
+    frames: Arc<Semaphore>,
 }
 
 /// Where points of a listener go.
@@ -63,7 +76,8 @@ pub enum Destination {
 impl Carbon {
     /// An adapter without ports.
     pub fn new(shared: Shared, settings: Settings) -> Self {
-        Self { shared, settings, turns: Arc::new(Semaphore::new(TURNS_MAX)) }
+        let frames = Arc::new(Semaphore::new(settings.frames_pending_bytes.min(Semaphore::MAX_PERMITS)));
+        Self { shared, settings, turns: Arc::new(Semaphore::new(TURNS_MAX)), frames }
     }
 
     /// Serves a port of lines until the server stops.
