@@ -98,9 +98,12 @@ ask() {
     influxql "SELECT count(value), mean(value) FROM metrics WHERE path = 'collectd.live.memory.memory-used'" | tee "$dir/influx.out"
     awk -F, 'NR == 2 && $3 >= 3 { found = 1 } END { exit !found }' "$dir/influx.out" || fail "InfluxQL does not find collectd's memory"
     echo "-- /render"
-    render "collectd.live.load.load.shortterm" | cut -c1-160
-    render "collectd.live.load.load.shortterm" | grep -q '[0-9]' || fail "/render does not find collectd's load"
-    render "stats_counts.shop.orders" | grep -Eq '\|.*[1-9]' || fail "/render does not find StatsD's counter"
+    # Values stand behind the bar; before it are times. The answer is held first: grep would not read all of a pipe.
+    rendered=$(render "collectd.live.load.load.shortterm")
+    cut -c1-160 <<< "$rendered"
+    grep -Eq '\|.*[0-9]' <<< "$rendered" || fail "/render does not find collectd's load"
+    rendered=$(render "stats_counts.shop.orders")
+    grep -Eq '\|.*[1-9]' <<< "$rendered" || fail "/render does not find StatsD's counter"
     echo "StatsD counted $(sql "SELECT sum(value) FROM metrics WHERE path = 'stats_counts.shop.orders'" | tail -1) orders"
 }
 
