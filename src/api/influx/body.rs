@@ -56,6 +56,7 @@ pub(super) struct Received {
     bytes: Vec<u8>,
     grant: Grant,
     packed: bool,
+    unpacked_max: usize,
 }
 
 /// A body that is in use; counts against the budget until dropped.
@@ -72,13 +73,18 @@ impl std::ops::Deref for Unpacked {
     }
 }
 
-/// Reads a body.
+/// Reads a body, which may have `unpacked_max` bytes when it is unpacked.
 ///
 /// # Errors
-/// 413 above the limit; 415 for an encoding other than gzip; 503 when too many bodies are held; 408 if the
+/// 413 above the limits; 415 for an encoding other than gzip; 503 when too many bodies are held; 408 if the
 /// client pauses for too long, 400 if it breaks off.
-pub(super) async fn receive(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> Result<Received, Refused> {
-    let max = api.limits.body_bytes_max;
+pub(super) async fn receive(
+    api: &Arc<InfluxApi>,
+    headers: &HeaderMap,
+    body: Body,
+    unpacked_max: usize,
+) -> Result<Received, Refused> {
+    let max = api.limits.body_bytes_max.min(unpacked_max);
     let declared = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|bytes| bytes > max) {
         return Err(Refused::too_large());
@@ -104,7 +110,7 @@ pub(super) async fn receive(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Bod
         bytes.extend_from_slice(&piece);
     }
     let packed = packed || bytes.starts_with(&GZIP_MAGIC);
-    Ok(Received { bytes, grant, packed })
+    Ok(Received { bytes, grant, packed, unpacked_max })
 }
 
 fn is_packed(headers: &HeaderMap) -> Result<bool, Refused> {
@@ -126,7 +132,7 @@ impl Received {
         if !self.packed {
             return Ok(Unpacked { bytes: self.bytes, _grant: self.grant });
         }
-        let max = self.grant.api.limits.unpacked_bytes_max;
+        let max = self.unpacked_max;
         let (mut out, mut buffer) = (Vec::new(), vec![0; GRANT_BYTES]);
         let mut decoder = MultiGzDecoder::new(self.bytes.as_slice());
         loop {

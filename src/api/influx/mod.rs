@@ -61,8 +61,10 @@ impl Executor for Context {
 pub struct Limits {
     /// Bytes of a body as sent; more is 413.
     pub body_bytes_max: usize,
-    /// Bytes of a compressed body when it is unpacked; more is 413.
+    /// Bytes of a compressed body of lines when it is unpacked; more is 413.
     pub unpacked_bytes_max: usize,
+    /// Bytes of a body of `/query`, unpacked or not; more is 413.
+    pub query_bytes_max: usize,
     /// Bytes of all bodies that are held at a time; beyond it a request gets 503.
     pub bodies_bytes_max: usize,
     /// How long a body may pause before the request is given up with 408.
@@ -82,6 +84,7 @@ impl Default for Limits {
         Self {
             body_bytes_max: 25_000_000,
             unpacked_bytes_max: 100_000_000,
+            query_bytes_max: 4 << 20,
             bodies_bytes_max: 512 << 20,
             body_pause: Duration::from_secs(30),
             queries_max: 64,

@@ -5,26 +5,35 @@ use std::borrow::Cow;
 use memchr::memmem;
 use percent_encoding::percent_decode;
 
+use super::reply::Refused;
+
 /// Parts of a multipart body that are read.
 const PARTS_MAX: usize = 64;
+/// Pairs of a form; more is 400.
+const PAIRS_MAX: usize = 10_000;
 
 /// Names and values in the order sent; the first of a name counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Those of an address, `a=1&b=2`. Bytes that are not UTF-8 are replaced.
+    /// Those of an address, `a=1&b=2`. Bytes that are not UTF-8 are replaced. An address is short; of what it holds
+    /// beyond [`PAIRS_MAX`] pairs nothing is read.
     pub(super) fn from_query(query: Option<&str>) -> Self {
-        Self::from_form(query.unwrap_or_default().as_bytes())
+        Self(pairs(query.unwrap_or_default().as_bytes()).take(PAIRS_MAX).collect())
     }
 
     /// Those of a body with the type `application/x-www-form-urlencoded`.
-    pub(super) fn from_form(form: &[u8]) -> Self {
-        let pair = |pair: &[u8]| {
-            let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
-            (decode(&pair[..at]), decode(pair.get(at + 1..).unwrap_or_default()))
-        };
-        Self(form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(pair).collect())
+    ///
+    /// # Errors
+    /// 400 for more than [`PAIRS_MAX`] pairs: a pair takes many times the bytes that it has in a form.
+    pub(super) fn from_form(form: &[u8]) -> Result<Self, Refused> {
+        let mut all = pairs(form);
+        let params = Self(all.by_ref().take(PAIRS_MAX).collect());
+        match all.next() {
+            None => Ok(params),
+            Some(_) => Err(Refused::bad(format!("the form has more than {PAIRS_MAX} parameters"))),
+        }
     }
 
     /// Those of a body with the type `multipart/form-data`, files among them.
@@ -60,6 +69,13 @@ impl Params {
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
+}
+
+fn pairs(form: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let at = memchr::memchr(b'=', pair).unwrap_or(pair.len());
+        (decode(&pair[..at]), decode(pair.get(at + 1..).unwrap_or_default()))
+    })
 }
 
 /// The value of a header's attribute: `form-data; name="q"`.
@@ -111,6 +127,16 @@ mod tests {
         }
         assert_eq!(Params::from_query(Some("a=1&a=2")).get("a"), "1");
         assert_eq!(Params::from_query(None).get("a"), "");
+    }
+
+    #[test]
+    fn pairs_have_a_limit() {
+        let all = Params::from_form("a&".repeat(PAIRS_MAX).as_bytes()).unwrap();
+        assert_eq!(all.0.len(), PAIRS_MAX);
+        let more = "a&".repeat(PAIRS_MAX + 1);
+        let refused = Params::from_form(more.as_bytes()).unwrap_err();
+        assert_eq!((refused.status.as_u16(), refused.text.as_str()), (400, "the form has more than 10000 parameters"));
+        assert_eq!(Params::from_query(Some(&more)), all);
     }
 
     #[test]

@@ -58,12 +58,12 @@ async fn body_params(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> R
     ) {
         return Ok(Params::default());
     }
-    let received = receive(api, headers, body).await?;
+    let received = receive(api, headers, body, api.limits.query_bytes_max).await?;
     let content_type = content_type.to_owned();
     blocking(move || {
         let body = received.unpack()?;
         Ok(match kind.as_str() {
-            "application/x-www-form-urlencoded" => Params::from_form(&body),
+            "application/x-www-form-urlencoded" => Params::from_form(&body)?,
             "multipart/form-data" => Params::from_multipart(&content_type, &body),
             _ => {
                 let mut params = Params::default();

@@ -385,6 +385,22 @@ async fn a_query_is_found_wherever_it_is() {
 }
 
 #[tokio::test]
+async fn a_form_has_limits() {
+    let world = world().await;
+    let post = async |body: Vec<u8>| {
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        world.send("POST", "/query?q=SHOW+MEASUREMENTS", &headers, body).await.told()
+    };
+    let too_large = (413, error("Request Entity Too Large"));
+    assert_eq!(post(gzip(&"a&".repeat(10_000))).await, (200, TWO_ROWS.to_owned()));
+    let too_many = (400, error("the form has more than 10000 parameters"));
+    assert_eq!(post(gzip(&"a&".repeat(10_001))).await, too_many);
+    assert_eq!(post(gzip(&"a".repeat(4 << 20))).await.0, 200);
+    assert_eq!(post(gzip(&"a".repeat((4 << 20) + 1))).await, too_large);
+    assert_eq!(post("a".repeat((4 << 20) + 1).into_bytes()).await, too_large);
+}
+
+#[tokio::test]
 async fn parameters_shape_the_answer() {
     let world = world().await;
     let select = "/query?q=SELECT+v+FROM+m";

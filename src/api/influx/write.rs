@@ -47,7 +47,7 @@ async fn write_v1(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
     }
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
-    run(api, plan, receive(api, headers, body).await?).await
+    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
 }
 
 /// `POST /api/v2/write`. A refusal has the members that clients of 1.x and of 2.x look for.
@@ -95,7 +95,7 @@ async fn write_v2(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
     let policy = find_policy(api, database, policy)?;
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
-    run(api, plan, receive(api, headers, body).await?).await
+    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
 }
 
 /// `POST /api/v3/write_lp`. Refused lines are listed one by one.
@@ -149,7 +149,7 @@ async fn write_v3(
     let policy = find_policy(api, database, "")?;
     let durability = if params.get("no_sync") == "true" { Durability::Interval } else { api.durability };
     let plan = Plan { policy, unit, accept_partial, durability };
-    run(api, plan, receive(api, headers, body).await?).await
+    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
 }
 
 /// The policy that a write names.
