@@ -176,6 +176,8 @@ counters! {
     influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
     influx_cut_documents, "influx_cut_documents_total", "influx.cut_documents",
         "MessagePack answers cut because they were too long for one document.";
+    influx_stalled, "influx_stalled_total", "influx.stalled",
+        "Answers to InfluxQL cut because their client did not take them.";
     http_requests, "http_requests_total", "http.requests", "HTTP requests answered.";
     http_client_errors, "http_errors_total{class=\"4xx\"}", "http.client_errors",
         "HTTP requests answered with a status from 400 to 499.";

@@ -75,6 +75,9 @@ pub struct Limits {
     pub query_wait: Duration,
     /// How long a query runs.
     pub query_timeout: Option<Duration>,
+    /// How long a client may take nothing of an answer that waits for it, before its query is stopped and the
+    /// connection cut.
+    pub answer_pause: Duration,
     /// Bytes of a MessagePack document.
     pub document_bytes_max: usize,
 }
@@ -90,6 +93,7 @@ impl Default for Limits {
             queries_max: 64,
             query_wait: Duration::from_secs(10),
             query_timeout: None,
+            answer_pause: Duration::from_secs(60),
             document_bytes_max: 64 << 20,
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Epoch, Format, Message, SeriesHead, StatementEnd};
 use rhythmite_influx::influxql::{self, Query, Statement};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::InfluxApi;
@@ -24,6 +26,8 @@ use crate::query::influxql::{Interrupt, Request, ResultSink};
 const PIECE_BYTES: usize = 64 * 1024;
 /// Pieces that wait for the client; then the executor waits.
 const PIECES_MAX: usize = 4;
+/// What a client has at least to take a piece, so that the error of a query whose time is up finds its way.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// `GET /query`.
 pub(super) async fn by_get(
@@ -131,6 +135,7 @@ async fn run(
     };
     let permit = turn(&api).await?;
     let (pieces, received) = mpsc::channel(PIECES_MAX);
+    let pieces = Pieces { sender: pieces, api: api.clone(), interrupt: request.interrupt.clone() };
     let is_async = params.get("async") == "true";
     let cancel = CancelOnDrop((!is_async).then(|| request.interrupt.clone()));
     let run = Run { api, text, bound, request, options, reading, is_async, pieces, _permit: permit };
@@ -189,7 +194,7 @@ async fn respond(
                     Some(Piece::More(bytes)) => (Ok(bytes), Some((pieces, cancel))),
                     Some(Piece::Last(bytes)) => (Ok(bytes), None),
                     // The connection is cut, so that nobody takes the half for the whole.
-                    _ => (Err(io::Error::other("the query has panicked")), None),
+                    _ => (Err(io::Error::other("the query has panicked, or its client was too slow")), None),
                 })
             });
             let first = stream::once(std::future::ready(Ok(first)));
@@ -207,7 +212,7 @@ struct Run {
     options: AnswerOptions,
     reading: Reading,
     is_async: bool,
-    pieces: mpsc::Sender<Piece>,
+    pieces: Pieces,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -215,17 +220,20 @@ impl Run {
     fn run(self) {
         let query = match self.parse() {
             Ok(query) => query,
-            Err(refused) => return self.send(Piece::Refused(refused)),
+            Err(refused) => {
+                let _ = self.pieces.send(Piece::Refused(refused));
+                return;
+            }
         };
         self.api.counters.influx_queries.one();
         if self.is_async {
-            self.send(Piece::Accepted);
+            let _ = self.pieces.send(Piece::Accepted);
             return self.api.executor.execute(&self.request, &query, &mut LogErrors);
         }
         let mut sink = AnswerSink {
             writer: AnswerWriter::new(&self.options),
             pieces: &self.pieces,
-            interrupt: &self.request.interrupt,
+            lost: false,
             end: StatementEnd::default(),
             waiting_bytes: 0,
             // Of MessagePack only whole documents can be taken.
@@ -239,8 +247,11 @@ impl Run {
         if sink.too_long {
             self.api.counters.influx_cut_documents.one();
         }
-        let last = sink.writer.finish();
-        self.send(Piece::Last(last.into()));
+        // Behind a piece that was lost no other may come: the answer would look whole.
+        if !sink.lost {
+            let last = sink.writer.finish();
+            let _ = self.pieces.send(Piece::Last(last.into()));
+        }
     }
 
     fn parse(&self) -> Result<Query, Refused> {
@@ -254,18 +265,52 @@ impl Run {
             None => Ok(query),
         }
     }
+}
 
-    /// Blocks while the client is slow. A client that is gone needs no answer.
-    fn send(&self, piece: Piece) {
-        drop(self.pieces.blocking_send(piece));
+/// The way to the client.
+struct Pieces {
+    sender: mpsc::Sender<Piece>,
+    api: Arc<InfluxApi>,
+    interrupt: Interrupt,
+}
+
+/// A piece did not find its way, and the query is to stop: the client is gone, or does not read.
+struct Lost;
+
+impl Pieces {
+    /// Blocks while the client is slow: for [`answer_pause`](super::Limits::answer_pause) at most and not beyond the
+    /// query's deadline, for a query that waits holds its turn, and what it reads.
+    fn send(&self, piece: Piece) -> Result<(), Lost> {
+        let piece = match self.sender.try_send(piece) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Full(piece)) => piece,
+            Err(mpsc::error::TrySendError::Closed(_)) => return self.lost(),
+        };
+        let left = self.interrupt.deadline.map(|deadline| deadline.saturating_sub(self.api.clock.monotonic()));
+        let wait =
+            left.map_or(self.api.limits.answer_pause, |left| left.max(LAST_WAIT).min(self.api.limits.answer_pause));
+        match Handle::current().block_on(self.sender.send_timeout(piece, wait)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendTimeoutError::Closed(_)) => self.lost(),
+            Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
+                self.api.counters.influx_stalled.one();
+                self.lost()
+            }
+        }
+    }
+
+    fn lost(&self) -> Result<(), Lost> {
+        self.interrupt.cancelled.store(true, Ordering::Relaxed);
+        Err(Lost)
     }
 }
 
 /// Writes an answer and sends it while it is made.
 struct AnswerSink<'a> {
     writer: AnswerWriter,
-    pieces: &'a mpsc::Sender<Piece>,
-    interrupt: &'a Interrupt,
+    pieces: &'a Pieces,
+    /// The client has not taken all; nothing more is sent.
+    lost: bool,
     end: StatementEnd,
     /// About what the writer holds.
     waiting_bytes: usize,
@@ -281,7 +326,7 @@ impl AnswerSink<'_> {
         match self.held_bytes_max {
             Some(max) if self.waiting_bytes > max => {
                 self.too_long = true;
-                self.interrupt.cancelled.store(true, Ordering::Relaxed);
+                self.pieces.interrupt.cancelled.store(true, Ordering::Relaxed);
             }
             Some(_) => {}
             None if self.waiting_bytes >= PIECE_BYTES => self.send(),
@@ -292,8 +337,8 @@ impl AnswerSink<'_> {
     fn send(&mut self) {
         let bytes = self.writer.take();
         self.waiting_bytes = 0;
-        if !bytes.is_empty() && self.pieces.blocking_send(Piece::More(bytes.into())).is_err() {
-            self.interrupt.cancelled.store(true, Ordering::Relaxed);
+        if !bytes.is_empty() && !self.lost {
+            self.lost = self.pieces.send(Piece::More(bytes.into())).is_err();
         }
     }
 }

@@ -496,6 +496,28 @@ async fn a_client_that_leaves_stops_its_query() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_loses_its_query() {
+    const ROWS: usize = 2_000_000;
+    let pause = Duration::from_millis(50);
+    let hour = Duration::from_secs(3_600);
+    // The pause ends it, or the deadline before the pause.
+    for (timeout, answer_pause) in [(None, pause), (Some(hour), pause), (Some(pause), hour)] {
+        let world = world_with(ROWS, |limits, _| {
+            (limits.queries_max, limits.query_timeout, limits.answer_pause) = (1, timeout, answer_pause);
+        })
+        .await;
+        let request = HttpRequest::get("/query?q=SELECT+v+FROM+m").body(Body::empty()).unwrap();
+        let unread = world.router.clone().oneshot(request).await.unwrap();
+        // The next query gets the turn though the answer is still held.
+        assert_eq!(world.query("/query?q=SHOW+MEASUREMENTS").await.1, TWO_ROWS);
+        assert_eq!(world.counted(), ["queries 2", "stalled 1"]);
+        assert!(world.fake.given.load(Ordering::Relaxed) < ROWS / 4);
+        // What was made is there, and then a cut: not an answer that looks whole.
+        assert!(to_bytes(unread.into_body(), usize::MAX).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn too_many_queries_are_503() {
     let world = world_with(2_000_000, |limits, _| {
         (limits.queries_max, limits.query_wait) = (1, Duration::from_millis(20));
