@@ -6,7 +6,7 @@
 //!
 //! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases, policies and
 //! names. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select` runs it and `output` hands its
-//! rows out: `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
+//! rows out: `plan` is what it asks of each `group` of series, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
 //! `eval` computes fields.
 //!
@@ -20,10 +20,12 @@ mod ddl;
 mod eval;
 mod failure;
 mod frame;
+mod group;
 mod into;
 mod math;
 mod order;
 mod output;
+mod plan;
 mod points;
 mod select;
 mod show;

@@ -1,0 +1,229 @@
+//! What a SELECT asks of each group of series: its calls, its columns, its windows.
+
+use rhythmite_influx::influxql::{Call, Compiled, Expr, TIME_MIN_NS, VarRef};
+use rhythmite_model::FieldType;
+
+use super::aggregate::fold::Fold;
+use super::condition::slot;
+use super::eval::Node;
+use super::transform::Transform;
+use super::value::{Value, field_type};
+use super::window::Windows;
+
+/// What a statement asks of each group.
+pub(super) struct Plan<'c> {
+    pub(super) compiled: &'c Compiled,
+    /// The keys grouped by, sorted: those of the statement and those of the statements around it.
+    pub(super) dimensions: Vec<String>,
+    pub(super) windows: Windows,
+    pub(super) range: (i64, i64),
+    pub(super) calls: Vec<PlannedCall<'c>>,
+    pub(super) aux: Vec<VarRef>,
+    pub(super) fields: Vec<Node>,
+    pub(super) field_types: Vec<FieldType>,
+    /// The rows take the times of the points that the only call selects.
+    pub(super) selector: bool,
+    pub(super) limit: u64,
+    pub(super) offset: u64,
+    /// Columns that become tags of what is written: those that `top` and `bottom` keep apart, after the fields.
+    pub(super) tag_columns: Vec<(usize, String)>,
+}
+
+pub(super) struct PlannedCall<'c> {
+    pub(super) call: &'c Call,
+    pub(super) leaf: Leaf<'c>,
+}
+
+/// Where a call begins: the field it reads and the function that reads it.
+pub(super) struct Leaf<'c> {
+    pub(super) driver: &'c VarRef,
+    /// The innermost call.
+    pub(super) call: &'c Call,
+    pub(super) fold: Option<Fold>,
+    pub(super) range: (i64, i64),
+}
+
+impl<'c> Plan<'c> {
+    pub(super) fn new(compiled: &'c Compiled, around: &[String], range: (i64, i64)) -> Self {
+        let statement = &compiled.statement;
+        let mut dimensions: Vec<String> =
+            around.iter().map(String::as_str).chain(compiled.group_tags()).map(str::to_owned).collect();
+        dimensions.sort();
+        dimensions.dedup();
+        let windows = Windows::of(compiled);
+        // Equal calls are made once.
+        let mut calls: Vec<&Call> = Vec::new();
+        let mut aux: Vec<VarRef> = Vec::new();
+        for field in &statement.fields {
+            collect(&field.expr, &mut calls, &mut aux);
+            if let Some(tags) = extra_columns(&field.expr, statement.target.is_some()) {
+                tags.for_each(|var| {
+                    slot(&mut aux, var);
+                });
+            }
+            // Tags that top and bottom keep apart are read even where they are not shown.
+            if let Expr::Call(call) = &field.expr
+                && matches!(call.name.as_str(), "top" | "bottom")
+            {
+                call.args.iter().skip(1).for_each(|arg| {
+                    if let Expr::VarRef(var) = arg {
+                        slot(&mut aux, var);
+                    }
+                });
+            }
+        }
+        aux.sort_by(|a, b| (&a.name, a.data_type).cmp(&(&b.name, b.data_type)));
+        let mut fields = Vec::new();
+        let mut field_types = Vec::new();
+        for field in &statement.fields {
+            let mut leaf = |expr: &Expr| match expr {
+                Expr::Call(call) => Node::Slot(calls.iter().position(|known| *known == call).unwrap_or(0)),
+                Expr::VarRef(var) => {
+                    let at = aux.iter().position(|known| known == var).unwrap_or(0);
+                    Node::Slot(calls.len() + at)
+                }
+                _ => Node::Value(Value::Null),
+            };
+            fields.push(Node::build(&field.expr, &mut leaf));
+            let data_type = rhythmite_influx::influxql::type_of(&field.expr).ok().flatten();
+            field_types.push(data_type.and_then(field_type).unwrap_or(FieldType::Float));
+            if let Some(tags) = extra_columns(&field.expr, statement.target.is_some()) {
+                for var in tags {
+                    let at = aux.iter().position(|known| known == var).unwrap_or(0);
+                    fields.push(Node::Slot(calls.len() + at));
+                    field_types.push(var.data_type.and_then(field_type).unwrap_or(FieldType::String));
+                }
+            }
+        }
+        let mut tag_columns = Vec::new();
+        if statement.target.is_some() {
+            for var in calls
+                .iter()
+                .filter(|call| matches!(call.name.as_str(), "top" | "bottom"))
+                .flat_map(|call| tags_of(call))
+            {
+                let at = aux.iter().position(|known| known == var).unwrap_or(0);
+                tag_columns.push((fields.len(), var.name.clone()));
+                fields.push(Node::Slot(calls.len() + at));
+                field_types.push(FieldType::String);
+            }
+        }
+        let selector = match calls.as_slice() {
+            [only] => matches!(
+                only.name.as_str(),
+                "min" | "max" | "first" | "last" | "percentile" | "sample" | "top" | "bottom"
+            ),
+            _ => false,
+        };
+        let mut plan = Self {
+            compiled,
+            dimensions,
+            windows,
+            range,
+            calls: Vec::new(),
+            aux,
+            fields,
+            field_types,
+            selector,
+            limit: statement.limit,
+            offset: statement.offset,
+            tag_columns,
+        };
+        plan.calls =
+            calls.into_iter().filter_map(|call| Some(PlannedCall { call, leaf: plan.leaf(call, range)? })).collect();
+        plan
+    }
+
+    /// A range one or more windows longer, where the order of the answer begins.
+    pub(super) fn back(&self, (min, max): (i64, i64), windows: i64) -> (i64, i64) {
+        let by = self.windows.every_ns().saturating_mul(windows);
+        if self.compiled.ascending {
+            (min.saturating_sub(by).max(TIME_MIN_NS), max)
+        } else {
+            (min, max.saturating_add(by))
+        }
+    }
+
+    fn leaf(&self, call: &'c Call, range: (i64, i64)) -> Option<Leaf<'c>> {
+        let range = match Transform::of(call, self.windows.every_ns()) {
+            Some(transform) if transform.looks_back() => self.back(range, 1),
+            _ => range,
+        };
+        match call.args.first()? {
+            Expr::Call(inner) => {
+                let mut leaf = self.leaf(inner, range)?;
+                if call.name == "count" {
+                    leaf.fold = None;
+                }
+                Some(leaf)
+            }
+            Expr::VarRef(driver) => Some(Leaf { driver, call, fold: Fold::named(&call.name), range }),
+            _ => None,
+        }
+    }
+
+    /// The times that any call reads.
+    pub(super) fn widest(&self) -> (i64, i64) {
+        self.calls.iter().fold(self.range, |(min, max), call| (min.min(call.leaf.range.0), max.max(call.leaf.range.1)))
+    }
+
+    /// Whether no name the rows depend on is a column of anything.
+    pub(super) fn reads_nothing(&self) -> bool {
+        if self.calls.is_empty() {
+            return self.aux.iter().all(|var| var.data_type.is_none());
+        }
+        self.calls.iter().all(|call| call.leaf.driver.data_type.is_none())
+    }
+
+    /// Whether points are kept until their group is complete.
+    pub(super) fn keeps_series(&self) -> bool {
+        self.calls.is_empty() || self.calls.iter().any(|call| call.leaf.fold.is_none())
+    }
+}
+
+/// The columns that a field adds behind its own: the tags of `top` and `bottom`.
+pub(super) fn extra_columns(expr: &Expr, into: bool) -> Option<impl Iterator<Item = &VarRef>> {
+    match expr {
+        Expr::Call(call) if !into && matches!(call.name.as_str(), "top" | "bottom") => Some(tags_of(call)),
+        _ => None,
+    }
+}
+
+/// The fields and tags that `top` and `bottom` name behind the first.
+pub(super) fn tags_of(call: &Call) -> impl Iterator<Item = &VarRef> {
+    call.args.iter().skip(1).filter_map(|arg| match arg {
+        Expr::VarRef(var) => Some(var),
+        _ => None,
+    })
+}
+
+/// The calls and the fields and tags outside of calls.
+fn collect<'e>(expr: &'e Expr, calls: &mut Vec<&'e Call>, aux: &mut Vec<VarRef>) {
+    match expr {
+        Expr::Call(call) if super::math::Function::named(&call.name).is_some() => {
+            call.args.iter().for_each(|arg| collect(arg, calls, aux));
+        }
+        Expr::Call(call) if !calls.contains(&call) => calls.push(call),
+        Expr::VarRef(var) => {
+            slot(aux, var);
+        }
+        Expr::Binary(binary) => {
+            collect(&binary.lhs, calls, aux);
+            collect(&binary.rhs, calls, aux);
+        }
+        Expr::Paren(inner) => collect(inner, calls, aux),
+        _ => {}
+    }
+}
+
+/// The names under which the columns of a subquery are seen, as many as its columns.
+pub(super) fn visible_columns(subquery: &Compiled) -> Vec<String> {
+    let mut names = Vec::new();
+    for field in &subquery.statement.fields {
+        names.push(field.name());
+        if let Some(tags) = extra_columns(&field.expr, subquery.statement.target.is_some()) {
+            names.extend(tags.map(|var| var.name.clone()));
+        }
+    }
+    names
+}
