@@ -4,10 +4,10 @@
 //! text is parsed, checked (`read_only.rs`), planned over the databases of the catalogue (`catalog.rs`) with our
 //! functions (`functions.rs`), and run; each batch goes through the caller's [`Encode`] on the same threads and to the
 //! caller through a short queue. Who drops the [`Answer`] stops the query; so does its deadline, which is watched on the
-//! caller's runtime.
+//! caller's runtime, and on the query threads too: a caller that does not read must not keep a place.
 //!
 //! Limits ([`SqlOptions`]): queries at a time and in line, time, memory per query and of all together (`memory.rs`),
-//! bytes spilled to disk, pairs compared by a join without an equality (`joins.rs`). Each hit is an error that names
+//! bytes spilled to disk, length and nesting of a statement (`nesting.rs`), pairs compared by a join without an equality (`joins.rs`). Each hit is an error that names
 //! the limit, and a count in [`SqlStats`].
 //!
 //! A database is a catalog, a retention policy a schema, a measurement a table. Nothing here writes anything but spill
@@ -18,6 +18,7 @@ mod error;
 mod functions;
 mod joins;
 mod memory;
+mod nesting;
 mod read_only;
 mod session;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +48,10 @@ pub use session::Param;
 
 use crate::catalog::Catalog;
 use session::Sessions;
+
+/// Stack of a query thread, in bytes: plans and expressions are trees that are walked and dropped by recursion, as deep
+/// as [`session`] lets a statement be.
+const STACK_BYTES: usize = 32 << 20;
 
 /// Encoded pieces that wait for a slow reader; then the query waits.
 const QUEUE: usize = 4;
@@ -217,6 +222,7 @@ impl Sql {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.threads.max(1))
             .thread_name("rhythmite-query")
+            .thread_stack_size(STACK_BYTES)
             .enable_time()
             .build()?;
         let inner = Inner {
@@ -261,10 +267,14 @@ impl Sql {
         let timeout = inner.options.timeout;
         let deadline = tokio::time::Instant::now() + timeout;
         let counters = inner.counters.clone();
+        // Both ends watch the deadline; it is counted once.
+        let over = Arc::new(AtomicBool::new(false));
         let late = {
-            let counters = counters.clone();
+            let (counters, over) = (counters.clone(), over.clone());
             move || {
-                counters.timeouts.fetch_add(1, Ordering::Relaxed);
+                if !over.swap(true, Ordering::AcqRel) {
+                    counters.timeouts.fetch_add(1, Ordering::Relaxed);
+                }
                 SqlError::Timeout(timeout)
             }
         };
@@ -287,7 +297,7 @@ impl Sql {
         let (pieces, queue) = mpsc::channel(QUEUE);
         let runtime = inner.runtime.as_ref().ok_or_else(|| Error::internal("the query threads are gone"))?;
         let task = {
-            let (inner, counters) = (inner.clone(), counters.clone());
+            let (inner, counters, late) = (inner.clone(), counters.clone(), late.clone());
             runtime.spawn(async move {
                 // Given back when the query has really stopped.
                 let _place = place;
@@ -306,12 +316,19 @@ impl Sql {
                     Ok(started) => started,
                     Err(e) => return drop(planned.send(Err(e))),
                 };
-                if planned.send(Ok(schema)).is_ok()
-                    && let Err(e) = deliver(rows, encode, &pieces).await
-                {
-                    failed(&e);
-                    // Nobody listens any more if this fails.
-                    drop(pieces.send(Err(e)).await);
+                if planned.send(Ok(schema)).is_err() {
+                    return;
+                }
+                let delivered = tokio::time::timeout_at(deadline, async {
+                    if let Err(e) = deliver(rows, encode, &pieces).await {
+                        failed(&e);
+                        // Nobody listens any more if this fails.
+                        drop(pieces.send(Err(e)).await);
+                    }
+                });
+                if delivered.await.is_err() {
+                    // Before the queue closes, so that the reader does not take its end for that of the rows.
+                    late();
                 }
             })
         };
@@ -322,7 +339,7 @@ impl Sql {
             Err(_) => return Err(late()),
         };
         let deadline = Box::pin(tokio::time::sleep_until(deadline));
-        Ok(Answer { schema, queue, deadline, late: Some(Box::new(late)), _task: task })
+        Ok(Answer { schema, queue, deadline, over, late: Some(Box::new(late)), _task: task })
     }
 }
 
@@ -379,6 +396,8 @@ pub struct Answer<T> {
     schema: SchemaRef,
     queue: mpsc::Receiver<Result<T>>,
     deadline: Pin<Box<tokio::time::Sleep>>,
+    /// The query was stopped at its deadline: where the queue ends is not the end of the rows.
+    over: Arc<AtomicBool>,
     /// Makes the error of a missed deadline; taken when it has been.
     late: Option<Box<dyn FnOnce() -> SqlError + Send>>,
     _task: AbortOnDrop,
@@ -398,12 +417,12 @@ impl<T> Stream for Answer<T> {
         if self.late.is_none() {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(piece) = self.queue.poll_recv(context) {
-            return Poll::Ready(piece.map(|p| p.map_err(SqlError::Failed)));
-        }
-        if self.deadline.as_mut().poll(context).is_ready()
-            && let Some(late) = self.late.take()
-        {
+        let stopped = match self.queue.poll_recv(context) {
+            Poll::Ready(None) if self.over.load(Ordering::Acquire) => true,
+            Poll::Ready(piece) => return Poll::Ready(piece.map(|p| p.map_err(SqlError::Failed))),
+            Poll::Pending => self.deadline.as_mut().poll(context).is_ready(),
+        };
+        if stopped && let Some(late) = self.late.take() {
             self._task.0.abort();
             return Poll::Ready(Some(Err(late())));
         }

@@ -19,12 +19,12 @@ use rhythmite_model::{Error, Result};
 use super::catalog::Catalogs;
 use super::joins::{PAIRS_MAX, StoppableJoins};
 use super::memory::{ProcessMemory, QueryMemory};
-use super::{SqlOptions, SqlRequest, error, functions, read_only};
+use super::{SqlOptions, SqlRequest, error, functions, nesting, read_only};
 use crate::catalog::Catalog;
 use crate::query::scan::QueryScope;
 
 /// Longest statement, in bytes.
-const SQL_BYTES_MAX: usize = 1 << 20;
+const SQL_BYTES_MAX: usize = 256 << 10;
 
 /// The value of a `$name`.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,8 +137,10 @@ impl Sessions {
             .default_policy()
             .map_or(super::catalog::IOX.to_owned(), |p| p.policy.name.clone());
         let dialect = self.state.config_options().sql_parser.dialect;
+        nesting::check_text(&request.sql, dialect)?;
         let mut statement = self.state.sql_to_statement(&request.sql, &dialect).map_err(error::from_datafusion)?;
         read_only::check_statement(&statement).map_err(error::from_datafusion)?;
+        nesting::check_tables(&statement)?;
         let tags: Vec<String> =
             read_only::take_tags(&mut statement).map_err(error::from_datafusion)?.into_iter().collect();
 

@@ -362,3 +362,57 @@ async fn a_join_without_an_equality_is_capped() {
     let sql = "SELECT count(*) FROM generate_series(1, 100) a JOIN generate_series(1, 100) b ON a.value < b.value";
     assert_eq!(world.rows(sql).await.unwrap(), ["4950"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_does_not_read_loses_its_place_at_the_deadline() {
+    let world = World::new(|o| (o.timeout, o.running_max) = (Duration::from_millis(400), 1)).await;
+    let sql = "SELECT a.value FROM generate_series(1, 1000000) a CROSS JOIN generate_series(1, 1000000) b".to_owned();
+    let request = SqlRequest { database: "d".to_owned(), sql, ..SqlRequest::default() };
+    let mut answer = world.sql.query(request, |_| Ok(Batches)).await.unwrap();
+    assert_eq!(world.sql.stats().running, 1);
+    world.until(|stats| stats.running == 0 && stats.memory == 0).await;
+    assert_eq!(world.sql.stats().timeouts, 1);
+    assert_eq!(world.rows("SELECT 1").await.unwrap(), ["1"], "the place is free");
+    // The one that reads after all is told that rows are missing.
+    let mut last = None;
+    while let Some(piece) = answer.next().await {
+        last = Some(piece);
+    }
+    assert_eq!(last.unwrap().unwrap_err(), SqlError::Timeout(Duration::from_millis(400)));
+    assert_eq!(world.sql.stats().timeouts, 1, "counted once");
+}
+
+/// The error of a statement, which must be one of the request.
+async fn refusal(world: &World, sql: &str) -> String {
+    let error = world.ask(sql).await.unwrap_err();
+    let SqlError::Failed(inner) = &error else { panic!("{error}") };
+    assert_eq!(inner.kind(), ErrorKind::Invalid, "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn trees_as_deep_as_the_text_is_long_are_refused() {
+    let world = World::new(|_| {}).await;
+    let long = format!("CREATE TABLE t AS SELECT 1{}", "+1".repeat(400_000));
+    assert!(refusal(&world, &long).await.contains("longer than 262144 bytes"));
+    let chains = [
+        format!("CREATE TABLE t AS SELECT 1{}", "+1".repeat(130_000)),
+        format!("SELECT E'\\''{}", "||''".repeat(60_000)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(15_000)),
+        format!("SELECT true{}", " IS NOT NULL".repeat(20_000)),
+        format!("SELECT 1{}", "::int".repeat(50_000)),
+    ];
+    for sql in &chains {
+        let error = refusal(&world, sql).await;
+        assert!(error.contains("operators and key words, the limit is 2000"), "{}: {error}", &sql[..40]);
+    }
+    let tables: Vec<String> = (0..20_000).map(|i| format!("cpu t{i}")).collect();
+    let error = refusal(&world, &format!("SELECT 1 FROM {}", tables.join(", "))).await;
+    assert!(error.contains("more than 500 tables"), "{error}");
+    // What the limits let through fits the stack, and lists are no chains.
+    let sum = format!("SELECT 1{} AS n", "+1".repeat(nesting::OPERATORS_MAX - 10));
+    assert_eq!(world.rows(&sum).await.unwrap(), [(nesting::OPERATORS_MAX - 9).to_string()]);
+    assert!(refusal(&world, &format!("CREATE TABLE t AS {sum}")).await.contains("CREATE TABLE"));
+    let list = (0..10_000).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+    assert_eq!(world.rows(&format!("SELECT 9999 IN ({list})")).await.unwrap(), ["true"]);
+}
