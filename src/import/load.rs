@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use rhythmite_engine::{Durability, Engine};
+use rhythmite_env::Clock;
 use rhythmite_model::{
     Column, Error, ErrorKind, FieldId, FieldType, KeyKind, Level, PolicyId, Result, RollupRule, Rows, SeriesId,
     TableId, Tier,
@@ -23,10 +24,12 @@ const BATCH_ROWS: usize = 64 * 1024;
 const BATCH_FILES: usize = 4_096;
 /// Rows of one write; a file of a year of seconds has many times that.
 const WRITE_ROWS: usize = 64 * 1024;
-/// Pause when the engine asks for one.
+/// Pause when the engine is behind.
 const BACK_PRESSURE: Duration = Duration::from_millis(20);
-/// How often series are tried to be made while the log is behind.
-const CREATE_TRIES: u32 = 50;
+/// How often a wait for the engine is told.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How long the engine may be behind without taking anything before the import ends.
+const BEHIND_MAX: Duration = Duration::from_secs(300);
 
 /// One file, parsed.
 pub(super) struct Prepared {
@@ -46,11 +49,48 @@ impl Prepared {
     }
 }
 
+/// How to wait for an engine that is behind.
+#[derive(Clone, Copy)]
+pub(super) struct Wait<'a> {
+    pub(super) clock: &'a dyn Clock,
+    pub(super) pause: &'a dyn Fn(Duration),
+}
+
+impl Wait<'_> {
+    /// Tries until it is something else than `Overloaded`; says every [`TOLD_EVERY`] that it waits.
+    ///
+    /// # Errors
+    /// Those of `attempt`; `Unavailable` when it was `Overloaded` for [`BEHIND_MAX`].
+    pub(super) fn until_taken<T>(&self, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+        let started = self.clock.monotonic();
+        let mut told = Duration::ZERO;
+        loop {
+            let e = match attempt() {
+                Err(e) if e.kind() == ErrorKind::Overloaded => e,
+                other => return other,
+            };
+            let waited = self.clock.monotonic().saturating_sub(started);
+            if waited >= BEHIND_MAX {
+                return Err(Error::unavailable(format!("nothing was taken for {} s: {e}", waited.as_secs())));
+            }
+            if waited >= told + TOLD_EVERY {
+                told = waited;
+                tracing::warn!(waited_s = waited.as_secs(), limit_s = BEHIND_MAX.as_secs(), reason = %e, "import waits");
+            }
+            (self.pause)(BACK_PRESSURE);
+        }
+    }
+}
+
+/// The numbers of a batch, or why the registry refuses (one of) its names.
+type Made = Result<Vec<(SeriesId, FieldId)>, Error>;
+
 /// Collects files and loads them batch by batch.
 pub(super) struct Loader<'a> {
     engine: &'a Engine,
     catalog: &'a Catalog,
     journal: Journal,
+    wait: Wait<'a>,
     policies: HashMap<Vec<Level>, PolicyId>,
     batch: Vec<Prepared>,
     rows: usize,
@@ -63,9 +103,9 @@ pub(super) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(engine: &'a Engine, catalog: &'a Catalog, journal: Journal) -> Self {
+    pub(super) fn new(engine: &'a Engine, catalog: &'a Catalog, journal: Journal, wait: Wait<'a>) -> Self {
         let (policies, batch, refused) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { engine, catalog, journal, policies, batch, rows: 0, refused, files: 0, series: 0, points: 0 }
+        Self { engine, catalog, journal, wait, policies, batch, rows: 0, refused, files: 0, series: 0, points: 0 }
     }
 
     /// Whether this very file was imported before.
@@ -93,11 +133,10 @@ impl<'a> Loader<'a> {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut made = match self.create(&batch) {
+        let mut made = match self.create(&batch)? {
             Ok(made) => made.into_iter().map(Some).collect(),
             // One of them is at fault: each for itself.
-            Err(e) if refuses(&e) => batch.iter().map(|file| self.create_one(file)).collect::<Result<Vec<_>>>()?,
-            Err(e) => return Err(e),
+            Err(_) => batch.iter().map(|file| self.create_one(file)).collect::<Result<Vec<_>>>()?,
         };
         let mut keep = made.iter().map(Option::is_some);
         batch.retain(|_| keep.next().unwrap_or(false));
@@ -114,20 +153,26 @@ impl<'a> Loader<'a> {
     }
 
     fn create_one(&mut self, file: &Prepared) -> Result<Option<(SeriesId, FieldId)>> {
-        match self.create(std::slice::from_ref(file)) {
+        match self.create(std::slice::from_ref(file))? {
             Ok(made) => Ok(made.into_iter().next()),
-            Err(e) if refuses(&e) => {
+            Err(e) => {
                 self.refused.push((file.found.relative.clone(), e.to_string()));
                 Ok(None)
             }
-            Err(e) => Err(e),
         }
     }
 
-    fn create(&mut self, batch: &[Prepared]) -> Result<Vec<(SeriesId, FieldId)>> {
-        let policies = batch.iter().map(|file| self.policy(&file.levels)).collect::<Result<Vec<_>>>()?;
-        let mut tries = 0;
-        loop {
+    /// Makes the series of a batch, all or none. A limit on names is the inner error, whatever its kind: what the log
+    /// says never is, and passes.
+    fn create(&mut self, batch: &[Prepared]) -> Result<Made> {
+        let policies = batch.iter().map(|file| self.policy(&file.levels)).collect::<Result<Vec<_>>>();
+        let policies = match policies {
+            Ok(policies) => policies,
+            Err(e) if refuses(&e) => return Ok(Err(e)),
+            Err(e) => return Err(e),
+        };
+        self.wait.until_taken(|| {
+            let mut refused = None;
             let made = self.engine.create(Durability::Interval, |names| {
                 let make = |(file, policy): (&Prepared, &PolicyId)| {
                     let table = names.create_table(*policy, TABLE, KeyKind::Path)?;
@@ -136,18 +181,15 @@ impl<'a> Loader<'a> {
                     names.set_rollup(id, file.rollup);
                     Ok((id, field))
                 };
-                batch.iter().zip(&policies).map(make).collect::<Result<Vec<_>>>()
+                let made = batch.iter().zip(&policies).map(make).collect::<Result<Vec<_>>>();
+                refused = made.as_ref().err().filter(|e| refuses(e)).cloned();
+                made
             });
-            match made {
-                Ok((made, _)) => return Ok(made),
-                // The log is behind, or a limit on new series was hit: the first passes.
-                Err(e) if e.kind() == ErrorKind::Overloaded && tries < CREATE_TRIES => {
-                    tries += 1;
-                    std::thread::sleep(BACK_PRESSURE);
-                }
-                Err(e) => return Err(e),
+            match (made, refused) {
+                (_, Some(e)) => Ok(Err(e)),
+                (made, None) => made.map(|(made, _)| Ok(made)),
             }
-        }
+        })
     }
 
     fn policy(&mut self, levels: &[Level]) -> Result<PolicyId> {
@@ -184,16 +226,11 @@ impl<'a> Loader<'a> {
     /// Writes, and waits as long as the engine is behind.
     fn submit(&self, rows: &mut HashMap<(TableId, Tier), Rows>) -> Result<()> {
         let rows: Vec<Rows> = rows.drain().map(|(_, rows)| rows).collect();
-        loop {
-            match self.engine.write(rows.clone(), Durability::Interval) {
-                Ok(_) => return Ok(()),
-                Err(e) if e.kind() == ErrorKind::Overloaded => std::thread::sleep(BACK_PRESSURE),
-                Err(e) => return Err(e),
-            }
-        }
+        self.wait.until_taken(|| self.engine.write(rows.clone(), Durability::Interval).map(drop))
     }
 }
 
+/// Errors of a name that say nothing about the others.
 fn refuses(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Invalid | ErrorKind::Overloaded)
 }

@@ -1,10 +1,15 @@
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rhythmite_engine::registry::Scope;
-use rhythmite_model::RollupRule;
+use rhythmite_env::{Clock, ManualClock};
+use rhythmite_model::{Error, ErrorKind, Level, RollupRule};
 use rhythmite_whisper::{AggregationMethod, Ring, Whisper, write};
 
+use super::journal::Journal;
+use super::load::{Loader, Prepared, Wait};
 use super::walk::Walk;
 use super::whisper::{dry_run, import};
 use super::{Progress, Summary};
@@ -214,7 +219,9 @@ fn damaged_files_are_listed_and_the_rest_is_imported() {
     assert_eq!(summary.series, 2);
     assert_eq!(world.fetch("c", (-600, 0)).unwrap()[0].step_s, 10);
     assert_eq!(world.files(&tree), (0, 1, 6));
+    // One line of figures: the files are listed apart from it, so each is told once.
     assert!(summary.to_string().ends_with(" in 0.0 s"), "{summary}");
+    assert!(!summary.to_string().contains("b.wsp") && !summary.to_string().contains('\n'), "{summary}");
 }
 
 #[test]
@@ -227,6 +234,56 @@ fn a_limit_refuses_some_series_and_not_the_others() {
     let summary = world.import(&tree);
     assert_eq!((summary.files_ok, summary.files_damaged), (2, 1), "{summary}");
     same_answers(&world, "b", &file(0));
+}
+
+#[test]
+fn a_limit_of_an_hour_is_not_waited_for() {
+    let tree = Tree::new(&[("a.wsp", &file(0)), ("b.wsp", &file(0))]);
+    let world = World::with(|options| options.limits.new_series_per_hour = 1);
+    let summary = world.import(&tree);
+    assert!(summary.files_damaged > 0 && summary.files_ok + summary.files_damaged == 2, "{summary}");
+    assert!(summary.problems[0].1.contains("1 new ones this hour"), "{:?}", summary.problems);
+}
+
+/// (how to wait, pauses so far): each pause takes a hundred times its time.
+fn waiting<T>(work: impl FnOnce(Wait<'_>, &Cell<u32>) -> T) -> T {
+    let (clock, pauses) = (ManualClock::new(0), Cell::new(0));
+    let pause = |by: Duration| {
+        clock.advance(by * 100);
+        pauses.set(pauses.get() + 1);
+    };
+    work(Wait { clock: &clock as &dyn Clock, pause: &pause }, &pauses)
+}
+
+#[test]
+fn what_is_overloaded_is_tried_for_minutes() {
+    // 200 s, shorter than the limit: it goes on.
+    let attempt = |pauses: &Cell<u32>| if pauses.get() < 100 { Err(Error::overloaded("behind")) } else { Ok(7) };
+    assert_eq!(waiting(|wait, pauses| wait.until_taken(|| attempt(pauses))), Ok(7));
+    let e = waiting(|wait, _| wait.until_taken(|| Err::<(), _>(Error::overloaded("behind")))).unwrap_err();
+    assert_eq!((e.kind(), e.message()), (ErrorKind::Unavailable, "nothing was taken for 300 s: behind"));
+    let e = waiting(|wait, _| wait.until_taken(|| Err::<(), _>(Error::invalid("no")))).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn a_log_that_is_behind_does_not_damage_files() {
+    let names: Vec<String> = (0..200).map(|i| format!("a.name.of.some.length.{i}.wsp")).collect();
+    let tree = Tree::new(&names.iter().map(|name| (name.as_str(), &b""[..])).collect::<Vec<_>>());
+    let world = World::with(|options| options.wal.wal_bytes_max = 4_096);
+    waiting(|wait, pauses| {
+        let journal = Journal::open(&world.env, world.dir.path(), tree.path()).unwrap();
+        let mut loader = Loader::new(&world.engine, &world.catalog, journal, wait);
+        for found in Walk::new(tree.path(), ".wsp").unwrap().map(Result::unwrap) {
+            let levels = vec![Level { step_ns: 1_000_000_000, retention_ns: 60_000_000_000 }];
+            let rollup = RollupRule { method: 1, x_files_factor: 0.5, imported_until_s: 0 };
+            let name = found.relative.clone();
+            loader.push(Prepared { found, name, levels, rollup, points: vec![Vec::new()], whole: true }).unwrap();
+        }
+        let e = loader.flush().unwrap_err();
+        assert!(e.kind() == ErrorKind::Unavailable && e.message().contains("the log is full"), "{e}");
+        assert!(pauses.get() > 100 && loader.refused.is_empty(), "{:?}", loader.refused);
+    });
 }
 
 #[test]

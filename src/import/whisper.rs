@@ -22,7 +22,7 @@ use rhythmite_whisper::{Damage, Whisper, metric_name};
 
 use super::Progress;
 use super::journal::Journal;
-use super::load::{Loader, Prepared};
+use super::load::{Loader, Prepared, Wait};
 use super::walk::{Found, Walk};
 use crate::catalog::Catalog;
 
@@ -116,7 +116,8 @@ pub fn dry_run(env: &Env, root: &Path, progress: &mut Progress) -> Result<Summar
 /// Blocks: call it outside of any runtime.
 ///
 /// # Errors
-/// `NotFound` or `Unavailable` if the root cannot be listed; `Unavailable` for the disk or the log; `Corrupt` if the
+/// `NotFound` or `Unavailable` if the root cannot be listed; `Unavailable` for the disk or the log, which may be behind
+/// for minutes before that is an error; `Corrupt` if the
 /// journal is something else. What was imported before the error stays, and is skipped next time.
 pub fn import(
     env: &Env,
@@ -132,7 +133,8 @@ pub fn import(
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let journal = Journal::open(env, data_dir, &root)?;
     count(&root, progress)?;
-    let mut loader = Loader::new(engine, catalog, journal);
+    let wait = Wait { clock: &*env.clock, pause: &std::thread::sleep };
+    let mut loader = Loader::new(engine, catalog, journal, wait);
     for found in Walk::new(&root, EXTENSION)? {
         let Some(found) = noted(found, &root, &mut summary) else { continue };
         progress.file(&*env.clock, found.bytes);

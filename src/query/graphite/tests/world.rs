@@ -30,11 +30,18 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// A world whose engine has other options.
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = Env { clock: Arc::new(ManualClock::new(NOW_S * SECOND_NS)), ..Env::real() };
         let catalog = Catalog::open(&dir.path().join("catalog.sqlite")).unwrap();
         let manifest = Arc::new(catalog.manifest());
-        let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, Vec::new()).unwrap();
+        let mut options = Options::new(dir.path());
+        change(&mut options);
+        let (engine, _) = Engine::open(env.clone(), options, manifest, Vec::new()).unwrap();
         Self { engine, catalog, env, limits: Limits::default(), dir }
     }
 
