@@ -15,13 +15,15 @@ const LINES: u64 = 40;
 /// What the writers know: batch number -> acknowledged. A batch is listed before it is sent.
 type Book = Arc<Mutex<BTreeMap<u64, bool>>>;
 
-/// The lines of a batch: points of its own in series shared by all, and one point that every batch overwrites.
+/// The lines of a batch: points of its own in series shared by all, and one point that every batch of its writer
+/// overwrites.
 fn lines(batch: u64) -> String {
     let mut text = String::new();
     for i in 0..LINES {
         let time = batch * 1_000 + i;
         text.push_str(&format!("crash,host=s{} n={batch}i,f={}.25 {time}\n", i % 7, batch));
     }
+    text.push_str(&format!("last,writer=w{} n={batch}i 0\n", batch % WRITERS));
     text
 }
 
@@ -78,11 +80,7 @@ fn what_was_acknowledged_survives_kill_9() {
 
 /// Every acknowledged batch is whole; a batch that was not is whole or absent; no point was invented.
 fn check(server: &Server, book: &BTreeMap<u64, bool>) {
-    let query = "SELECT n, f, host FROM crash";
-    let reply = server.get(&format!("/query?db=d&epoch=ns&q={}", encode(query)));
-    assert_eq!(reply.status, 200, "{}", reply.body);
-    let json: serde_json::Value = serde_json::from_str(&reply.body).expect("an answer is JSON");
-    let rows = json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default();
+    let rows = values(server, "SELECT n, f, host FROM crash");
     let mut found: BTreeMap<u64, u64> = BTreeMap::new();
     let mut last = None;
     for row in &rows {
@@ -101,4 +99,28 @@ fn check(server: &Server, book: &BTreeMap<u64, bool>) {
         let whole = points == LINES || (points == 0 && !acknowledged);
         assert!(whole, "batch {batch} (acknowledged: {acknowledged}) has {points} of {LINES} points");
     }
+    let counted = values(server, "SELECT count(n) FROM crash");
+    let counted = counted.first().map_or(Some(0), |row| row[1].as_u64());
+    assert_eq!(counted, Some(rows.len() as u64), "what is counted is what is found");
+    (0..WRITERS).for_each(|writer| check_overwritten(server, book, writer));
+}
+
+/// The point that every batch of a writer overwrites is that of the last acknowledged one, or of a later one.
+fn check_overwritten(server: &Server, book: &BTreeMap<u64, bool>, writer: u64) {
+    let acknowledged = book.iter().rev().find(|(batch, acknowledged)| **acknowledged && *batch % WRITERS == writer);
+    let rows = values(server, &format!("SELECT n FROM last WHERE writer = 'w{writer}'"));
+    assert!(rows.len() <= 1, "a point is there once: {rows:?}");
+    let found = rows.first().map(|row| row[1].as_u64().expect("a batch"));
+    assert!(found >= acknowledged.map(|(batch, _)| *batch), "w{writer}: {found:?} is older than {acknowledged:?}");
+    let sent = |batch: u64| book.contains_key(&batch) && batch % WRITERS == writer;
+    assert!(found.is_none_or(sent), "w{writer} never sent {found:?}");
+}
+
+/// The rows of the only series of an answer; none if there is no series.
+fn values(server: &Server, query: &str) -> Vec<serde_json::Value> {
+    let reply = server.get(&format!("/query?db=d&epoch=ns&q={}", encode(query)));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let json: serde_json::Value = serde_json::from_str(&reply.body).expect("an answer is JSON");
+    assert!(json["results"][0]["error"].is_null(), "{}", reply.body);
+    json["results"][0]["series"][0]["values"].as_array().cloned().unwrap_or_default()
 }
