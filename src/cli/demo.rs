@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rhythmite_env::{Random, SystemRandom};
 use rhythmite_model::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,9 @@ use crate::server::RunOptions;
 
 /// Where the demo listens if nobody else does.
 const PORT: u16 = 8086;
+/// The rules by which the demo keeps points, and what messages call them. No file: a directory that somebody names may
+/// have one by that name.
+const SCHEMAS: (&str, &str) = ("the demo's schemas", "[demo]\npattern = .*\nretentions = 1s:6h,10s:7d\n");
 /// Between two pictures.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long a request to the own server may take.
@@ -46,40 +50,49 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(&self) -> Result<()> {
-        let temporary = std::env::temp_dir().join(format!("rhythmite-demo-{}", std::process::id()));
-        let data_dir = self.data_dir.as_ref().unwrap_or(&temporary);
-        let done = self.serve(data_dir);
-        if self.data_dir.is_none()
-            && let Err(e) = std::fs::remove_dir_all(&temporary)
-            && e.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!("{}: {e}", temporary.display());
+        if let Some(dir) = &self.data_dir {
+            return self.serve(dir);
+        }
+        let dir = private_dir(&std::env::temp_dir())?;
+        let done = self.serve(&dir);
+        if let Err(e) = std::fs::remove_dir_all(&dir) {
+            tracing::warn!("{}: {e}", dir.display());
         }
         done
     }
 
     fn serve(&self, data_dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(data_dir).map_err(|e| Error::from(e).at(data_dir.display()))?;
-        let schemas = data_dir.join("storage-schemas.conf");
-        std::fs::write(&schemas, "[demo]\npattern = .*\nretentions = 1s:6h,10s:7d\n")
-            .map_err(|e| Error::from(e).at(schemas.display()))?;
         let http = free_address().map_err(|e| Error::from(e).at("no free port on loopback"))?;
         let mut config = crate::config::Config { data_dir: data_dir.to_owned(), ..Default::default() };
         config.http.listen = Listen(Some(vec![http]));
-        config.graphite.storage_schemas = Some(schemas);
         config.own.interval = Span::secs(1);
+        let options = RunOptions { schemas: Some(SCHEMAS), ..RunOptions::default() };
         let quit = CancellationToken::new();
         let pictures = self.pictures;
-        let stop = quit.clone();
+        // However the pictures end, also by a panic, the server ends with them.
+        let stop = quit.clone().drop_guard();
         let started = move |block: &str| {
-            println!("{block}\nThe first figures come in {} s; Ctrl-C ends the demo.", PAUSE.as_secs());
+            let block = block.to_owned();
             std::thread::spawn(move || {
-                show(http, pictures);
-                stop.cancel();
+                let _stop = stop;
+                if let Err(e) = show(&block, http, pictures) {
+                    tracing::info!("nobody reads what the demo prints: {e}");
+                }
             });
         };
-        serve::serve(config, RunOptions::default(), quit, started)
+        serve::serve(config, options, quit, started)
     }
+}
+
+/// Makes a new directory in `parent` that nobody else can enter.
+fn private_dir(parent: &Path) -> Result<PathBuf> {
+    let dir = parent.join(format!("rhythmite-demo-{:016x}", SystemRandom.next_u64()));
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    // Fails if there is anything by that name, a symbolic link too.
+    builder.create(&dir).map_err(|e| Error::from(e).at(dir.display()))?;
+    Ok(dir)
 }
 
 /// The usual port, or another if somebody has it.
@@ -88,8 +101,13 @@ fn free_address() -> std::io::Result<SocketAddr> {
     bound.or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?.local_addr()
 }
 
-/// Prints pictures, `count` of them or for ever.
-fn show(http: SocketAddr, count: Option<u32>) {
+/// Prints the start block and pictures, `count` of them or for ever.
+///
+/// # Errors
+/// When they cannot be printed: the reader is gone.
+fn show(block: &str, http: SocketAddr, count: Option<u32>) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{block}\nThe first figures come in {} s; Ctrl-C ends the demo.", PAUSE.as_secs())?;
     for n in 1u32.. {
         std::thread::sleep(PAUSE);
         let mut text = String::new();
@@ -103,14 +121,16 @@ fn show(http: SocketAddr, count: Option<u32>) {
             };
             text += &row(title, &values);
         }
-        println!("\n{text}");
+        writeln!(out, "\n{text}")?;
         if n == 1 {
-            println!("Ask yourself:\n  curl 'http://{http}/render?target={}&from=-1min&format=json'", SHOWN[0].1);
+            let target = SHOWN[0].1;
+            writeln!(out, "Ask yourself:\n  curl 'http://{http}/render?target={target}&from=-1min&format=json'")?;
         }
         if count.is_some_and(|count| n >= count) {
-            return;
+            break;
         }
     }
+    Ok(())
 }
 
 /// The known values of the last minute of the first series that `target` gives.
@@ -154,6 +174,17 @@ fn row(title: &str, values: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn the_temporary_directory_is_new_and_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let (one, other) = (private_dir(parent.path()).unwrap(), private_dir(parent.path()).unwrap());
+        assert_ne!(one, other);
+        assert_eq!(std::fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(one.read_dir().unwrap().count(), 0);
+    }
 
     #[test]
     fn a_row_goes_from_the_least_to_the_greatest() {

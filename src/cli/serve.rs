@@ -22,7 +22,11 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) fn run(&self, json: bool) -> Result<()> {
         let config = self.source.load()?;
-        let options = RunOptions { insecure_no_auth: self.insecure_no_auth, wal_salvage: self.wal_salvage };
+        let options = RunOptions {
+            insecure_no_auth: self.insecure_no_auth,
+            wal_salvage: self.wal_salvage,
+            ..RunOptions::default()
+        };
         let started = |block: &str| {
             if json {
                 tracing::info!(start = block, "started");

@@ -55,6 +55,8 @@ pub struct RunOptions {
     pub insecure_no_auth: bool,
     /// A damaged log is cut instead of refusing to start.
     pub wal_salvage: bool,
+    /// Storage schemas instead of those of the configuration: name and text.
+    pub schemas: Option<(&'static str, &'static str)>,
 }
 
 /// Runs the server until it is told to stop.
@@ -74,7 +76,10 @@ pub async fn run(
     let config = Arc::new(config);
     let lock = Lock::take(&config.data_dir)?;
     let mut sockets = listen::Sockets::bind(&config)?;
-    let rules = Rules::read(&config)?;
+    let mut rules = Rules::read(&config)?;
+    if let Some((name, text)) = options.schemas {
+        rules.storage.schemas = Some((text.to_owned(), name.to_owned()));
+    }
     let storage = Storage::open(&env, &config, &rules, options.wal_salvage).await?;
 
     let stop = CancellationToken::new();

@@ -1,9 +1,9 @@
 //! The command line: what it refuses, in words that help.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-use crate::support::{Server, free_address};
+use crate::support::{Server, free_address, wait_for};
 
 fn run(args: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhythmite"));
@@ -82,11 +82,36 @@ fn the_configuration_can_be_checked() {
 fn the_demo_shows_this_machine() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("demo");
+    // Somebody's data directory: what is not the demo's stays as it is.
+    let schemas = data.join("storage-schemas.conf");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(&schemas, "[mine]\npattern = .*\nretentions = 1m:1d\n").unwrap();
     let output = run(&["demo", "--pictures", "1", "--data-dir", data.to_str().unwrap()], &[]);
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{out} {}", String::from_utf8_lossy(&output.stderr));
     for line in ["load of the machine", "points a second, stored", "Ask yourself"] {
         assert!(out.contains(line), "{out}");
     }
+    assert_eq!(std::fs::read_to_string(&schemas).unwrap(), "[mine]\npattern = .*\nretentions = 1m:1d\n");
     assert!(out.contains(" .. ") && !out.contains("processors busy, %           no points"), "{out}");
+}
+
+#[test]
+fn the_demo_ends_when_nobody_reads_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rhythmite"))
+        .args(["demo", "--data-dir"])
+        .arg(dir.path().join("demo"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut ended = None;
+    wait_for("the demo's end", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert!(ended.unwrap().success() && !said.contains("panicked"), "{said}");
 }
