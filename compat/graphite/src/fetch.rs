@@ -75,6 +75,11 @@ impl Fetched {
         self.0.insert(request, series);
     }
 
+    /// Every series of every answer.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &RawSeries> {
+        self.0.values().flatten()
+    }
+
     /// The answer to a request, if it was asked.
     #[must_use]
     pub fn get(&self, request: &FetchRequest) -> Option<&[RawSeries]> {

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::Response;
 use rhythmite_engine::registry::{Scope, Slot, Want};
 use rhythmite_graphite::answer::Answer;
-use rhythmite_graphite::answer::find::{self as answers, FindOptions, Node};
+use rhythmite_graphite::answer::find::{self as answers, Expansion, FindOptions, Node};
 use rhythmite_graphite::series::RollupMethod;
 use rhythmite_model::{Error, Result};
 use serde_json::json;
@@ -16,15 +16,19 @@ use serde_json::json;
 use super::Graphite;
 use super::params::Form;
 use super::reply::{self, reply};
+use crate::query::graphite::Patience;
 use crate::query::graphite::find::find as find_paths;
 use crate::query::graphite::window::longest_s;
 
+/// Queries of one `/metrics/expand`.
+const QUERIES_MAX: usize = 1_000;
+
 /// `/metrics/find`, and `/metrics` with a `query` parameter.
 pub async fn find(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    answer(state, request, |state, form| {
+    answer(state, request, |state, form, _| {
         let now_s = state.clock.now_s();
         let options = FindOptions::parse(form.params(), now_s, &state.zone)?;
-        let mut found = nodes(state, &options.pattern, options.leaves_only)?;
+        let mut found = nodes(state, &options.pattern, options.leaves_only, state.limits.nodes_max)?;
         // A series may have points from its longest retention up to now.
         let from_s = options.from_s.unwrap_or(i64::MIN);
         let until_s = options.until_s.unwrap_or(i64::MAX);
@@ -35,17 +39,26 @@ pub async fn find(State(state): State<Arc<Graphite>>, request: Request) -> Respo
 }
 
 pub(super) async fn expand(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    answer(state, request, |state, form| {
-        let queries = form.params().all("query");
-        let found = queries.map(|q| Ok((q.to_owned(), nodes(state, q, false)?))).collect::<Result<Vec<_>>>()?;
-        answers::expand(form.params(), &found)
+    answer(state, request, |state, form, patience| {
+        let mut expansion = Expansion::new(form.params())?;
+        let mut left = state.limits.nodes_max;
+        for (i, query) in form.params().all("query").enumerate() {
+            if i == QUERIES_MAX {
+                return Err(Error::invalid(format!("more than {QUERIES_MAX} queries")));
+            }
+            patience.check()?;
+            let found = nodes(state, query, false, left)?;
+            left -= found.len().min(left);
+            expansion.add(query, found);
+        }
+        expansion.write()
     })
     .await
 }
 
 /// All untagged names: the whole list by design, so no limit but the number of series holds.
 pub(super) async fn index(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    answer(state, request, |state, form| {
+    answer(state, request, |state, form, _| {
         // Copied, so that nobody who makes a series waits until the answer is written.
         let all: Vec<String> = {
             let names = state.engine.registry().read();
@@ -59,7 +72,7 @@ pub(super) async fn index(State(state): State<Arc<Graphite>>, request: Request) 
 
 /// `metric` (several) and `key`, of which there is one: `aggregationMethod`.
 pub(super) async fn get_metadata(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    answer(state, request, |state, form| {
+    answer(state, request, |state, form, _| {
         let key = form.get("key").ok_or_else(|| Error::invalid("Missing required parameter 'key'"))?;
         let names = state.engine.registry().read();
         let method = |metric: &str| {
@@ -80,18 +93,18 @@ pub(super) async fn get_metadata(State(state): State<Arc<Graphite>>, request: Re
 async fn answer(
     state: Arc<Graphite>,
     request: Request,
-    work: impl FnOnce(&Graphite, &Form) -> Result<Answer> + Send + 'static,
+    work: impl FnOnce(&Graphite, &Form, &Patience) -> Result<Answer> + Send + 'static,
 ) -> Response<Body> {
     match Form::read(request).await {
-        Ok(form) => reply(state.on_cpu(move |state, _| work(state, &form)).await),
+        Ok(form) => reply(state.on_cpu(move |state, patience| work(state, &form, &patience)).await),
         Err(e) => reply(Err(e)),
     }
 }
 
-fn nodes(state: &Graphite, pattern: &str, leaves_only: bool) -> Result<Vec<Node>> {
+fn nodes(state: &Graphite, pattern: &str, leaves_only: bool, limit: usize) -> Result<Vec<Node>> {
     let names = state.engine.registry().read();
     let want = if leaves_only { Want::Leaves } else { Want::Both };
-    let found = find_paths(&names, pattern, want, state.limits.nodes_max)?;
+    let found = find_paths(&names, pattern, want, limit)?;
     let now_s = state.clock.now_s();
     let interval = |slot: Slot| {
         let table = names.table(names.series_id(slot).table())?;

@@ -37,12 +37,12 @@ fn draw(state: &Graphite, form: &Form, patience: Patience) -> Result<(Answer, Op
 
 /// Evaluates the targets, round by round.
 fn run(state: &Graphite, options: &RenderOptions, patience: Patience) -> Result<Vec<Series>> {
-    let request = options.request()?;
+    let mut request = options.request()?;
+    request.points_max = state.limits.points_max;
     let mut fetched = Fetched::default();
     let mut fetcher = Fetcher::new(&state.engine, state.limits.clone(), patience.clone());
     for _ in 0..ROUNDS_MAX {
-        patience.check()?;
-        match evaluate(&request, &fetched)? {
+        match evaluate(&request, &fetched, &|| patience.check())? {
             Outcome::Done(series) => return Ok(series),
             Outcome::Need(requests) => {
                 let answers = fetcher.fetch(&requests)?;

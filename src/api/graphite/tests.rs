@@ -13,7 +13,12 @@ struct Server {
 }
 
 fn server() -> Server {
-    let world = World::new();
+    server_with(|_| ())
+}
+
+fn server_with(limits: impl FnOnce(&mut Limits)) -> Server {
+    let mut world = World::new();
+    limits(&mut world.limits);
     for (path, value) in [("a.b.c", 1.0), ("a.b", 2.0), ("a.d", 3.0), ("m;dc=1;h=x", 4.0), ("m;dc=2;h=y", 5.0)] {
         let id = world.series(path, &[(60, 3_600)], (4, 0.5, 0));
         world.write(id, 0, &[(NOW_S, value)]);
@@ -113,6 +118,27 @@ async fn malformed_requests_are_told_where() {
         server.check(request, &format!("{error}{want}")).await;
     }
     server.check("GET /functions/nosuch", "404 application/json {\"error\":\"Function not found: nosuch\"}").await;
+}
+
+#[tokio::test]
+async fn limits_hold_for_all_patterns_of_a_request() {
+    let server = server_with(|limits| (limits.nodes_max, limits.points_max) = (4, 100));
+    server
+        .check("GET /metrics/expand?query=a.*&query=a.d", r#"200 application/json {"results": ["a.b", "a.d"]}"#)
+        .await;
+    server.check("GET /metrics/expand?query=a.*&query=a.*", "400 application/json {\"error\":\"a.*: ...").await;
+    let many = "query=x&".repeat(1_001);
+    server
+        .check(&format!("POST /metrics/expand {many}"), "400 application/json {\"error\":\"more than 1000 queries\"}")
+        .await;
+    let render = "GET /render?format=json&from=-1min&target=a.*";
+    server.check(&format!("{render}&target=a.d"), "200 ...").await;
+    server.check(&format!("{render}&target=*.d&target=a.?"), "400 application/json {\"error\":\"a.?: ...").await;
+    let made = "GET /render?format=json&from=-1min&target=time('x',1)";
+    server.check(made, "200 ...").await;
+    let e = "400 application/json {\"error\":\"timeFunction(): ...";
+    let e = e.replace("timeFunction", "time");
+    server.check(&format!("{made}&target=time('y',1)"), &e).await;
 }
 
 #[tokio::test]

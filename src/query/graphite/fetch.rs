@@ -25,6 +25,8 @@ pub struct Fetcher {
     patience: Patience,
     /// Values read so far, gaps included.
     points: usize,
+    /// Series found so far, by all patterns.
+    series: usize,
     scratch: Vec<f64>,
 }
 
@@ -32,7 +34,7 @@ impl Fetcher {
     /// A reader of what is in `engine` now.
     pub fn new(engine: &Engine, limits: Limits, patience: Patience) -> Self {
         let (engine, snapshot) = (engine.clone(), engine.snapshot());
-        Self { engine, snapshot, limits, patience, points: 0, scratch: Vec::new() }
+        Self { engine, snapshot, limits, patience, points: 0, series: 0, scratch: Vec::new() }
     }
 }
 
@@ -79,7 +81,7 @@ impl Fetch for Fetcher {
 impl Fetcher {
     /// The paths that a query means; their series are noted in `reads`.
     fn find(&mut self, query: &Query, range: Range, reads: &mut Reads) -> Result<Vec<Leaf>> {
-        let limit = self.limits.series_max;
+        let limit = self.limits.series_max.min(self.limits.nodes_max.saturating_sub(self.series));
         let names = self.engine.registry().read();
         let (slots, pattern) = match query {
             Query::Path(pattern) => (find(&names, pattern, Want::Leaves, limit)?.leaves, pattern.clone()),
@@ -87,6 +89,7 @@ impl Fetcher {
             // Without a store of events there are none.
             Query::Events(_) => return Ok(Vec::new()),
         };
+        self.series += slots.len();
         let mut leaves = Vec::with_capacity(slots.len());
         for slot in slots {
             let all = std::iter::once(slot).chain(names.older_series(slot));

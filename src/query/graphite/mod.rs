@@ -29,9 +29,9 @@ pub use fetch::Fetcher;
 pub struct Limits {
     /// Series that one pattern may match.
     pub series_max: usize,
-    /// Values that one request may read, gaps included.
+    /// Values that one request may hold at once, gaps included: read ones, and what functions make of them.
     pub points_max: usize,
-    /// Nodes that one find may return.
+    /// Nodes that one request may find, all its patterns together.
     pub nodes_max: usize,
     /// How long one request may take.
     pub timeout: Duration,
@@ -39,7 +39,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { series_max: 100_000, points_max: 100_000_000, nodes_max: 1_000_000, timeout: Duration::from_secs(60) }
+        Self { series_max: 100_000, points_max: 50_000_000, nodes_max: 1_000_000, timeout: Duration::from_secs(60) }
     }
 }
 

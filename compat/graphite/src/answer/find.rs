@@ -302,33 +302,56 @@ fn strings<'a>(list: impl IntoIterator<Item = &'a str>, out: &mut Writer) {
     out.close(b']');
 }
 
-/// `/metrics/expand`: the paths found for each query.
-///
-/// # Errors
-/// `Invalid` for bad numbers or a bad JSONP callback.
-pub fn expand(params: Params<'_>, found: &[(String, Vec<Node>)]) -> Result<Answer> {
-    let leaves_only = params.int("leavesOnly", 0)? != 0;
-    let by_query = params.int("groupByExpr", 0)? != 0;
-    params.int("local", 0)?;
-    let paths = |nodes: &'_ [Node]| -> BTreeSet<String> {
-        nodes.iter().filter(|n| n.is_leaf || !leaves_only).map(|n| n.path.clone()).collect()
-    };
-    let mut out = Writer::new(params.get("pretty").is_some_and(|p| !p.is_empty()), 1024);
-    out.open(b'{');
-    out.key("results");
-    if by_query {
+/// `/metrics/expand`: the paths found for each query, put together query by query.
+pub struct Expansion<'a> {
+    params: Params<'a>,
+    leaves_only: bool,
+    by_query: bool,
+    /// One for each query, or one without a name for all of them.
+    sets: Vec<(String, BTreeSet<String>)>,
+}
+
+impl<'a> Expansion<'a> {
+    /// # Errors
+    /// `Invalid` for bad numbers.
+    pub fn new(params: Params<'a>) -> Result<Self> {
+        let leaves_only = params.int("leavesOnly", 0)? != 0;
+        let by_query = params.int("groupByExpr", 0)? != 0;
+        params.int("local", 0)?;
+        Ok(Self { params, leaves_only, by_query, sets: Vec::new() })
+    }
+
+    /// What a query has found.
+    pub fn add(&mut self, query: &str, nodes: Vec<Node>) {
+        if self.by_query || self.sets.is_empty() {
+            self.sets.push((query.to_owned(), BTreeSet::new()));
+        }
+        let leaves_only = self.leaves_only;
+        let paths = nodes.into_iter().filter(|n| n.is_leaf || !leaves_only).map(|n| n.path);
+        if let Some((_, set)) = self.sets.last_mut() {
+            set.extend(paths);
+        }
+    }
+
+    /// # Errors
+    /// `Invalid` for a bad JSONP callback.
+    pub fn write(self) -> Result<Answer> {
+        let mut out = Writer::new(self.params.get("pretty").is_some_and(|p| !p.is_empty()), 1024);
         out.open(b'{');
-        for (query, nodes) in found {
-            out.key(query);
-            strings(paths(nodes).iter().map(String::as_str), &mut out);
+        out.key("results");
+        if self.by_query {
+            out.open(b'{');
+            for (query, paths) in &self.sets {
+                out.key(query);
+                strings(paths.iter().map(String::as_str), &mut out);
+            }
+            out.close(b'}');
+        } else {
+            strings(self.sets.iter().flat_map(|(_, paths)| paths).map(String::as_str), &mut out);
         }
         out.close(b'}');
-    } else {
-        let all: BTreeSet<String> = found.iter().flat_map(|(_, nodes)| paths(nodes)).collect();
-        strings(all.iter().map(String::as_str), &mut out);
+        wrap(out.finish(), self.params.get("jsonp"))
     }
-    out.close(b'}');
-    wrap(out.finish(), params.get("jsonp"))
 }
 
 /// `/metrics/index.json`: all names, sorted.

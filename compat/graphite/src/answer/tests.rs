@@ -1,4 +1,4 @@
-use super::find::{FindOptions, Node, expand, index};
+use super::find::{Expansion, FindOptions, Node, index};
 use super::{Answer, Params, RenderOptions, functions, render};
 use crate::series::Series;
 use jiff::tz::TimeZone;
@@ -152,7 +152,12 @@ fn completers_look_further() {
 fn paths() {
     let node = |path: &str, is_leaf| Node { path: path.to_owned(), is_leaf, interval_s: None };
     let found = [("a*".to_owned(), vec![node("ab", true), node("aa", false)]), ("b".to_owned(), vec![node("b", true)])];
-    let all = |query: &str| shown(expand(Params(&pairs(query)), &found));
+    let all = |query: &str| {
+        let pairs = pairs(query);
+        let mut expansion = Expansion::new(Params(&pairs)).expect("numbers");
+        found.iter().for_each(|(query, nodes)| expansion.add(query, nodes.clone()));
+        shown(expansion.write())
+    };
     assert_eq!(all(""), r#"{"results": ["aa", "ab", "b"]}"#);
     assert_eq!(all("leavesOnly=1&groupByExpr=1"), r#"{"results": {"a*": ["ab"], "b": ["b"]}}"#);
     assert_eq!(shown(index(Params(&[]), vec!["b", "a", "b"])), r#"["a", "b"]"#);

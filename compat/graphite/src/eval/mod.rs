@@ -5,13 +5,16 @@
 //! starts over. Functions that look at another range (`movingAverage`, `timeShift`) evaluate
 //! their first argument again and may need another round.
 //!
-//! Limits: [`CALLS_MAX`] calls and [`REQUESTS_MAX`] requests per round, [`ROUNDS_MAX`] rounds.
+//! Limits: [`CALLS_MAX`] calls and [`REQUESTS_MAX`] requests per round, [`ROUNDS_MAX`] rounds,
+//! [`Request::points_max`] points at once: fetched ones and what functions have made of them.
 //! Time shifting functions nest, and each level doubles the work; the first limit stops that.
 
+mod points;
 mod scope;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use points::Points;
 pub(crate) use scope::{Scope, Stop, Value};
 
 use crate::fetch::{Fetch, FetchRequest, Fetched, Query};
@@ -31,6 +34,9 @@ pub const REQUESTS_MAX: usize = 10_000;
 /// Most rounds; each level of nested time shifting takes one.
 pub const ROUNDS_MAX: usize = 2 * target::DEPTH_MAX;
 
+/// Most points that a request holds at once, unless it says otherwise.
+pub const POINTS_MAX: usize = 50_000_000;
+
 /// A render request, its targets parsed.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -47,10 +53,14 @@ pub struct Request {
     pub x_files_factor: f64,
     /// `template[name]=value` parameters; they override the targets' own.
     pub template: Vec<(String, String)>,
+    /// Most points held at once: fetched ones, and those that functions have made and not yet
+    /// dropped.
+    pub points_max: usize,
 }
 
 impl Request {
-    /// Parses the targets; blank ones are dropped. Zone UTC, factor 0, no template parameters.
+    /// Parses the targets; blank ones are dropped. Zone UTC, factor 0, no template parameters,
+    /// [`POINTS_MAX`].
     ///
     /// # Errors
     /// `Invalid` for a malformed target, naming the byte offset, or when the range is empty or
@@ -72,6 +82,7 @@ impl Request {
             zone: TimeZone::UTC,
             x_files_factor: 0.0,
             template: Vec::new(),
+            points_max: POINTS_MAX,
         })
     }
 }
@@ -85,12 +96,14 @@ pub enum Outcome {
     Need(Vec<FetchRequest>),
 }
 
-/// One round: evaluates all targets as far as the fetched data allow. CPU only.
+/// One round: evaluates all targets as far as the fetched data allow. CPU only. `go_on` is asked
+/// before each function runs; its error ends the round.
 ///
 /// # Errors
-/// `Invalid`, naming the target, for unknown functions, bad arguments or a limit that was hit.
-pub fn evaluate(request: &Request, fetched: &Fetched) -> Result<Outcome> {
-    let mut evaluator = Evaluator::new(request, fetched);
+/// `Invalid`, naming the target, for unknown functions, bad arguments or a limit that was hit;
+/// those of `go_on`.
+pub fn evaluate(request: &Request, fetched: &Fetched, go_on: &dyn Fn() -> Result<()>) -> Result<Outcome> {
+    let mut evaluator = Evaluator::new(request, fetched, go_on);
     let mut scope = Scope::new(request);
     let mut done = Vec::new();
     for (text, expr) in &request.targets {
@@ -110,7 +123,7 @@ pub fn evaluate(request: &Request, fetched: &Fetched) -> Result<Outcome> {
 pub fn run(request: &Request, store: &mut dyn Fetch) -> Result<Vec<Series>> {
     let mut fetched = Fetched::default();
     for _ in 0..ROUNDS_MAX {
-        match evaluate(request, &fetched)? {
+        match evaluate(request, &fetched, &|| Ok(()))? {
             Outcome::Done(series) => return Ok(series),
             Outcome::Need(requests) => {
                 let answers = store.fetch(&requests)?;
@@ -137,12 +150,14 @@ pub(crate) struct Evaluator<'a> {
     asked: HashSet<FetchRequest>,
     calls: usize,
     depth: usize,
+    go_on: &'a dyn Fn() -> Result<()>,
+    pub(crate) points: Points,
     /// Running totals of `stacked()`, by stack name.
     pub(crate) stacks: HashMap<String, Vec<f64>>,
 }
 
 impl<'a> Evaluator<'a> {
-    fn new(request: &'a Request, fetched: &'a Fetched) -> Self {
+    fn new(request: &'a Request, fetched: &'a Fetched, go_on: &'a dyn Fn() -> Result<()>) -> Self {
         Self {
             request,
             fetched,
@@ -150,8 +165,15 @@ impl<'a> Evaluator<'a> {
             asked: HashSet::new(),
             calls: 0,
             depth: 0,
+            go_on,
+            points: Points::new(request.points_max, fetched),
             stacks: HashMap::new(),
         }
+    }
+
+    /// Whether anybody still waits for the answer.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        (self.go_on)()
     }
 
     /// Evaluates an expression that must be a list of series.
@@ -193,7 +215,14 @@ impl<'a> Evaluator<'a> {
                 value
             }
             Expr::Call(call) if call.name == "seriesByTag" => self.by_tags(call, scope),
-            Expr::Call(call) => self.call(call, scope),
+            Expr::Call(call) => {
+                let before = self.points.held();
+                let value = self.call(call, scope);
+                let settled = self.points.settle(before, value.as_ref().ok());
+                let value = value?;
+                settled.map_err(|e| Stop::from(e).at(&call.name))?;
+                Ok(value)
+            }
         }
     }
 
@@ -233,6 +262,7 @@ impl<'a> Evaluator<'a> {
         if pending {
             return Err(Stop::Pending);
         }
+        self.go_on()?;
         let run = || {
             let mut invocation = Invocation::new(function, args, kwargs, call.args.first(), self, scope)?;
             (function.run)(&mut invocation)

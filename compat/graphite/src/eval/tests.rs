@@ -115,7 +115,8 @@ fn each_distinct_fetch_is_asked_once_and_together() {
 
 #[test]
 fn a_round_without_data_is_the_plan() {
-    let Ok(Outcome::Need(requests)) = evaluate(&request(&["a.x", "sumSeries(b.*)"]), &Fetched::default()) else {
+    let Ok(Outcome::Need(requests)) = evaluate(&request(&["a.x", "sumSeries(b.*)"]), &Fetched::default(), &|| Ok(()))
+    else {
         panic!("data are missing")
     };
     let queries: Vec<_> = requests.into_iter().map(|r| r.query).collect();
@@ -127,4 +128,47 @@ fn blank_targets_and_empty_ranges() {
     assert_eq!(show(&run(&request(&["", "  "]), &mut Shelf::new()).expect("ok")), "");
     assert!(Request::new(&["a"], 5, 5, 5).is_err());
     assert!(Request::new(&["a("], 0, 5, 5).is_err());
+}
+
+#[test]
+fn points_are_counted_over_the_whole_request() {
+    let check = |targets: &[&str], points_max: usize, fits: bool| {
+        let request = Request { points_max, ..Request::new(targets, 0, 60, 60).expect("well-formed") };
+        match run(&request, &mut Shelf::new()) {
+            Ok(_) => assert!(fits, "{targets:?} fit in {points_max}"),
+            Err(e) => {
+                let limit = format!("more than {points_max} points");
+                assert!(!fits && e.message().contains(&limit), "{targets:?} {points_max}: {e}");
+                assert!(targets.iter().any(|t| e.message().ends_with(&format!("; target: {t}"))), "{e}");
+            }
+        }
+    };
+    for (targets, points) in [
+        // Made up: what stays is what counts, until the end of the request.
+        (&["time('a',1)"][..], 60),
+        (&["time('a',1)", "sin('b',1,1)", "randomWalk('c',1)"], 180),
+        (&["limit(group(time('a',1),time('b',1)),0)"], 120),
+        (&["limit(time('a',1),0)", "limit(time('b',1),0)"], 60),
+        (&["events('*')"], 60),
+        (&["summarize(time('a',20),'1s')"], 3 + 61),
+        // Fetched, once however often it is used; copies count beside it.
+        (&["alias(a.x,'b')", "alias(a.x,'c')"], 3),
+        (&["scale(a.x,2)"], 6),
+        (&["constantLine(1)"], 3),
+    ] {
+        check(targets, points, true);
+        check(targets, points - 1, false);
+    }
+}
+
+#[test]
+fn a_request_that_is_given_up_runs_no_further_function() {
+    let calls = std::cell::Cell::new(0);
+    let go_on = || {
+        calls.set(calls.get() + 1);
+        if calls.get() < 3 { Ok(()) } else { Err(crate::Error::unavailable("nobody waits")) }
+    };
+    let targets = ["scale(time('a'),2)", "time('b')", "time('c')"];
+    let e = evaluate(&request(&targets), &Fetched::default(), &go_on).expect_err("given up");
+    assert_eq!((e.kind(), calls.get()), (crate::ErrorKind::Unavailable, 3), "{e}");
 }

@@ -57,6 +57,7 @@ impl<'c, 'e> Invocation<'c, 'e> {
 
     /// Calls another function with values in the place of expressions.
     pub(crate) fn call(&mut self, function: &'static Function, args: Vec<Value>) -> Result<Value, Stop> {
+        self.eval.go_on()?;
         let mut inner = Invocation::new(function, args, Vec::new(), self.first, self.eval, self.scope)?;
         (function.run)(&mut inner)
     }

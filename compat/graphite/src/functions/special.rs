@@ -2,7 +2,7 @@
 
 use super::Param as P;
 use super::ParamType as T;
-use super::support::{make_points, slice};
+use super::support::slice;
 use super::{Default, Function, Group, Invocation, units};
 use crate::eval::{Scope, Stop, Value};
 use crate::fetch::Query;
@@ -103,13 +103,13 @@ const EVENTS: Function = Function {
         }
         let name = format!("events(\"{}\")", tags.join("\", \""));
         let (from_s, until_s) = (c.scope.from_s, c.scope.until_s);
-        make_points(until_s - from_s)?;
+        let count = c.eval.points.make(until_s - from_s)?;
         let query = Query::Events(if tags == ["*"] { Vec::new() } else { tags });
         let found = c.eval.fetch(query, &name, c.scope)?;
         let mut series = Series::new(name, from_s, until_s, 1, Vec::new());
         series.values = match found.into_iter().next() {
             Some(found) => found.values,
-            None => vec![f64::NAN; make_points(until_s - from_s)?].into(),
+            None => vec![f64::NAN; count].into(),
         };
         series.consolidation = Consolidation::named("sum");
         series.x_files_factor = c.scope.x_files_factor;
@@ -218,7 +218,7 @@ pub(super) fn constant_line(scope: &Scope, value: f64, name: &str) -> Series {
 
 /// A made-up series over the range.
 pub(super) fn generate(
-    c: &Invocation<'_, '_>,
+    c: &mut Invocation<'_, '_>,
     name: String,
     step_s: i64,
     value: impl FnMut(i64) -> f64,
@@ -227,7 +227,7 @@ pub(super) fn generate(
         return Err(Error::invalid(format!("argument step must be positive and in range, not {step_s}")));
     }
     let (from_s, until_s) = (c.scope.from_s, c.scope.until_s);
-    let count = make_points((until_s - from_s + step_s - 1) / step_s)?;
+    let count = c.eval.points.make((until_s - from_s + step_s - 1) / step_s)?;
     let values = (0..count).map(|i| from_s + i as i64 * step_s).map(value).collect();
     Ok(Series { x_files_factor: c.scope.x_files_factor, ..Series::new(name, from_s, until_s, step_s, values) })
 }

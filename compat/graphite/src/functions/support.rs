@@ -90,20 +90,6 @@ pub(super) fn slice(len: usize, start: i64, stop: Option<i64>) -> Range<usize> {
     start..stop.max(start)
 }
 
-/// Most points that a function may make up for one series.
-pub(super) const POINTS_MAX: i64 = 10_000_000;
-
-/// A number of points to make up.
-///
-/// # Errors
-/// `Invalid` when there are more than [`POINTS_MAX`].
-pub(super) fn make_points(count: i64) -> Result<usize> {
-    if count > POINTS_MAX {
-        return Err(Error::invalid(format!("{count} points are more than the {POINTS_MAX} a series may have")));
-    }
-    Ok(usize::try_from(count).unwrap_or(0))
-}
-
 /// Division where a zero or unknown divisor gives an unknown result.
 pub(super) fn divide(a: f64, b: f64) -> f64 {
     if b == 0.0 { f64::NAN } else { a / b }

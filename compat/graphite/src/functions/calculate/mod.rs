@@ -7,7 +7,6 @@ mod window;
 use super::Param as P;
 use super::ParamType as T;
 use super::special::{constant_line, generate};
-use super::support::make_points;
 use super::{Default, Function, Group};
 use crate::python;
 use crate::series::{AggFunc, Series, percentile};
@@ -102,7 +101,7 @@ const N_PERCENTILE: Function = Function {
                 continue;
             }
             s.tags.set("nPercentile", n);
-            let count = if s.step_s > 0 { make_points((s.end_s - s.start_s) / s.step_s)? } else { 0 };
+            let count = if s.step_s > 0 { c.eval.points.make((s.end_s - s.start_s) / s.step_s)? } else { 0 };
             lines.push(s.derived(format!("nPercentile({}, {})", s.name, python::general(n)), vec![value; count]));
         }
         Ok(lines.into())

@@ -1,5 +1,6 @@
 //! Values for gaps.
 
+use crate::eval::Points;
 use crate::functions::Param as P;
 use crate::functions::ParamType as T;
 use crate::functions::support::zip_longest;
@@ -25,7 +26,7 @@ const COMPRESS_PERIODIC_GAPS: Function = Function {
         for s in &mut series {
             s.rename(format!("compressPeriodicGaps({})", s.name));
             if let Some((first, distance)) = period(&s.values) {
-                *s = compress(s, first, distance)?;
+                *s = compress(s, first, distance, &mut c.eval.points)?;
             }
         }
         Ok(series.into())
@@ -162,11 +163,11 @@ fn period(values: &[f64]) -> Option<(usize, usize)> {
     regular.then_some((first, distance))
 }
 
-fn compress(series: &Series, first: usize, distance: usize) -> Result<Series> {
+fn compress(series: &Series, first: usize, distance: usize, points: &mut Points) -> Result<Series> {
     let step_s = distance as i64 * series.step_s;
     let start_s = series.start_s + first as i64 * series.step_s;
     let window = Window { start_s, end_s: series.end_s, interval_s: step_s };
-    let (values, _) = windows(series, AggFunc::Last, window)?;
+    let (values, _) = windows(series, AggFunc::Last, window, points)?;
     let end_s = start_s + step_s * (values.len() as i64 - 1);
     let mut compressed = series.derived(series.name.clone(), values);
     compressed.path_expression.clone_from(&series.path_expression);

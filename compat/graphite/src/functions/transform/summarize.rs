@@ -1,9 +1,8 @@
 //! Longer steps: many values of a window into one.
 
-use crate::eval::{Stop, Value};
+use crate::eval::{Points, Stop, Value};
 use crate::functions::Param as P;
 use crate::functions::ParamType as T;
-use crate::functions::support::make_points;
 use crate::functions::{Default, Function, Group, Invocation};
 use crate::series::{AggFunc, Series, known_enough_of};
 use crate::time::{self, Unit};
@@ -36,7 +35,7 @@ const HITCOUNT: Function = Function {
         let suffix = if align { ", true" } else { "" };
         for s in &mut series {
             s.tags.set("hitcount", &text);
-            let (start_s, values) = hits(s, interval_s)?;
+            let (start_s, values) = hits(s, interval_s, &mut c.eval.points)?;
             let counted = s.derived(format!("hitcount({}, \"{text}\"{suffix})", s.name), values);
             *s = Series { start_s, step_s: interval_s, ..counted };
         }
@@ -68,7 +67,7 @@ const SMART_SUMMARIZE: Function = Function {
         }
         for s in &mut series {
             let window = Window { start_s: s.start_s, end_s: s.end_s, interval_s };
-            let (values, end_s) = windows(s, func, window)?;
+            let (values, end_s) = windows(s, func, window, &mut c.eval.points)?;
             s.tags.set("smartSummarize", &text);
             s.tags.set("smartSummarizeFunction", &func_name);
             let summary = s.derived(format!("smartSummarize({}, \"{text}\", \"{func_name}\")", s.name), values);
@@ -98,7 +97,7 @@ const SUMMARIZE: Function = Function {
                 let down = |t: i64| t - t.rem_euclid(interval_s);
                 (down(s.start_s), down(s.end_s) + interval_s)
             };
-            let (values, aligned_end_s) = windows(s, func, Window { start_s, end_s, interval_s })?;
+            let (values, aligned_end_s) = windows(s, func, Window { start_s, end_s, interval_s }, &mut c.eval.points)?;
             let end_s = if from_first { aligned_end_s } else { end_s };
             s.tags.set("summarize", &text);
             s.tags.set("summarizeFunction", &func_name);
@@ -129,12 +128,12 @@ pub(super) struct Window {
 
 /// Aggregates the values of each window; returns the end of the last one as well. A window is
 /// known when its known values are enough of those it has room for. One pass.
-pub(super) fn windows(series: &Series, func: AggFunc, window: Window) -> Result<(Vec<f64>, i64)> {
+pub(super) fn windows(series: &Series, func: AggFunc, window: Window, points: &mut Points) -> Result<(Vec<f64>, i64)> {
     let Window { start_s, end_s, interval_s } = window;
     if series.step_s <= 0 {
         return Err(Error::invalid(format!("series {} has no step", series.name)));
     }
-    let count = make_points((end_s - start_s + interval_s - 1).div_euclid(interval_s))?;
+    let count = points.make((end_s - start_s + interval_s - 1).div_euclid(interval_s))?;
     let room = interval_s as f64 / series.step_s as f64;
     let in_range = (series.end_s - series.start_s + series.step_s - 1).div_euclid(series.step_s);
     let values = &series.values[..usize::try_from(in_range).unwrap_or(0).min(series.values.len())];
@@ -161,9 +160,9 @@ pub(super) fn windows(series: &Series, func: AggFunc, window: Window) -> Result<
 
 /// Spreads each value over its step and sums what falls into each bucket. Buckets end with the
 /// series. Returns the start of the first.
-fn hits(series: &Series, interval_s: i64) -> Result<(i64, Vec<f64>)> {
+fn hits(series: &Series, interval_s: i64, points: &mut Points) -> Result<(i64, Vec<f64>)> {
     let (step_s, range_s) = (series.step_s, series.end_s - series.start_s);
-    let count = make_points((range_s + interval_s - 1).div_euclid(interval_s))?;
+    let count = points.make((range_s + interval_s - 1).div_euclid(interval_s))?;
     let first_s = series.end_s - count as i64 * interval_s;
     let mut buckets = vec![f64::NAN; count];
     let mut add = |bucket: usize, hits: f64| {
