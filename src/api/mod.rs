@@ -4,6 +4,7 @@
 //! what holds for all requests (connections, compression, panics, counting).
 
 pub mod admin;
+pub mod body;
 pub mod graphite;
 mod health;
 pub mod influx;
@@ -53,12 +54,13 @@ impl Own {
 
 /// All routes; what is none of them is answered as InfluxDB does.
 pub fn router(rooms: Rooms) -> Router {
+    let bodies = rooms.influx.bodies().clone();
     Router::new()
         .merge(health::router(rooms.own.clone()))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))
-        .merge(sql::router(rooms.sql))
+        .merge(sql::router(rooms.sql, bodies))
         .merge(admin::router(rooms.engine))
         .fallback(influx::not_found)
 }

@@ -7,24 +7,26 @@
 //! The answer is streamed: its first piece is awaited, so that an error before it has its status; one behind it closes
 //! the connection, for a cut answer must not look whole. A client that goes stops its query.
 //!
-//! Status: 400 for the request or the statement, 404 for an unknown database, 408 at the deadline, 413 for a long body,
-//! 503 when too many queries run or memory has run out. Errors are `{"error": "..."}`.
+//! Status: 400 for the request or the statement, 404 for an unknown database, 408 at the deadline or for a body that
+//! pauses, 413 for a long body, 503 when too many queries run, too many bodies are held or memory has run out. Errors are `{"error": "..."}`.
 
 mod format;
 mod request;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::routing::get;
 use futures::{StreamExt, stream};
 use rhythmite_model::{Error, ErrorKind};
 
+use crate::api::body::{Bodies, BodyError};
 use crate::query::sql::{Answer, Sql, SqlError, SqlRequest, Visible};
 use format::Encoder;
 use request::Asked;
@@ -34,8 +36,8 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 /// Why there is no answer.
 enum Failure {
-    /// The body is longer than [`request::BODY_BYTES_MAX`], or was cut short.
-    Body(BytesRejection),
+    /// The body is longer than [`request::BODY_BYTES_MAX`], or did not come.
+    Body(BodyError),
     /// Anything else.
     Query(SqlError),
 }
@@ -53,22 +55,25 @@ impl From<SqlError> for Failure {
 }
 
 /// The route. Whom a query comes from decides what it sees: a layer may set [`Visible`] as an extension of the request;
-/// without one every database is seen.
-pub fn router(sql: Sql) -> Router {
-    let limit = DefaultBodyLimit::max(request::BODY_BYTES_MAX);
-    Router::new().route("/api/v3/query_sql", get(query).post(query)).layer(limit).with_state(sql)
+/// without one every database is seen. Bodies draw on `bodies`.
+pub fn router(sql: Sql, bodies: Arc<Bodies>) -> Router {
+    Router::new().route("/api/v3/query_sql", get(query).post(query)).with_state((sql, bodies))
 }
 
-async fn query(State(sql): State<Sql>, visible: Option<Extension<Visible>>, request: Request) -> Response<Body> {
+async fn query(
+    State((sql, bodies)): State<(Sql, Arc<Bodies>)>,
+    visible: Option<Extension<Visible>>,
+    request: Request,
+) -> Response<Body> {
     let visible = visible.map(|v| v.0).unwrap_or_default();
-    match run(&sql, visible, request).await {
+    match run(&sql, &bodies, visible, request).await {
         Ok(response) => response,
         Err(e) => error(&e),
     }
 }
 
-async fn run(sql: &Sql, visible: Visible, request: Request) -> Result<Response<Body>, Failure> {
-    let Asked { database, sql: text, params, format } = Asked::read(request).await?;
+async fn run(sql: &Sql, bodies: &Arc<Bodies>, visible: Visible, request: Request) -> Result<Response<Body>, Failure> {
+    let Asked { database, sql: text, params, format } = Asked::read(bodies, request).await?;
     let request = SqlRequest { database, sql: text, params, visible };
     let mut answer: Answer<Bytes> = sql.query(request, move |schema| Encoder::new(format, schema)).await?;
     let first = match answer.next().await {
@@ -87,7 +92,7 @@ async fn run(sql: &Sql, visible: Visible, request: Request) -> Result<Response<B
 
 fn error(e: &Failure) -> Response<Body> {
     let (status, e) = match e {
-        Failure::Body(e) => (e.status(), e.body_text()),
+        Failure::Body(e) => (e.status, e.text.clone()),
         Failure::Query(e) => (status(e), e.to_string()),
     };
     if status == StatusCode::INTERNAL_SERVER_ERROR {

@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::adapter::carbon::{self, Aggregation, Carbon, Destination, NameFilter, Settings};
 use crate::adapter::statsd::{Folding, Statsd};
 use crate::adapter::{DRAIN_MAX, Port, Shared, UdpPort};
+use crate::api::body::Bodies;
 use crate::api::graphite::Graphite;
 use crate::api::influx::{self, InfluxApi};
 use crate::api::{self, Own, Rooms};
@@ -98,7 +99,8 @@ pub async fn run(
     let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
     let folding = start_statsd(&config, &shared, &mut sockets)?;
 
-    let (influx, graphite) = (storage.influx(&env, &config, &counters), storage.graphite(&env, &config)?);
+    let influx = storage.influx(&env, &config, &counters);
+    let graphite = storage.graphite(&env, &config, influx.bodies().clone())?;
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
     let figures = Figures {
         counters: counters.clone(),
@@ -248,7 +250,7 @@ impl Storage {
 
     /// # Errors
     /// `Unavailable` when a thread cannot be started.
-    fn graphite(&self, env: &Env, config: &Config) -> Result<Arc<Graphite>> {
+    fn graphite(&self, env: &Env, config: &Config, bodies: Arc<Bodies>) -> Result<Arc<Graphite>> {
         let timeout = config.query.timeout.limit().unwrap_or(Duration::MAX);
         let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
         Ok(Arc::new(Graphite {
@@ -258,6 +260,7 @@ impl Storage {
             clock: env.clock.clone(),
             zone: jiff::tz::TimeZone::UTC,
             limits: graphite::Limits { timeout, ..graphite::Limits::default() },
+            bodies,
         }))
     }
 

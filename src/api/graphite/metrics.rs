@@ -95,9 +95,9 @@ async fn answer(
     request: Request,
     work: impl FnOnce(&Graphite, &Form, &Patience) -> Result<Answer> + Send + 'static,
 ) -> Response<Body> {
-    match Form::read(request).await {
+    match Form::read(&state.bodies, request).await {
         Ok(form) => reply(state.on_cpu(move |state, patience| work(state, &form, &patience)).await),
-        Err(e) => reply(Err(e)),
+        Err(e) => reply::unread(&e),
     }
 }
 

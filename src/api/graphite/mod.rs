@@ -7,8 +7,8 @@
 //! Bare `/metrics` is not one of these routes: with a `query` parameter it is Graphite's find ([`find`]), without one
 //! something else's.
 //!
-//! Status: 400 for a malformed request, which names the place; 404 for an unknown function; 405; 503 when the request
-//! took too long or the store is behind.
+//! Status: 400 for a malformed request, which names the place; 404 for an unknown function; 405; 408 for a form that
+//! pauses, 413 for a long one; 503 when the request took too long, the store is behind or too many bodies are held.
 
 mod functions;
 mod metrics;
@@ -23,13 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{MethodRouter, any, get, post};
 use jiff::tz::TimeZone;
 use rhythmite_engine::Engine;
 use rhythmite_env::{Clock, CpuPool};
 use rhythmite_model::Result;
 
+use crate::api::body::Bodies;
 use crate::ingest::PathIngest;
 use crate::query::graphite::{Limits, Patience};
 
@@ -54,6 +54,8 @@ pub struct Graphite {
     pub zone: TimeZone,
     /// What one request may take.
     pub limits: Limits,
+    /// What all forms draw on.
+    pub bodies: Arc<Bodies>,
 }
 
 impl Graphite {
@@ -103,9 +105,5 @@ pub fn router(state: Arc<Graphite>) -> Router {
         router.route(path, route.clone()).route(&format!("{path}/"), route)
     });
     let version = any(|| async { VERSION });
-    router
-        .route("/version", version.clone())
-        .route("/version/", version)
-        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
-        .with_state(state)
+    router.route("/version", version.clone()).route("/version/", version).with_state(state)
 }

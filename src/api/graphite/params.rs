@@ -1,6 +1,7 @@
 //! Parameters: the query and the form, decoded, in this order; of several with one name the last one counts.
 
-use axum::body::{Bytes, to_bytes};
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::http::Method;
 use percent_encoding::percent_decode;
@@ -8,9 +9,18 @@ use rhythmite_graphite::answer::Params;
 use rhythmite_model::{Error, Result};
 
 use super::FORM_BYTES_MAX;
+use crate::api::body::{Bodies, BodyError, BodyMax};
 
 /// Parameters of one request.
 const PARAMS_MAX: usize = 10_000;
+
+/// Why there are no parameters.
+pub(super) enum Unread {
+    /// The form did not come, or is too long.
+    Body(BodyError),
+    /// There are more than [`PARAMS_MAX`].
+    Params(Error),
+}
 
 /// The parameters of one request.
 pub(super) struct Form(Vec<(String, String)>);
@@ -19,15 +29,15 @@ impl Form {
     /// Reads the query, and the body of a POST: `application/x-www-form-urlencoded`, whatever its type says.
     ///
     /// # Errors
-    /// `Invalid` for a body beyond [`FORM_BYTES_MAX`] or more than [`PARAMS_MAX`] parameters.
-    pub(super) async fn read(request: Request) -> Result<Self> {
+    /// For a body beyond [`FORM_BYTES_MAX`] or one that pauses, and for more than [`PARAMS_MAX`] parameters.
+    pub(super) async fn read(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Unread> {
         let mut pairs = Vec::new();
-        decode(request.uri().query().unwrap_or_default().as_bytes(), &mut pairs)?;
+        decode(request.uri().query().unwrap_or_default().as_bytes(), &mut pairs).map_err(Unread::Params)?;
         if request.method() == Method::POST {
-            let body: Bytes = to_bytes(request.into_body(), FORM_BYTES_MAX)
-                .await
-                .map_err(|e| Error::invalid(format!("the form cannot be read: {e}")))?;
-            decode(&body, &mut pairs)?;
+            let (head, body) = request.into_parts();
+            let max = BodyMax::both(FORM_BYTES_MAX);
+            let form = bodies.read(&head.headers, body, max).await.map_err(Unread::Body)?;
+            decode(&form, &mut pairs).map_err(Unread::Params)?;
         }
         Ok(Self(pairs))
     }

@@ -12,13 +12,13 @@ use rhythmite_model::{Error, Result};
 
 use super::Graphite;
 use super::params::Form;
-use super::reply::{cached, reply};
+use super::reply::{cached, reply, unread};
 use crate::query::graphite::{Fetcher, Patience};
 
 pub(super) async fn render(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    let form = match Form::read(request).await {
+    let form = match Form::read(&state.bodies, request).await {
         Ok(form) => form,
-        Err(e) => return reply(Err(e)),
+        Err(e) => return unread(&e),
     };
     let answer = state.on_cpu(move |state, patience| draw(state, &form, patience)).await;
     match answer {

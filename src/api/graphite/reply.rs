@@ -7,7 +7,7 @@ use rhythmite_graphite::answer::{Answer, wrap};
 use rhythmite_model::{Error, ErrorKind, Result};
 use serde::Serialize;
 
-use super::params::Form;
+use super::params::{Form, Unread};
 
 /// Seconds after which a request that was turned away may be tried again.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -23,6 +23,14 @@ pub(super) fn reply(answer: Result<Answer>) -> Response<Body> {
             response
         }
         Err(e) => error(&e),
+    }
+}
+
+/// Parameters that could not be read.
+pub(super) fn unread(e: &Unread) -> Response<Body> {
+    match e {
+        Unread::Body(e) => refused(e.status, &e.text),
+        Unread::Params(e) => error(e),
     }
 }
 
@@ -56,7 +64,11 @@ fn error(e: &Error) -> Response<Body> {
     if status == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!("a Graphite request failed: {e}");
     }
-    let body = serde_json::json!({ "error": e.message() }).to_string();
+    refused(status, e.message())
+}
+
+fn refused(status: StatusCode, text: &str) -> Response<Body> {
+    let body = serde_json::json!({ "error": text }).to_string();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -119,9 +119,9 @@ async fn answer(
     request: Request,
     work: impl FnOnce(&Graphite, &Form) -> Result<Answer> + Send + 'static,
 ) -> Response<Body> {
-    match Form::read(request).await {
+    match Form::read(&state.bodies, request).await {
         Ok(form) => reply(state.on_cpu(move |state, _| work(state, &form)).await),
-        Err(e) => reply(Err(e)),
+        Err(e) => reply::unread(&e),
     }
 }
 

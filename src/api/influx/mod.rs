@@ -17,7 +17,6 @@
 //!
 //! Never does: check who asks. A statement that changes something is refused when it comes by GET.
 
-mod body;
 mod params;
 mod query;
 mod reply;
@@ -26,7 +25,6 @@ mod tests;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +35,7 @@ use rhythmite_env::{Clock, Random};
 use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
 
+use crate::api::body::Bodies;
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 use crate::ingest::influx::InfluxWriter;
@@ -65,7 +64,7 @@ pub struct Limits {
     pub unpacked_bytes_max: usize,
     /// Bytes of a body of `/query`, unpacked or not; more is 413.
     pub query_bytes_max: usize,
-    /// Bytes of all bodies that are held at a time; beyond it a request gets 503.
+    /// Bytes of all bodies that are held at a time, of other interfaces too; beyond it a request gets 503.
     pub bodies_bytes_max: usize,
     /// How long a body may pause before the request is given up with 408.
     pub body_pause: Duration,
@@ -123,8 +122,7 @@ pub struct Parts {
 pub struct InfluxApi {
     parts: Parts,
     writer: InfluxWriter,
-    /// Bytes of bodies that are held.
-    body_bytes: AtomicUsize,
+    bodies: Arc<Bodies>,
     queries: Arc<Semaphore>,
 }
 
@@ -133,10 +131,19 @@ impl InfluxApi {
     pub fn new(parts: Parts) -> Self {
         Self {
             writer: InfluxWriter::counted(parts.engine.clone(), parts.counters.clone()),
-            body_bytes: AtomicUsize::new(0),
+            bodies: Arc::new(Bodies::new(
+                parts.limits.bodies_bytes_max,
+                parts.limits.body_pause,
+                parts.counters.clone(),
+            )),
             queries: Arc::new(Semaphore::new(parts.limits.queries_max.clamp(1, Semaphore::MAX_PERMITS))),
             parts,
         }
+    }
+
+    /// The budget of bodies, for all interfaces.
+    pub fn bodies(&self) -> &Arc<Bodies> {
+        &self.bodies
     }
 }
 

@@ -17,9 +17,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::InfluxApi;
-use super::body::receive;
 use super::params::Params;
 use super::reply::{Refused, no_content};
+use crate::api::body::{BodyMax, receive};
 use crate::query::influxql::{Interrupt, Request, ResultSink};
 
 /// Bytes of an answer that are sent at once.
@@ -62,7 +62,8 @@ async fn body_params(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> R
     ) {
         return Ok(Params::default());
     }
-    let received = receive(api, headers, body, api.limits.query_bytes_max).await?;
+    let (sent, unpacked) = (api.limits.body_bytes_max, api.limits.query_bytes_max);
+    let received = receive(&api.bodies, headers, body, BodyMax { sent, unpacked }).await?;
     let content_type = content_type.to_owned();
     blocking(move || {
         let body = received.unpack()?;

@@ -12,6 +12,7 @@ use rhythmite_model::{Error, ErrorKind};
 
 use super::InfluxApi;
 use super::params::Params;
+use crate::api::body::BodyError;
 
 /// The version whose interface this is, which clients read from `X-Influxdb-Version` to know what they may ask for.
 pub const INFLUXDB_VERSION: &str = "1.8.10";
@@ -43,17 +44,8 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
-    pub(super) fn too_large() -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Request Entity Too Large")
-    }
-
     pub(super) fn overloaded(text: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
-    }
-
-    pub(super) fn encoding(name: &str) -> Self {
-        let text = format!("Content-Encoding {name:?} is not supported (use gzip)");
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text)
     }
 
     /// The answer with this body.
@@ -71,6 +63,12 @@ impl Refused {
     pub(super) fn in_form(self, options: &AnswerOptions) -> Response {
         let body = write_error(&self.text, options);
         self.with_body(options.format.content_type(), body)
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Self::new(error.status, error.text)
     }
 }
 

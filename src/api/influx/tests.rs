@@ -1,6 +1,6 @@
 use std::io::Write as _;
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
@@ -270,7 +270,7 @@ async fn gzip_is_taken_off() {
     let (status, text) = world.send("POST", "/write?db=d", &[("Content-Encoding", "gzip")], corrupt).await.told();
     assert!(status == 400 && text.contains("flate: corrupt input"), "{status} {text}");
     assert_eq!(world.stored(), ["d.autogen.m 2"]);
-    assert_eq!(world.api.body_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(world.api.bodies.held(), 0);
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn bodies_have_limits() {
     let answer = world.send("POST", "/write?db=d", &[], "#".repeat(150_000)).await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
     assert_eq!(world.write("/write?db=d", "m f=1").await.0, 204);
-    assert_eq!(world.api.body_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(world.api.bodies.held(), 0);
 }
 
 #[tokio::test]
@@ -296,7 +296,7 @@ async fn a_body_that_stops_is_given_up() {
     let text = "the rest of the body did not come in time";
     assert_eq!(world.write("/write?db=d", body).await, (408, error(text)));
     assert_eq!(world.counted(), ["body_timeouts 1"]);
-    assert_eq!((world.stored().len(), world.api.body_bytes.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((world.stored().len(), world.api.bodies.held()), (0, 0));
 }
 
 #[tokio::test]

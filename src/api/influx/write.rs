@@ -11,10 +11,10 @@ use rhythmite_influx::line_protocol::{Precision, texts};
 use rhythmite_model::{Error, Policy};
 use serde_json::json;
 
-use super::body::{Received, receive};
+use super::InfluxApi;
 use super::params::Params;
 use super::reply::{Refused, no_content};
-use super::{InfluxApi, body};
+use crate::api::body::{BodyMax, Received, receive};
 use crate::catalog::NewPolicy;
 use crate::ingest::influx::{LineWrite, Outcome, Refusal, Refusals, TimeUnit};
 
@@ -47,7 +47,7 @@ async fn write_v1(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
     }
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
-    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
+    run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
 }
 
 /// `POST /api/v2/write`. A refusal has the members that clients of 1.x and of 2.x look for.
@@ -95,7 +95,7 @@ async fn write_v2(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
     let policy = find_policy(api, database, policy)?;
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
-    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
+    run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
 }
 
 /// `POST /api/v3/write_lp`. Refused lines are listed one by one.
@@ -149,7 +149,11 @@ async fn write_v3(
     let policy = find_policy(api, database, "")?;
     let durability = if params.get("no_sync") == "true" { Durability::Interval } else { api.durability };
     let plan = Plan { policy, unit, accept_partial, durability };
-    run(api, plan, receive(api, headers, body, api.limits.unpacked_bytes_max).await?).await
+    run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
+}
+
+fn body_max(api: &InfluxApi) -> BodyMax {
+    BodyMax { sent: api.limits.body_bytes_max, unpacked: api.limits.unpacked_bytes_max }
 }
 
 /// The policy that a write names.
@@ -177,7 +181,7 @@ async fn run(api: &Arc<InfluxApi>, plan: Plan, received: Received) -> Result<Ref
 }
 
 fn write(api: &InfluxApi, plan: &Plan, received: Received) -> Result<Outcome, Refused> {
-    let body: body::Unpacked = received.unpack()?;
+    let body = received.unpack()?;
     let write = LineWrite {
         body: &body,
         policy: &plan.policy,

@@ -1,9 +1,9 @@
 //! What a request asks for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use rhythmite_model::Result;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::format::Format;
 use super::{Failure, invalid};
+use crate::api::body::{Bodies, BodyMax};
 use crate::query::sql::Param;
 
 /// Bytes of a body: a statement of its longest and parameters.
@@ -29,12 +30,13 @@ impl Asked {
     /// Reads query string, headers and body.
     ///
     /// # Errors
-    /// `Invalid`, with the name of what is missing or wrong; a body that is too long.
-    pub async fn read(request: Request) -> Result<Self, Failure> {
-        let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    /// `Invalid`, with the name of what is missing or wrong; a body that is too long or does not come.
+    pub async fn read(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Failure> {
+        let (head, body) = request.into_parts();
+        let (uri, headers) = (head.uri, head.headers);
         let mut given = Given::default();
         given.form(uri.query().unwrap_or("").as_bytes())?;
-        let body = Bytes::from_request(request, &()).await.map_err(Failure::Body)?;
+        let body = bodies.read(&headers, body, BodyMax::both(BODY_BYTES_MAX)).await.map_err(Failure::Body)?;
         if !body.is_empty() {
             let form = header(&headers, &CONTENT_TYPE)
                 .is_some_and(|t| t.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));

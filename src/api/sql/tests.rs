@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::body::to_bytes;
 use axum::http::{Method, header};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -20,8 +22,12 @@ impl Reply {
     }
 }
 
+fn bodies(bytes_max: usize) -> Arc<Bodies> {
+    Arc::new(Bodies::new(bytes_max, Duration::from_millis(50), Arc::default()))
+}
+
 async fn send(world: &World, request: Request) -> Reply {
-    let response = router(world.sql.clone()).oneshot(request).await.unwrap();
+    let response = router(world.sql.clone(), bodies(8 << 20)).oneshot(request).await.unwrap();
     let content_type = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
     let status = response.status().as_u16();
     Reply { status, content_type, body: to_bytes(response.into_body(), usize::MAX).await.unwrap() }
@@ -157,10 +163,27 @@ async fn a_deadline_is_408_and_a_full_house_503() {
 }
 
 #[tokio::test]
+async fn bodies_have_limits() {
+    let world = world().await;
+    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>("{\"db\":")));
+    let stalled = Body::from_stream(first.chain(stream::pending()));
+    for (body, status) in [
+        (stalled, 408),
+        (Body::from("x".repeat(request::BODY_BYTES_MAX + 1)), 413),
+        (Body::from("x".repeat(200_000)), 503),
+        (Body::from(r#"{"db":"d","q":"SELECT 1"}"#), 200),
+    ] {
+        let request = Request::post("/api/v3/query_sql").body(body).unwrap();
+        let response = router(world.sql.clone(), bodies(100_000)).oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+    }
+}
+
+#[tokio::test]
 async fn a_layer_decides_what_is_seen() {
     let world = world().await;
     let only = Visible::Only(std::sync::Arc::new(["other".to_owned()].into()));
-    let app = router(world.sql.clone()).layer(Extension(only));
+    let app = router(world.sql.clone(), bodies(8 << 20)).layer(Extension(only));
     let request = Request::get("/api/v3/query_sql?db=d&q=SELECT+1").body(Body::empty()).unwrap();
     assert_eq!(app.oneshot(request).await.unwrap().status(), StatusCode::NOT_FOUND);
 }
