@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rhythmite_model::Result;
+use rhythmite_model::{Error, Result};
 
 use crate::engine::{Engine, Options};
 
@@ -54,7 +54,9 @@ impl Background {
             let run = move || {
                 let mut pause = Duration::ZERO;
                 while stop.pause(pause) {
-                    pause = match work(&engine) {
+                    // A panic is our bug, but the other work must go on, and be seen to have trouble.
+                    let round = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&engine)));
+                    pause = match round.unwrap_or_else(|_| Err(Error::internal("it panicked"))) {
                         Ok(true) => Duration::ZERO,
                         Ok(false) => TICK,
                         Err(e) => {

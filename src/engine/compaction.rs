@@ -4,19 +4,21 @@
 //! was merged when: a file's number is the newest write in it, and only neighbours in that order are merged. Removes
 //! what has expired. One merge at a time; it holds one series of its inputs in memory.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
 
 use crate::engine::{Engine, Files, LiveFile};
-use crate::flush::expired;
-use crate::manifest::{Edit, SegmentRecord};
+use crate::manifest::{Edit, FileRecord, SegmentRecord};
 use crate::output::{Output, partition_length};
 use crate::registry::{SegmentMeta, merge_segments, plan_merge, segment_path};
 use crate::scan::{Scan, SeriesFilter};
 use crate::wal::Durability;
+
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// Flushed files that one merge takes: each costs an open reader.
 const MERGE_FLUSHED_MAX: usize = 16;
@@ -25,6 +27,28 @@ const SIZE_RATIO: u64 = 4;
 
 /// A stream that reaches over more partitions than this is read to see which of them it has points in.
 const NEIGHBOURS_MAX: i64 = 32;
+
+/// Files whose merge failed are left alone for this long, so that the others are merged meanwhile.
+const RETRY_INPUTS: Duration = Duration::from_secs(60);
+
+/// Files that are written but in no manifest yet: removed when the work ends before they are.
+#[derive(Default)]
+pub(crate) struct Unlisted {
+    pub(crate) files: Vec<Arc<LiveFile>>,
+}
+
+impl Unlisted {
+    /// They are about to be listed: whatever becomes of that, they stay.
+    pub(crate) fn keep(mut self) -> Vec<Arc<LiveFile>> {
+        std::mem::take(&mut self.files)
+    }
+}
+
+impl Drop for Unlisted {
+    fn drop(&mut self) {
+        self.files.iter().for_each(|f| f.doom());
+    }
+}
 
 /// What one merge reads and replaces.
 struct Job {
@@ -71,38 +95,58 @@ impl Engine {
     fn due(&self) -> Option<Job> {
         let options = &self.inner.options;
         let view = self.inner.shared.view.read().clone();
-        let flushed = view.files.iter().find_map(|(k, files)| oldest_flushed(*k, files, options.merge_flushed_files));
+        let may = |job: &Job| !self.waits(job);
+        let flushed =
+            view.files.iter().find_map(|(k, files)| oldest_flushed(*k, files, options.merge_flushed_files).filter(may));
         flushed.or_else(|| {
-            view.files.iter().find_map(|(k, files)| partition(*k, files, options.merge_partition_files + 1, true))
+            let enough = options.merge_partition_files + 1;
+            view.files.iter().find_map(|(k, files)| partition(*k, files, enough, true).filter(may))
         })
     }
 
     fn run(&self, job: &Job) -> Result<()> {
-        let inner = &*self.inner;
-        let policy = self.policy(job.policy);
-        let mut outputs = Vec::new();
-        if let Some(policy) = policy {
-            let length = partition_length(&policy, job.tier);
-            let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
-            for start in partitions(&job.inputs, length)? {
-                let end = start.saturating_add(length - 1);
-                let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
-                let mut scan = Scan::new(everything, None, start..=end);
-                for (rank, file) in job.inputs.iter().enumerate() {
-                    if file.record.max_time_ns >= start && file.record.min_time_ns <= end {
-                        scan.add_file(rank as u64, file.clone());
-                    }
-                }
-                let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq);
-                for points in scan {
-                    output.push(points?)?;
-                }
-                outputs.extend(output.finish()?);
-            }
+        let done = self.merge(job).and_then(|outputs| self.replace(&job.inputs, outputs));
+        if let Err(e) = &done {
+            let retry = self.inner.env.clock.monotonic() + RETRY_INPUTS;
+            let mut failed = self.inner.failed_inputs.lock();
+            failed.extend(job.inputs.iter().map(|f| (f.record.id.clone(), retry)));
+            tracing::error!(policy = job.policy.0, tier = job.tier.0, "a merge failed, its files wait: {e}");
+        } else {
+            self.inner.counters.compactions.fetch_add(1, Ordering::Relaxed);
         }
-        self.replace(&job.inputs, outputs)?;
-        inner.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        done
+    }
+
+    /// The files that replace a job's inputs, one for each partition.
+    fn merge(&self, job: &Job) -> Result<Vec<Arc<LiveFile>>> {
+        let mut outputs = Unlisted::default();
+        let Some(policy) = self.policy(job.policy) else { return Ok(Vec::new()) };
+        let length = partition_length(&policy, job.tier);
+        let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
+        for number in partitions(&job.inputs, length)? {
+            let (start, end) = bounds(number, length);
+            let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
+            let mut scan = Scan::new(everything, None, start..=end);
+            for (rank, file) in job.inputs.iter().enumerate() {
+                if file.record.max_time_ns >= start && file.record.min_time_ns <= end {
+                    scan.add_file(rank as u64, file.clone());
+                }
+            }
+            let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq);
+            for points in scan {
+                output.push(points?)?;
+            }
+            outputs.files.extend(output.finish()?);
+        }
+        Ok(outputs.keep())
+    }
+
+    /// Whether a merge of one of these files failed a moment ago.
+    fn waits(&self, job: &Job) -> bool {
+        let now = self.inner.env.clock.monotonic();
+        let mut failed = self.inner.failed_inputs.lock();
+        failed.retain(|_, retry| *retry > now);
+        job.inputs.iter().any(|f| failed.contains_key(&f.record.id))
     }
 
     /// Swaps files in the manifest, then in the view; the old ones go with their last reader.
@@ -113,10 +157,11 @@ impl Engine {
             ..Edit::default()
         };
         self.inner.manifest.commit(&edit)?;
+        let gone: HashSet<&str> = inputs.iter().map(|f| f.record.id.as_str()).collect();
         let mut view = self.inner.shared.view.write();
         let mut files = Files::clone(&view.files);
         for list in files.values_mut() {
-            list.retain(|f| !inputs.iter().any(|input| Arc::ptr_eq(input, f)));
+            list.retain(|f| !gone.contains(f.record.id.as_str()));
         }
         for output in outputs {
             files.entry((output.record.policy, output.record.tier)).or_default().push(output);
@@ -128,11 +173,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a file may go: by what was set when it was written, and by what the policy says now, which may have become
+    /// longer since.
+    fn expired(&self, record: &FileRecord, now_s: i64) -> bool {
+        let policy = self.policy(record.policy);
+        let level = policy.as_ref().and_then(|p| p.levels.get(usize::from(record.tier.0)));
+        let still_kept = level.is_some_and(|level| {
+            let newest_s = record.max_time_ns.div_euclid(SECOND_NS);
+            level.retention_ns == 0 || newest_s.saturating_add(level.retention_ns / SECOND_NS) >= now_s
+        });
+        record.expires_at_s <= now_s && !still_kept
+    }
+
     /// Removes files whose last point is past its retention. No data page is touched.
     fn expire(&self) -> Result<bool> {
         let now_s = self.inner.env.clock.now_s();
         let view = self.inner.shared.view.read().clone();
-        let dead: Vec<_> = view.files.values().flatten().filter(|f| expired(&f.record, now_s)).cloned().collect();
+        let dead: Vec<_> = view.files.values().flatten().filter(|f| self.expired(&f.record, now_s)).cloned().collect();
         if dead.is_empty() {
             return Ok(false);
         }
@@ -201,30 +258,36 @@ pub(crate) fn record(meta: &SegmentMeta) -> SegmentRecord {
     SegmentRecord { id: meta.id, definitions: meta.definitions, bytes: meta.bytes }
 }
 
-/// Starts of the partitions that hold the files' points, and perhaps of some between them that hold none.
+/// First and last nanosecond of partition `number`, cut to what a time can be.
+fn bounds(number: i64, length: i64) -> (i64, i64) {
+    let clamp = |t: i128| t.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+    let start = i128::from(number) * i128::from(length);
+    (clamp(start), clamp(start + i128::from(length) - 1))
+}
+
+/// Numbers of the partitions that hold the files' points, and perhaps of some between them that hold none.
 fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
-    let start = |t: i64| t.div_euclid(length).saturating_mul(length);
-    let mut starts = BTreeSet::new();
+    let mut numbers = BTreeSet::new();
     for file in files {
         let mut cursor = file.reader.cursor();
         // A file's range can be far wider than its points (one late point): ask the index, not the calendar.
         let mut seen = None;
         for entry in file.reader.entries() {
-            let (first, last) = (start(entry.min_time_ns), start(entry.max_time_ns));
+            let (first, last) = (entry.min_time_ns.div_euclid(length), entry.max_time_ns.div_euclid(length));
             if seen == Some((first, last)) {
                 continue;
             }
-            if last.saturating_sub(first) / length <= NEIGHBOURS_MAX {
+            if last - first <= NEIGHBOURS_MAX {
                 seen = Some((first, last));
-                starts.extend((0..=(last - first) / length).map(|i| first + i * length));
+                numbers.extend(first..=last);
             } else {
                 let (mut times, mut values) = (Vec::new(), Column::new(entry.field_type()));
                 cursor.read_all(&entry, &mut times, &mut values)?;
-                starts.extend(times.into_iter().map(start));
+                numbers.extend(times.into_iter().map(|t| t.div_euclid(length)));
             }
         }
     }
-    Ok(starts)
+    Ok(numbers)
 }
 
 /// The oldest flushed files of a level, if at least `enough` wait.
@@ -240,9 +303,13 @@ fn oldest_flushed((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], eno
 /// The files of a partition that has at least `enough`. With `by_size` an old file much larger than all newer ones
 /// stays out.
 fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize, by_size: bool) -> Option<Job> {
-    let starts: BTreeSet<_> = files.iter().filter_map(|f| f.record.partition_ns).collect();
-    for start in starts {
-        let mut inputs: Vec<_> = files.iter().filter(|f| f.record.partition_ns == Some(start)).cloned().collect();
+    let mut by_start: BTreeMap<i64, Vec<Arc<LiveFile>>> = BTreeMap::new();
+    for file in files {
+        if let Some(start) = file.record.partition_ns {
+            by_start.entry(start).or_default().push(file.clone());
+        }
+    }
+    for (_, mut inputs) in by_start {
         if inputs.len() < enough {
             continue;
         }

@@ -1,6 +1,6 @@
 //! The handle: write, read, flush, compact, drop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -91,7 +91,6 @@ impl Drop for LiveFile {
             if let Err(e) = crate::sst::remove(&self.env, &self.dir, &self.record.id) {
                 tracing::warn!(file = %self.record.id, dir = %self.dir.display(), "cannot remove a dead file: {e}");
             }
-            let _ = self.env.fs.remove_dir(&self.dir);
         }
     }
 }
@@ -197,6 +196,8 @@ pub(crate) struct Inner {
     /// One merge at a time.
     pub(crate) merging: Mutex<()>,
     pub(crate) segments: Mutex<Vec<SegmentRecord>>,
+    /// Files whose merge failed, and when to try again.
+    pub(crate) failed_inputs: Mutex<HashMap<String, Duration>>,
     next_file: AtomicU64,
     pub(crate) counters: Counters,
 }
@@ -287,6 +288,7 @@ impl Engine {
             flushing: Mutex::new(()),
             merging: Mutex::new(()),
             segments: Mutex::new(segments),
+            failed_inputs: Mutex::default(),
             next_file: AtomicU64::new(next_file),
             counters: Counters::default(),
         };

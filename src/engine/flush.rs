@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use rhythmite_model::{PolicyId, Result, TableId, Tier};
+use rhythmite_model::{Error, PolicyId, Result, TableId, Tier};
 
 use crate::Snapshot;
-use crate::compaction::record;
+use crate::compaction::{Unlisted, record};
 use crate::engine::{Engine, Files, Frozen, LiveFile};
-use crate::manifest::{Edit, FileRecord};
+use crate::manifest::Edit;
 use crate::output::Output;
 use crate::scan::Scan;
 
@@ -40,12 +40,11 @@ impl Engine {
                 by_level.entry((policy, tier)).or_default().push(table);
             }
         }
-        let mut live = Vec::new();
+        let mut live = Unlisted::default();
         for ((policy, tier), tables) in by_level {
-            if let Some(record) = self.flush_level(frozen, policy, tier, &tables)? {
-                live.push(record);
-            }
+            live.files.extend(self.flush_level(frozen, policy, tier, &tables)?);
         }
+        let live = live.keep();
         let edit = Edit {
             add_files: live.iter().map(|f| f.record.clone()).collect(),
             add_segments: segment.into_iter().collect(),
@@ -77,7 +76,10 @@ impl Engine {
         tier: Tier,
         tables: &[TableId],
     ) -> Result<Option<Arc<LiveFile>>> {
-        let Some(policy) = self.policy(policy) else { return Ok(None) };
+        // A dropped policy has no table left; its rows must not be thrown away because the engine was not told of it.
+        let policy = self.policy(policy).ok_or_else(|| {
+            Error::internal(format!("policy {} of a live table is not known; a restart loads it", policy.0))
+        })?;
         let mut output = Output::new(self, policy, tier, None, 0, frozen.seq);
         for &table in tables {
             let mut scan = Scan::new(Snapshot::all_series(table), None, i64::MIN..=i64::MAX);
@@ -94,9 +96,4 @@ impl Engine {
     pub(crate) fn segment_dir(&self) -> std::path::PathBuf {
         self.inner.options.data_dir.join("names")
     }
-}
-
-/// Whether a record lies wholly before `second`.
-pub(crate) fn expired(record: &FileRecord, second: i64) -> bool {
-    record.expires_at_s <= second
 }

@@ -159,26 +159,25 @@ impl Generation {
 
 impl Buffer {
     /// Returns by how many bytes the buffer has grown.
+    ///
+    /// The rows of one write stay in one chunk: they have one arrival number, so between blocks nothing would tell which
+    /// of two rows with the same series and time came later. A chunk may pass [`CHUNK_ROWS`] by one write.
     fn append(&self, rows: &Rows, range: std::ops::Range<usize>, arrival: u32) -> usize {
-        let mut grown = 0;
         let mut state = self.state.lock();
-        let mut start = range.start;
-        while start < range.end {
-            let room = CHUNK_ROWS - state.open.len();
-            let end = range.end.min(start + room);
-            let open = &mut state.open;
-            let before = open.heap_bytes();
-            open.series.extend(rows.series[start..end].iter().map(|s| s.0 as u32));
-            open.times_ns.extend_from_slice(&rows.times_ns[start..end]);
-            open.arrivals.resize(open.times_ns.len(), arrival);
-            for (to, (_, from)) in open.columns.iter_mut().zip(&rows.fields) {
-                to.extend_from(from, start..end);
-            }
-            grown += open.heap_bytes() - before;
-            if state.open.len() == CHUNK_ROWS {
-                self.seal(&mut state);
-            }
-            start = end;
+        if state.open.len() > 0 && state.open.len() + range.len() > CHUNK_ROWS {
+            self.seal(&mut state);
+        }
+        let open = &mut state.open;
+        let before = open.heap_bytes();
+        open.series.extend(rows.series[range.clone()].iter().map(|s| s.0 as u32));
+        open.times_ns.extend_from_slice(&rows.times_ns[range.clone()]);
+        open.arrivals.resize(open.times_ns.len(), arrival);
+        for (to, (_, from)) in open.columns.iter_mut().zip(&rows.fields) {
+            to.extend_from(from, range.clone());
+        }
+        let grown = open.heap_bytes() - before;
+        if state.open.len() >= CHUNK_ROWS {
+            self.seal(&mut state);
         }
         grown
     }

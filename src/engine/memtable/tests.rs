@@ -113,3 +113,19 @@ fn levels_and_tables_are_apart() {
     assert_eq!(points(&generation), BTreeMap::from([((1, 10), 1.0)]));
     assert!(generation.parts(TableId(8), Tier::RAW).is_empty());
 }
+
+#[test]
+fn of_two_rows_of_one_write_the_later_wins_wherever_a_chunk_ends() {
+    for before in [0, 1, CHUNK_ROWS - 2, CHUNK_ROWS - 1] {
+        let generation = Generation::default();
+        let filler: Vec<_> = (0..before as i64).map(|t| (9, t, 0.0)).collect();
+        if before > 0 {
+            generation.append(&batch(&filler), 0);
+        }
+        generation.append(&batch(&[(1, 100, 1.0), (1, 90, 5.0), (1, 100, 2.0)]), 1);
+        let found: Vec<_> = points(&generation).into_iter().filter(|(k, _)| k.0 == 1).collect();
+        assert_eq!(found, [((1, 90), 5.0), ((1, 100), 2.0)], "behind {before} rows");
+        let blocks = generation.parts(TABLE, Tier::RAW).into_iter().filter(|p| p.block.series().contains(&1)).count();
+        assert_eq!(blocks, 1, "one write lies in one block");
+    }
+}
