@@ -174,6 +174,8 @@ counters! {
     influx_body_timeouts, "influx_body_timeouts_total", "influx.body_timeouts",
         "Requests given up because their body paused.";
     influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
+    query_refused_memory, "query_refused_memory_total", "query.refused_memory",
+        "InfluxQL statements refused because they would hold more than [query] max_select_values.";
     influx_cut_documents, "influx_cut_documents_total", "influx.cut_documents",
         "MessagePack answers cut because they were too long for one document.";
     influx_stalled, "influx_stalled_total", "influx.stalled",

@@ -200,6 +200,8 @@ pub struct Query {
     pub max_select_series: u64,
     /// Time windows that one InfluxQL SELECT may make.
     pub max_select_buckets: u64,
+    /// Values that one InfluxQL SELECT may hold at a time, of about 16 bytes each.
+    pub max_select_values: u64,
     /// Rows of one answer in InfluxQL.
     pub max_row_limit: u64,
     /// Memory of all SQL queries together; one may take half of it. What does not fit is sorted and grouped on disk.
@@ -214,6 +216,7 @@ impl Default for Query {
             timeout: Span::secs(300),
             max_select_series: 0,
             max_select_buckets: 0,
+            max_select_values: 50_000_000,
             max_row_limit: 0,
             memory: Size::mib(1024),
             spill: Size::mib(10 * 1024),

@@ -229,7 +229,9 @@ impl Storage {
                 select_series_max: config.query.max_select_series,
                 select_buckets_max: config.query.max_select_buckets,
                 rows_max: config.query.max_row_limit,
+                values_max: config.query.max_select_values,
             },
+            counters: counters.clone(),
         };
         let limits = influx::Limits {
             body_bytes_max: config.http.body_max.bytes(),

@@ -6,6 +6,7 @@ use rhythmite_engine::Engine;
 use rhythmite_env::Clock;
 
 use crate::catalog::Catalog;
+use crate::counters::Counters;
 
 /// What statements work on; one for the process.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Context {
     pub runtime: tokio::runtime::Handle,
     /// What a query may use at most.
     pub limits: Limits,
+    /// Where hits of limits are counted.
+    pub counters: Arc<Counters>,
 }
 
 /// What a query may use at most; 0 is no limit.
@@ -31,6 +34,8 @@ pub struct Limits {
     pub select_buckets_max: u64,
     /// Rows of a result; more are cut and the series is marked as partial (`max-row-limit`).
     pub rows_max: u64,
+    /// Values a SELECT holds at a time: points kept, windows filled, rows of subqueries (`[query] max_select_values`).
+    pub values_max: u64,
 }
 
 /// Whether a database is shown to who asks.

@@ -85,6 +85,7 @@ impl Reader<'_, '_, '_> {
             made.push(group);
             orders.push(kept);
         }
+        let mut kept_values = 0;
         for (table, mut ids) in by_table {
             // A measurement named twice is read once and counts twice.
             ids.sort_unstable();
@@ -101,6 +102,11 @@ impl Reader<'_, '_, '_> {
                 self.select.check()?;
                 let points = points?;
                 let Some(found) = places.get(&points.series) else { continue };
+                if plan.keeps_series() {
+                    let values: usize = points.streams.iter().map(|stream| stream.times_ns.len()).sum();
+                    self.select.hold(values as u64)?;
+                    kept_values += values as u64;
+                }
                 let streams = points.streams.into_iter().filter_map(|stream| {
                     let name = names.iter().find(|(id, _)| *id == stream.field)?.1.clone();
                     Some(Stream {
@@ -126,12 +132,17 @@ impl Reader<'_, '_, '_> {
             self.select.check()?;
             kept.sort_by_key(|(place, _)| *place);
             group.series = kept.into_iter().map(|(_, series)| series).collect();
-            if let Some(rows) = self.rows(group)? {
+            let before = self.select.held.get();
+            let rows = self.rows(group)?;
+            let filled = self.select.held.get() - before;
+            if let Some(rows) = rows {
                 for rows in rows.split(plan.tag_columns.clone()) {
                     emit(rows)?;
                 }
             }
+            self.select.held.set(self.select.held.get() - filled);
         }
+        self.select.held.set(self.select.held.get() - kept_values);
         Ok(())
     }
 
@@ -240,10 +251,10 @@ impl Reader<'_, '_, '_> {
             if let (Fold::Count, Some(Expr::Call(inner))) = (fold, call.args.first()) {
                 let input = self.call(inner, at, None, group, range)?;
                 let points = count(&input, windows, range);
-                return Ok(self.at_windows(points, call, range));
+                return self.at_windows(points, call, range);
             }
             let points = folded.unwrap_or_else(|| Folded::new(fold)).finish(ascending);
-            return Ok(self.at_windows(points, call, range));
+            return self.at_windows(points, call, range);
         }
         let Some(Expr::VarRef(driver)) = call.args.first() else { return Ok(empty()) };
         let Some(frame) = self.merged(group, Some(driver), range) else { return Ok(empty()) };
@@ -259,7 +270,7 @@ impl Reader<'_, '_, '_> {
                     points.at_windows(windows, range);
                     points
                 }
-                _ => self.at_windows(points, call, range),
+                _ => self.at_windows(points, call, range)?,
             });
         }
         match call.name.as_str() {
@@ -319,20 +330,21 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Gives points the times of their windows and fills, unless they were selected and keep their own.
-    fn at_windows(&self, mut points: Points, call: &Call, range: (i64, i64)) -> Points {
+    fn at_windows(&self, mut points: Points, call: &Call, range: (i64, i64)) -> Result<Points> {
         let plan = self.plan;
         if plan.selector && plan.windows.is_one() {
-            return points;
+            return Ok(points);
         }
         points.at_windows(&plan.windows, range);
         let fill = match plan.compiled.fill {
-            Fill::None => return points,
-            Fill::Null if plan.compiled.statement.target.is_some() => return points,
+            Fill::None => return Ok(points),
+            Fill::Null if plan.compiled.statement.target.is_some() => return Ok(points),
             Fill::Null if call.name == "count" => Fill::Integer(0),
             fill => fill,
         };
         let filling = Filling { fill, windows: &plan.windows, range, ascending: plan.compiled.ascending };
-        filling.apply(points, &mut || self.select.stopped())
+        self.select.hold(filling.windows_of(&points))?;
+        Ok(filling.apply(points, &mut || self.select.stopped()))
     }
 }
 

@@ -22,7 +22,13 @@ pub(super) fn select(
     out: &mut dyn ResultSink,
 ) -> Result<()> {
     let compiled = prepare(context, request, statement)?;
-    let select = Select { context, request, snapshot: context.engine.snapshot(), series_read: RefCell::new(0) };
+    let select = Select {
+        context,
+        request,
+        snapshot: context.engine.snapshot(),
+        series_read: RefCell::new(0),
+        held: std::cell::Cell::new(0),
+    };
     let names = compiled.column_names();
     let range = (compiled.min_ns, compiled.max_ns);
     if let Some(target) = &compiled.statement.target {
@@ -138,7 +144,13 @@ pub(super) fn explain(
     let compiled = prepare(context, request, statement)?;
     let mut lines = vec![format!("EXPRESSION: {}", compiled.statement)];
     if analyze {
-        let select = Select { context, request, snapshot: context.engine.snapshot(), series_read: RefCell::new(0) };
+        let select = Select {
+            context,
+            request,
+            snapshot: context.engine.snapshot(),
+            series_read: RefCell::new(0),
+            held: std::cell::Cell::new(0),
+        };
         let began = context.clock.monotonic();
         let (mut series, mut rows) = (0_u64, 0_u64);
         select.run(&compiled, &[], (compiled.min_ns, compiled.max_ns), &mut |found| {

@@ -74,6 +74,20 @@ pub(super) struct Filling<'a> {
 }
 
 impl Filling<'_> {
+    /// How many points filling gives, about.
+    pub(super) fn windows_of(&self, points: &Points) -> u64 {
+        if points.len() == 0 || self.windows.is_one() {
+            return 0;
+        }
+        let first = match self.windows.start(self.range.0, self.range) {
+            TIME_MIN_NS => points.times_ns.iter().copied().min().unwrap_or(0),
+            first => first,
+        };
+        let last = self.windows.start(self.range.1, self.range);
+        let windows = (i128::from(last) - i128::from(first)) / i128::from(self.windows.every_ns().max(1)) + 1;
+        u64::try_from(windows).unwrap_or(0)
+    }
+
     /// Adds the windows that are missing between the bounds of the range. Without any point there is nothing to fill.
     ///
     /// `stop` is asked now and then: a small window over a long time makes many points.

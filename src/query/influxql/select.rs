@@ -10,7 +10,7 @@
 //!
 //! A subquery runs first; its rows are series like others, one per combination of tags.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,6 +58,8 @@ pub(super) struct Select<'a> {
     pub(super) snapshot: Snapshot,
     /// Series read so far, all subqueries together.
     pub(super) series_read: RefCell<u64>,
+    /// Values held now, all subqueries together.
+    pub(super) held: Cell<u64>,
 }
 
 /// One name's series, ready to be read.
@@ -74,6 +76,21 @@ impl Select<'_> {
             Some(reason) => Err(Failure::new(reason)),
             None => Ok(()),
         }
+    }
+
+    /// Takes `values` from what the statement may hold, before they are made.
+    pub(super) fn hold(&self, values: u64) -> Result<()> {
+        let limit = self.context.limits.values_max;
+        let held = self.held.get().saturating_add(values);
+        if limit > 0 && held > limit {
+            self.context.counters.query_refused_memory.one();
+            return Err(Failure::new(format!(
+                "the query would hold more than {limit} values ([query] max_select_values): ask for less time, fewer \
+                 series or longer windows"
+            )));
+        }
+        self.held.set(held);
+        Ok(())
     }
 
     pub(super) fn stopped(&self) -> bool {
@@ -122,6 +139,7 @@ impl Select<'_> {
         let max = if subquery.max_ns == plan.compiled.max_ns { widest.1 } else { subquery.max_ns };
         let mut found: BTreeMap<String, Vec<Rows>> = BTreeMap::new();
         self.run(subquery, &plan.dimensions, (min, max), &mut |rows| {
+            self.hold((rows.times_ns.len() * (1 + rows.columns.len())) as u64)?;
             found.entry(rows.name.to_string()).or_default().push(rows);
             Ok(())
         })?;

@@ -327,3 +327,23 @@ fn a_request_sees_and_stops_what_it_may() {
     world.request.interrupt.cancelled.store(true, Ordering::Relaxed);
     world.check(&[("SHOW SERIES", "ERROR query interrupted")]);
 }
+
+#[test]
+fn what_a_select_may_hold_is_bounded() {
+    let mut world = World::new();
+    world.ask("", "CREATE DATABASE d", None);
+    let lines: Vec<String> = (0..600).map(|i| format!("m,k=k{} v=1 {}", i % 3, i + 1)).collect();
+    world.write("d", "", NS, &lines.join("\n"));
+    world.context.limits.values_max = 500;
+    let error = "ERROR the query would hold more than 500 values ([query] max_select_values): ask for less time, fewer \
+                 series or longer windows";
+    let fill = "SELECT mean(v) FROM m WHERE time >= 0 AND time < 3600000000u GROUP BY time(1u)";
+    world.check(&[
+        (fill, error),
+        ("SELECT * FROM m", error),
+        ("SELECT count(v) FROM (SELECT v FROM m GROUP BY k)", error),
+        // Folds keep nothing.
+        ("SELECT count(v) FROM m", "m[time,count] 1970-01-01T00:00:00Z,600"),
+    ]);
+    assert_eq!(world.context.counters.query_refused_memory.get(), 3);
+}

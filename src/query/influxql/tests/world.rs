@@ -100,7 +100,7 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
     let manifest = Arc::new(catalog.manifest());
     let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, policies).unwrap();
-    Context { engine, catalog, clock: env.clock.clone(), runtime, limits: Limits::default() }
+    Context { engine, catalog, clock: env.clock.clone(), runtime, limits: Limits::default(), counters: Arc::default() }
 }
 
 /// A database `d` with its first policy and a second one, `rp2`.
