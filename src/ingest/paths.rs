@@ -218,14 +218,19 @@ impl PathIngest {
     /// Makes the series that are missing, and moves those whose rule has changed to their new policy.
     fn create_missing(&self, points: &PathPoints, ids: &mut [Option<SeriesId>]) -> Result<()> {
         let mut missing: HashMap<&str, Option<SeriesId>> = HashMap::new();
+        // In order of arrival: at a limit the first come are made.
+        let mut order = Vec::new();
         for (point, _) in points.points.iter().zip(ids.iter()).filter(|(_, id)| id.is_none()) {
-            missing.insert(points.text_of(&point.path), None);
+            let path = points.text_of(&point.path);
+            if missing.insert(path, None).is_none() {
+                order.push(path);
+            }
         }
         if missing.is_empty() {
             return Ok(());
         }
         // Regular expressions run before the lock is taken.
-        let rules = missing.keys().map(|path| Ok((*path, self.rules.find(path)?))).collect::<Result<Vec<_>>>()?;
+        let rules = order.into_iter().map(|path| Ok((path, self.rules.find(path)?))).collect::<Result<Vec<_>>>()?;
         let mut created = 0;
         let (made, _) = self.engine.create(Durability::Interval, |names| {
             let mut made = Vec::with_capacity(rules.len());
