@@ -93,7 +93,7 @@ counters! {
     carbon_rejected_name, "carbon_rejected_total{reason=\"name\"}", "carbon.rejected.name",
         "Points with a malformed name.";
     carbon_rejected_length, "carbon_rejected_total{reason=\"length\"}", "carbon.rejected.length",
-        "Lines longer than [carbon] line_length.";
+        "Lines longer than `[carbon] line_length`.";
     carbon_rejected_nan, "carbon_rejected_total{reason=\"nan\"}", "carbon.rejected.nan",
         "Points whose value is NaN.";
     carbon_rejected_unfinished, "carbon_rejected_total{reason=\"unfinished\"}", "carbon.rejected.unfinished",
@@ -105,7 +105,7 @@ counters! {
     carbon_pickles_refused, "carbon_pickles_refused_total", "carbon.pickles_refused",
         "Pickles that were refused whole; the connection went on.";
     carbon_pickles_too_long, "carbon_pickles_too_long_total", "carbon.pickles_too_long",
-        "Pickles longer than [carbon] frame_length; they end the connection.";
+        "Pickles longer than `[carbon] frame_length`; they end the connection.";
     carbon_pickles_no_room, "carbon_pickles_no_room_total", "carbon.pickles_no_room",
         "Unfinished pickles for which there was no memory left; they end the connection.";
     carbon_pickles_slow, "carbon_pickles_slow_total", "carbon.pickles_slow",
@@ -135,13 +135,13 @@ counters! {
     statsd_notices, "statsd_notices_total", "statsd.notices",
         "DogStatsD events and service checks; they are counted, not kept.";
     statsd_dropped, "statsd_dropped_total", "statsd.dropped",
-        "StatsD datagrams dropped because [statsd] queue was full.";
+        "StatsD datagrams dropped because `[statsd] queue` was full.";
     statsd_lines_skipped, "statsd_lines_skipped_total", "statsd.lines_skipped",
         "Lines of StatsD streams longer than max_line_bytes.";
     statsd_bad_lines, "statsd_bad_lines_total", "statsd.bad_lines", "StatsD lines that the grammar refused.";
     statsd_keys, "statsd_keys", "statsd.keys", "Keys that the StatsD aggregator knows.";
     statsd_limited, "statsd_limited_total", "statsd.limited",
-        "Values, samples, members and events left out because of [statsd] max_keys, max_samples and the like.";
+        "Values, samples, members and events left out because of `[statsd] max_keys`, max_samples and the like.";
     statsd_kernel_drops, "statsd_kernel_drops_total", "statsd.kernel_drops",
         "StatsD datagrams that the kernel dropped because the socket's buffer was full (Linux).";
     statsd_flushes, "statsd_flushes_total", "statsd.flushes", "StatsD flushes stored.";
@@ -152,11 +152,11 @@ counters! {
     connections_open, "connections_open", "connections.open",
         "Connections of carbon, aggregator and StatsD listeners that are open now.";
     connections_refused, "connections_refused_total{reason=\"limit\"}", "connections.refused",
-        "Connections closed because [limits] connections were open.";
+        "Connections closed because `[limits] connections` were open.";
     connections_not_allowed, "connections_refused_total{reason=\"allow\"}", "connections.not_allowed",
         "Connections closed, and datagrams dropped, because `allow` does not hold the peer.";
     connections_idle, "connections_idle_total", "connections.idle",
-        "Connections closed because they said nothing for [limits] idle_timeout.";
+        "Connections closed because they said nothing for `[limits] idle_timeout`.";
     accept_errors, "accept_errors_total", "connections.accept_errors",
         "Connections that could not be accepted (mostly: too many open files).";
     influx_points, "influx_points_total", "influx.points", "Points of line protocol that were stored.";
@@ -164,7 +164,7 @@ counters! {
     influx_refused_syntax, "influx_refused_total{reason=\"syntax\"}", "influx.refused.syntax",
         "Lines of line protocol that are not well formed.";
     influx_refused_rule, "influx_refused_total{reason=\"rule\"}", "influx.refused.rule",
-        "Points of line protocol refused for a type, a name, a limit of [limits], or the bad lines beside them.";
+        "Points of line protocol refused for a type, a name, a limit of `[limits]`, or the bad lines beside them.";
     influx_refused_old, "influx_refused_total{reason=\"old\"}", "influx.refused.old",
         "Points of line protocol older than their retention policy keeps.";
     influx_busy_bodies, "influx_busy_total{what=\"bodies\"}", "influx.busy.bodies",
@@ -175,7 +175,7 @@ counters! {
         "Requests given up because their body paused.";
     influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
     query_refused_memory, "query_refused_memory_total", "query.refused_memory",
-        "InfluxQL statements refused because they would hold more than [query] max_select_values.";
+        "InfluxQL statements refused because they would hold more than `[query] max_select_values`.";
     influx_cut_documents, "influx_cut_documents_total", "influx.cut_documents",
         "MessagePack answers cut because they were too long for one document.";
     influx_stalled, "influx_stalled_total", "influx.stalled",
@@ -185,13 +185,13 @@ counters! {
         "HTTP requests answered with a status from 400 to 499.";
     http_server_errors, "http_errors_total{class=\"5xx\"}", "http.server_errors",
         "HTTP requests answered with a status from 500.";
-    http_too_large, "http_too_large_total", "http.too_large", "HTTP requests with a body above [http] body_max.";
+    http_too_large, "http_too_large_total", "http.too_large", "HTTP requests with a body above `[http] body_max`.";
     http_panics, "http_panics_total", "http.panics", "HTTP requests that ended in a panic: a bug.";
     http_connections, "http_connections", "http.connections", "HTTP connections that are open now.";
     http_connections_waited, "http_connections_waited_total", "http.connections_waited",
-        "Times a new HTTP connection had to wait because [http] connections were open.";
+        "Times a new HTTP connection had to wait because `[http] connections` were open.";
     http_timeouts, "http_header_timeouts_total", "http.header_timeouts",
-        "HTTP connections cut off by [http] header_timeout.";
+        "HTTP connections cut off by `[http] header_timeout`.";
     self_failed, "self_failed_total", "self.failed", "Points of the server's own series that could not be stored.";
 }
 

@@ -1,4 +1,4 @@
-//! SHOW ... [EXACT] CARDINALITY.
+//! `SHOW ... [EXACT] CARDINALITY`.
 //!
 //! Counting the names is cheap, so nothing is estimated. What 1.x would estimate is one number for the database; what
 //! it would count is one per measurement.
