@@ -114,7 +114,7 @@ impl NewPolicy {
         Self::raw("autogen", 0)
     }
 
-    /// A Graphite storage schema, named after its levels: `10s:21600s,60s:604800s`.
+    /// A Graphite storage schema, named after its levels: `10s_21600s-60s_604800s`.
     ///
     /// # Errors
     /// `Invalid` without a level.

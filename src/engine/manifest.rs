@@ -31,7 +31,7 @@ pub struct FileRecord {
     pub max_series: SeriesId,
     /// Second from which the file may be removed whole; `i64::MAX` for never.
     pub expires_at_s: i64,
-    /// CRC32C of the index file, which itself vouches for the data file.
+    /// CRC32C of the index's header, which covers the checksums of everything else.
     pub checksum: u32,
 }
 
