@@ -157,6 +157,7 @@ impl Config {
     pub fn engine(&self, wal_salvage: bool) -> rhythmite_engine::Options {
         let mut options = rhythmite_engine::Options::new(&self.data_dir);
         options.memtable_bytes = self.memory.memtable.bytes();
+        options.index_cache_bytes = self.memory.index_cache.bytes();
         options.wal = wal::Options {
             segment_bytes_max: self.wal.segment.0,
             wal_bytes_max: self.wal.size_max.0,

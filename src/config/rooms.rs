@@ -230,11 +230,13 @@ impl Default for Query {
 pub struct Memory {
     /// Size at which the memtable is flushed; at twice the size writes are refused.
     pub memtable: Size,
+    /// Size of the indexes of files that are kept in memory; others are loaded when they are asked for.
+    pub index_cache: Size,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { memtable: Size::mib(128) }
+        Self { memtable: Size::mib(128), index_cache: Size::mib(256) }
     }
 }
 

@@ -139,9 +139,9 @@ fn every_section_is_checked_for_unknown_keys() {
 
 #[test]
 fn the_engine_gets_what_was_set() {
-    let text = "[memory]\nmemtable = '2MiB'\n[wal]\nsize_max = '8MiB'\ninterval = '5ms'\n[limits]\nseries = 7\n";
+    let text = "[memory]\nmemtable = '2MiB'\nindex_cache = '3MiB'\n[wal]\nsize_max = '8MiB'\ninterval = '5ms'\n[limits]\nseries = 7\n";
     let options = resolve(text, &[]).unwrap().engine(true);
-    assert_eq!(options.memtable_bytes, 2 << 20);
+    assert_eq!((options.memtable_bytes, options.index_cache_bytes), (2 << 20, 3 << 20));
     assert_eq!((options.wal.wal_bytes_max, options.wal.salvage), (8 << 20, true));
     assert_eq!(options.wal.interval.as_millis(), 5);
     assert_eq!(options.limits.series_per_scope, 7);

@@ -2,7 +2,11 @@
 //!
 //! Flushed files span partitions and are merged oldest first, so that of the same point the newest write wins whatever
 //! was merged when: a file's number is the newest write in it, and only neighbours in that order are merged. Removes
-//! what has expired. One merge at a time; it holds one series of its inputs in memory.
+//! what has expired. One merge at a time; it holds one series of its inputs in memory, and writes one file at a time.
+//!
+//! Points that are spread over very many partitions are merged in steps: each commits the files of some partitions, in
+//! order, and the last takes the inputs away. Between two steps the points that were merged are there twice, which no
+//! reader sees: they are the same. After a restart such a merge begins again.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -11,7 +15,8 @@ use std::time::Duration;
 
 use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
 
-use crate::engine::{Engine, Files, LiveFile};
+use crate::engine::{Engine, Files};
+use crate::files::LiveFile;
 use crate::manifest::{Edit, FileRecord, SegmentRecord};
 use crate::output::{Output, partition_length};
 use crate::registry::{SegmentMeta, merge_segments, plan_merge, segment_path};
@@ -57,6 +62,22 @@ struct Job {
     inputs: Vec<Arc<LiveFile>>,
 }
 
+/// How far a merge of flushed files in steps has come.
+pub(crate) struct PartMerged {
+    /// The newest write in its inputs: flushed files up to this one are merged, later ones wait for the next merge.
+    seq: u64,
+    /// Numbers of the partitions that are still to be written, ascending.
+    left: Vec<i64>,
+}
+
+/// What one step of a merge wrote.
+#[derive(Default)]
+struct Step {
+    outputs: Vec<Arc<LiveFile>>,
+    /// Partitions still to be written; empty when the inputs may go.
+    left: Vec<i64>,
+}
+
 impl Engine {
     /// Does one merge that is due, or removes what has expired. Returns whether anything was done.
     ///
@@ -83,7 +104,7 @@ impl Engine {
         self.expire()?;
         loop {
             let view = self.inner.shared.view.read().clone();
-            let flushed = view.files.iter().find_map(|(key, files)| oldest_flushed(*key, files, 1));
+            let flushed = view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1));
             let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
             match job {
                 Some(job) => self.run(&job)?,
@@ -96,8 +117,8 @@ impl Engine {
         let options = &self.inner.options;
         let view = self.inner.shared.view.read().clone();
         let may = |job: &Job| !self.waits(job);
-        let flushed =
-            view.files.iter().find_map(|(k, files)| oldest_flushed(*k, files, options.merge_flushed_files).filter(may));
+        let enough = options.merge_flushed_files;
+        let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
         flushed.or_else(|| {
             let enough = options.merge_partition_files + 1;
             view.files.iter().find_map(|(k, files)| partition(*k, files, enough, true).filter(may))
@@ -105,7 +126,7 @@ impl Engine {
     }
 
     fn run(&self, job: &Job) -> Result<()> {
-        let done = self.merge(job).and_then(|outputs| self.replace(&job.inputs, outputs));
+        let done = self.step(job);
         if let Err(e) = &done {
             let retry = self.inner.env.clock.monotonic() + RETRY_INPUTS;
             let mut failed = self.inner.failed_inputs.lock();
@@ -117,13 +138,37 @@ impl Engine {
         done
     }
 
-    /// The files that replace a job's inputs, one for each partition.
-    fn merge(&self, job: &Job) -> Result<Vec<Arc<LiveFile>>> {
-        let mut outputs = Unlisted::default();
-        let Some(policy) = self.policy(job.policy) else { return Ok(Vec::new()) };
-        let length = partition_length(&policy, job.tier);
+    /// One step of a merge: writes the next partitions and commits them; with the last the inputs go.
+    fn step(&self, job: &Job) -> Result<()> {
+        let key = (job.policy, job.tier);
+        let flushed = job.inputs.iter().any(|f| f.record.level == 0);
         let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
-        for number in partitions(&job.inputs, length)? {
+        let begun = self.inner.part_merged.lock().get(&key).filter(|part| part.seq == seq).map(|p| p.left.clone());
+        let Step { outputs, left } = self.merge(job, seq, begun.filter(|_| flushed))?;
+        self.replace(if left.is_empty() { &job.inputs } else { &[] }, outputs)?;
+        if flushed {
+            let mut part_merged = self.inner.part_merged.lock();
+            if left.is_empty() {
+                part_merged.remove(&key);
+            } else {
+                tracing::info!(partitions_left = left.len(), "a merge over many partitions goes on");
+                part_merged.insert(key, PartMerged { seq, left });
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that replace a job's inputs, one for each of the first partitions of `left` (`None`: of all).
+    fn merge(&self, job: &Job, seq: u64, left: Option<Vec<i64>>) -> Result<Step> {
+        let mut outputs = Unlisted::default();
+        let Some(policy) = self.policy(job.policy) else { return Ok(Step::default()) };
+        let length = partition_length(&policy, job.tier);
+        let mut numbers = match left {
+            Some(left) => left,
+            None => partitions(&job.inputs, length)?.into_iter().collect(),
+        };
+        let left = numbers.split_off(numbers.len().min(self.inner.options.merge_partitions.max(1)));
+        for number in numbers {
             let (start, end) = bounds(number, length);
             let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
             let mut scan = Scan::new(everything, None, start..=end);
@@ -138,7 +183,20 @@ impl Engine {
             }
             outputs.files.extend(output.finish()?);
         }
-        Ok(outputs.keep())
+        Ok(Step { outputs: outputs.keep(), left })
+    }
+
+    /// The oldest flushed files of a level, if at least `enough` wait or their merge has begun.
+    fn oldest_flushed(&self, key: (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize) -> Option<Job> {
+        let begun = self.inner.part_merged.lock().get(&key).map(|part| part.seq);
+        let (enough, newest) = begun.map_or((enough, u64::MAX), |seq| (1, seq));
+        let mut inputs: Vec<_> =
+            files.iter().filter(|f| f.record.level == 0 && f.record.seq <= newest).cloned().collect();
+        if inputs.len() < enough {
+            return None;
+        }
+        inputs.truncate(MERGE_FLUSHED_MAX);
+        Some(Job { policy: key.0, tier: key.1, inputs })
     }
 
     /// Whether a merge of one of these files failed a moment ago.
@@ -217,6 +275,7 @@ impl Engine {
         if !dead.is_empty() {
             self.replace(&dead, Vec::new())?;
         }
+        self.inner.part_merged.lock().retain(|key, _| key.0 != policy);
         self.inner.policies.write().remove(&policy);
         Ok(())
     }
@@ -269,10 +328,11 @@ fn bounds(number: i64, length: i64) -> (i64, i64) {
 fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
     let mut numbers = BTreeSet::new();
     for file in files {
-        let mut cursor = file.reader.cursor();
+        let reader = file.reader()?;
+        let mut cursor = reader.cursor();
         // A file's range can be far wider than its points (one late point): ask the index, not the calendar.
         let mut seen = None;
-        for entry in file.reader.entries() {
+        for entry in reader.entries() {
             let (first, last) = (entry.min_time_ns.div_euclid(length), entry.max_time_ns.div_euclid(length));
             if seen == Some((first, last)) {
                 continue;
@@ -288,16 +348,6 @@ fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
         }
     }
     Ok(numbers)
-}
-
-/// The oldest flushed files of a level, if at least `enough` wait.
-fn oldest_flushed((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize) -> Option<Job> {
-    let mut inputs: Vec<_> = files.iter().filter(|f| f.record.level == 0).cloned().collect();
-    if inputs.len() < enough {
-        return None;
-    }
-    inputs.truncate(MERGE_FLUSHED_MAX);
-    Some(Job { policy, tier, inputs })
 }
 
 /// The files of a partition that has at least `enough`. With `by_size` an old file much larger than all newer ones

@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rhythmite_env::Env;
 use rhythmite_model::{Batch, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
 
+use crate::compaction::PartMerged;
+use crate::files::{FileCache, LiveFile};
 use crate::layout;
 use crate::manifest::{FileRecord, Manifest, SegmentRecord};
 use crate::memtable::Generation;
 use crate::registry::{Creator, Limits, Mark, Registry};
 use crate::scan::{Scan, SeriesFilter};
-use crate::sst::SstReader;
 use crate::wal::{self, Commit, Durability, Wal};
 
 /// How the engine is set up. Sizes in bytes.
@@ -40,6 +41,12 @@ pub struct Options {
     pub flushed_files_max: usize,
     /// Files of one partition that are merged into one.
     pub merge_partition_files: usize,
+    /// Partitions that one step of a merge writes before it commits them.
+    pub merge_partitions: usize,
+    /// Points files that are kept open.
+    pub open_files_max: usize,
+    /// Memory of the indexes and footers of files that are kept loaded.
+    pub index_cache_bytes: usize,
 }
 
 impl Options {
@@ -58,39 +65,10 @@ impl Options {
             merge_flushed_files: 8,
             flushed_files_max: 64,
             merge_partition_files: 4,
+            merge_partitions: 256,
+            open_files_max: 512,
+            index_cache_bytes: 256 << 20,
             data_dir,
-        }
-    }
-}
-
-/// A live SST, open.
-pub(crate) struct LiveFile {
-    pub(crate) record: FileRecord,
-    pub(crate) reader: Arc<SstReader>,
-    pub(crate) dir: PathBuf,
-    env: Env,
-    /// Set when the file no longer lives: the last reader removes it.
-    doomed: AtomicBool,
-}
-
-impl LiveFile {
-    pub(crate) fn open(env: &Env, dir: PathBuf, record: FileRecord) -> Result<Arc<Self>> {
-        let reader = SstReader::open(env, &dir, &record.id)?;
-        Ok(Arc::new(Self { record, reader, dir, env: env.clone(), doomed: AtomicBool::new(false) }))
-    }
-
-    pub(crate) fn doom(&self) {
-        self.doomed.store(true, Ordering::Release);
-    }
-}
-
-impl Drop for LiveFile {
-    fn drop(&mut self) {
-        if *self.doomed.get_mut() {
-            // A file that stays behind is an orphan, which the next start removes.
-            if let Err(e) = crate::sst::remove(&self.env, &self.dir, &self.record.id) {
-                tracing::warn!(file = %self.record.id, dir = %self.dir.display(), "cannot remove a dead file: {e}");
-            }
         }
     }
 }
@@ -167,6 +145,18 @@ pub struct Stats {
     pub files: u64,
     /// Their bytes.
     pub file_bytes: u64,
+    /// Points files open now.
+    pub open_files: u64,
+    /// Points files opened, first or again.
+    pub opened_files: u64,
+    /// Indexes of files that are in memory.
+    pub indexes: u64,
+    /// Their bytes, with the files' footers.
+    pub index_bytes: u64,
+    /// Indexes loaded.
+    pub index_loads: u64,
+    /// Indexes given up for others.
+    pub index_evictions: u64,
 }
 
 #[derive(Default)]
@@ -198,6 +188,9 @@ pub(crate) struct Inner {
     pub(crate) segments: Mutex<Vec<SegmentRecord>>,
     /// Files whose merge failed, and when to try again.
     pub(crate) failed_inputs: Mutex<HashMap<String, Duration>>,
+    /// Merges of flushed files that are committed in part, by policy and level.
+    pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
+    pub(crate) cache: Arc<FileCache>,
     next_file: AtomicU64,
     pub(crate) counters: Counters,
 }
@@ -245,6 +238,7 @@ impl Engine {
         segments.sort_by_key(|s| s.id);
         registry.load(&env, &segment_dir, &segments.iter().map(|s| s.id).collect::<Vec<_>>())?;
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
+        let cache = FileCache::new(&env, options.index_cache_bytes, options.open_files_max);
         let mut files = Files::new();
         for record in state.files {
             let Some(policy) = policies.get(&record.policy) else {
@@ -255,7 +249,9 @@ impl Engine {
             };
             let dir = layout::dir(&options.data_dir, policy, record.tier, record.partition_ns);
             let key = (record.policy, record.tier);
-            files.entry(key).or_default().push(LiveFile::open(&env, dir, record)?);
+            let file = LiveFile::new(&cache, dir, record);
+            file.check()?;
+            files.entry(key).or_default().push(file);
         }
         files.values_mut().for_each(|f| f.sort_by_key(|f| f.record.seq));
         let orphans = crate::orphan::remove(&env, &options.data_dir, &files, &segments)?;
@@ -289,6 +285,8 @@ impl Engine {
             merging: Mutex::new(()),
             segments: Mutex::new(segments),
             failed_inputs: Mutex::default(),
+            part_merged: Mutex::default(),
+            cache,
             next_file: AtomicU64::new(next_file),
             counters: Counters::default(),
         };
@@ -401,6 +399,7 @@ impl Engine {
         let counters = &self.inner.counters;
         let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let cache = self.inner.cache.stats();
         Stats {
             rows_written: get(&counters.rows_written),
             values_written: get(&counters.values_written),
@@ -412,6 +411,12 @@ impl Engine {
             expired_files: get(&counters.expired_files),
             files: view.files.values().map(|f| f.len() as u64).sum(),
             file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
+            open_files: cache.open_files,
+            opened_files: cache.opened_files,
+            indexes: cache.indexes,
+            index_bytes: cache.bytes,
+            index_loads: cache.loads,
+            index_evictions: cache.evictions,
         }
     }
 

@@ -8,7 +8,8 @@ use rhythmite_model::{Error, PolicyId, Result, TableId, Tier};
 
 use crate::Snapshot;
 use crate::compaction::{Unlisted, record};
-use crate::engine::{Engine, Files, Frozen, LiveFile};
+use crate::engine::{Engine, Files, Frozen};
+use crate::files::LiveFile;
 use crate::manifest::Edit;
 use crate::output::Output;
 use crate::scan::Scan;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rhythmite_model::{Policy, Result, Tier};
 
-use crate::engine::{Engine, LiveFile};
+use crate::engine::Engine;
+use crate::files::LiveFile;
 use crate::layout;
 use crate::manifest::FileRecord;
 use crate::output_names::OutputNames;
@@ -77,7 +78,7 @@ impl<'a> Output<'a> {
         layout::dir(&self.engine.inner.options.data_dir, &self.policy, self.tier, self.partition_ns)
     }
 
-    /// Makes the file durable and opens it; `None` when nothing was pushed.
+    /// Makes the file durable; `None` when nothing was pushed.
     pub(crate) fn finish(mut self) -> Result<Option<Arc<LiveFile>>> {
         let Some((id, writer)) = self.writer.take() else { return Ok(None) };
         let (names, policy) = (std::mem::take(&mut self.names), &self.policy);
@@ -98,7 +99,7 @@ impl<'a> Output<'a> {
             max_series: meta.max_series,
             checksum: meta.checksum,
         };
-        Ok(Some(LiveFile::open(&self.engine.inner.env, self.dir(), record)?))
+        Ok(Some(LiveFile::new(&self.engine.inner.cache, self.dir(), record)))
     }
 
     /// The end of the partition (or the newest point) plus the retention; for imported points, the import plus it.

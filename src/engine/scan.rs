@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use rhythmite_model::{Column, FieldId, Result, SeriesId};
+use rhythmite_model::{Column, Error, FieldId, Result, SeriesId};
 
-use crate::engine::LiveFile;
+use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::merge::{Piece, merge};
-use crate::sst::SstCursor;
+use crate::sst::{SstCursor, SstReader};
 
 /// Which series a scan returns.
 #[derive(Clone, Debug)]
@@ -39,6 +39,10 @@ pub struct SeriesPoints {
     pub streams: Vec<Stream>,
 }
 
+/// Files of one scan whose columns stay open from one series to the next: an open column holds a page, some 64 KiB. The
+/// files beyond open their columns for each series again, so that a scan over thousands of partitions fits in memory.
+const OPEN_FILES: usize = 256;
+
 /// One sorted source.
 enum Run {
     Memory(MemoryRun),
@@ -56,35 +60,97 @@ struct FileRun {
     rank: u64,
     /// Held, so that the file is not removed under the cursor.
     file: Arc<LiveFile>,
+    /// `None` before the first series of the file, and behind the last.
+    open: Option<OpenFile>,
+    /// Whether the columns stay open from one series to the next.
+    stays_open: bool,
+}
+
+struct OpenFile {
+    reader: Arc<SstReader>,
     cursor: SstCursor,
     /// Position among the file's distinct series.
     position: usize,
 }
 
+impl FileRun {
+    fn open(&mut self) -> Result<&mut OpenFile> {
+        if self.open.is_none() {
+            let reader = self.file.reader()?;
+            self.open = Some(OpenFile { cursor: reader.cursor(), reader, position: 0 });
+        }
+        Ok(self.open.as_mut().expect("opened above"))
+    }
+
+    /// The index is loaded only where the range of the file's series does not say enough.
+    fn seek(&mut self, series: SeriesId) -> Result<Option<SeriesId>> {
+        let record = &self.file.record;
+        if series > record.max_series {
+            self.open = None;
+            return Ok(None);
+        }
+        if self.open.is_none() && series <= record.min_series {
+            return Ok(Some(record.min_series));
+        }
+        let open = self.open()?;
+        open.position = open.reader.seek(open.position, series);
+        Ok(open.reader.series_at(open.position))
+    }
+
+    fn read(
+        &mut self,
+        series: SeriesId,
+        wanted: impl Fn(FieldId) -> bool,
+        times_ns: &RangeInclusive<i64>,
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
+        let (rank, stays_open) = (self.rank, self.stays_open);
+        let open = self.open()?;
+        if open.reader.series_at(open.position) != Some(series) {
+            return Err(
+                Error::corrupt("the first series is another than the catalogue says").at(open.reader.path().display())
+            );
+        }
+        for entry in open.reader.streams_at(open.position) {
+            if !entry.overlaps(times_ns) || !wanted(entry.field) {
+                continue;
+            }
+            let mut times = Vec::new();
+            let mut values = Column::new(entry.field_type());
+            open.cursor.read(&entry, times_ns.clone(), &mut times, &mut values)?;
+            if !times.is_empty() {
+                out.push((entry.field, Piece::Owned { rank, times_ns: times, values }));
+            }
+        }
+        if !stays_open {
+            open.cursor.rest();
+        }
+        Ok(())
+    }
+}
+
 impl Run {
     /// The smallest series of the source that is not below `series`. Calls ascend.
-    fn seek(&mut self, series: SeriesId) -> Option<SeriesId> {
+    fn seek(&mut self, series: SeriesId) -> Result<Option<SeriesId>> {
         match self {
             Run::Memory(run) => {
                 let head = series.0 >> 32 << 32;
                 if head > run.head {
-                    return None;
+                    return Ok(None);
                 }
                 let low = if head < run.head { 0 } else { series.0 as u32 };
                 run.row = run.block.seek(run.row, low);
-                let &sequence = run.block.series().get(run.row)?;
-                Some(SeriesId(run.head | u64::from(sequence)))
+                let sequence = run.block.series().get(run.row);
+                Ok(sequence.map(|&sequence| SeriesId(run.head | u64::from(sequence))))
             }
-            Run::File(run) => {
-                run.position = run.file.reader.seek(run.position, series);
-                run.file.reader.series_at(run.position)
-            }
+            Run::File(run) => run.seek(series),
         }
     }
 
-    /// Adds the pieces of the series that `seek` has just found to `out`.
+    /// Adds the pieces of `series`, which `seek` has just found, to `out`.
     fn read(
         &mut self,
+        series: SeriesId,
         fields: Option<&[FieldId]>,
         times_ns: &RangeInclusive<i64>,
         out: &mut Vec<(FieldId, Piece)>,
@@ -105,19 +171,7 @@ impl Run {
                     out.push((field, Piece::Shared { rank, block, rows: start..end, column }));
                 }
             }
-            Run::File(run) => {
-                for entry in run.file.reader.streams_at(run.position) {
-                    if !entry.overlaps(times_ns) || !wanted(entry.field) {
-                        continue;
-                    }
-                    let mut times = Vec::new();
-                    let mut values = Column::new(entry.field_type());
-                    run.cursor.read(&entry, times_ns.clone(), &mut times, &mut values)?;
-                    if !times.is_empty() {
-                        out.push((entry.field, Piece::Owned { rank: run.rank, times_ns: times, values }));
-                    }
-                }
-            }
+            Run::File(run) => run.read(series, wanted, times_ns, out)?,
         }
         Ok(())
     }
@@ -128,6 +182,8 @@ impl Run {
 /// Synchronous and CPU-bound: run it on the CPU pool. Holds its blocks and files until dropped.
 pub struct Scan {
     runs: Vec<Run>,
+    /// How many of them are files.
+    files: usize,
     filter: SeriesFilter,
     fields: Option<Arc<[FieldId]>>,
     times_ns: RangeInclusive<i64>,
@@ -144,7 +200,7 @@ impl Scan {
             SeriesFilter::Range(range) => Some(*range.start()),
             SeriesFilter::List(list) => list.first().copied(),
         };
-        Self { runs: Vec::new(), filter, fields, times_ns, next, position: 0 }
+        Self { runs: Vec::new(), files: 0, filter, fields, times_ns, next, position: 0 }
     }
 
     /// Adds rows in memory. Ranks: a newer source has a larger one.
@@ -154,13 +210,18 @@ impl Scan {
 
     /// Adds a file.
     pub(crate) fn add_file(&mut self, rank: u64, file: Arc<LiveFile>) {
-        let cursor = file.reader.cursor();
-        self.runs.push(Run::File(Box::new(FileRun { rank, file, cursor, position: 0 })));
+        let stays_open = self.files < OPEN_FILES;
+        self.files += 1;
+        self.runs.push(Run::File(Box::new(FileRun { rank, file, open: None, stays_open })));
     }
 
     fn advance(&mut self) -> Result<Option<SeriesPoints>> {
         while let Some(at_least) = self.next {
-            let found = self.runs.iter_mut().filter_map(|run| run.seek(at_least)).min();
+            let mut found = None;
+            for run in &mut self.runs {
+                let head = run.seek(at_least)?;
+                found = found.into_iter().chain(head).min();
+            }
             let Some(found) = found else {
                 self.next = None;
                 break;
@@ -197,8 +258,8 @@ impl Scan {
     fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
         let mut pieces = Vec::new();
         for run in &mut self.runs {
-            if run.seek(series) == Some(series) {
-                run.read(self.fields.as_deref(), &self.times_ns, &mut pieces)?;
+            if run.seek(series)? == Some(series) {
+                run.read(series, self.fields.as_deref(), &self.times_ns, &mut pieces)?;
             }
         }
         pieces.sort_by_key(|(field, _)| *field);

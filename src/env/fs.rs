@@ -72,6 +72,11 @@ pub trait Fs: Send + Sync {
         parents.take_while(|dir| dir.starts_with(root)).try_for_each(|dir| self.sync_dir(dir))
     }
 
+    /// Length in bytes of the file at `path`.
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        self.open(path)?.len()
+    }
+
     /// Reads a whole file of at most `limit` bytes.
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open(path)?;
@@ -159,6 +164,10 @@ impl Fs for RealFs {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         std::fs::File::open(path)?.sync_all()
+    }
+
+    fn file_len(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(path)?.len())
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

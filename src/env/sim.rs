@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,6 +155,9 @@ struct Disk {
     faults: BTreeMap<u64, Fault>,
     sync_errors: bool,
     space: Option<u64>,
+    /// Handles that exist, of this life or an earlier one.
+    open: usize,
+    open_max: usize,
     power: bool,
 }
 
@@ -172,6 +176,8 @@ impl SimFs {
                 faults: BTreeMap::new(),
                 sync_errors: false,
                 space: None,
+                open: 0,
+                open_max: usize::MAX,
                 power: true,
             })),
         }
@@ -196,6 +202,16 @@ impl SimFs {
     /// Bytes that may still be written before the disk is full; `None` for no limit.
     pub fn set_space(&self, bytes: Option<u64>) {
         self.disk.lock().space = bytes;
+    }
+
+    /// Lets `create` and `open` fail, as the system does, while this many files are open.
+    pub fn limit_open_files(&self, max: usize) {
+        self.disk.lock().open_max = max;
+    }
+
+    /// Files open now.
+    pub fn open_files(&self) -> usize {
+        self.disk.lock().open
     }
 
     /// The power goes and comes back: unsynced changes meet their fate, open files are dead, faults are forgotten.
@@ -286,6 +302,10 @@ impl Disk {
 
     fn powered(&self, what: &str) -> io::Result<()> {
         if self.power { Ok(()) } else { Err(eio(&format!("{what}: power is off"))) }
+    }
+
+    fn may_open(&self) -> io::Result<()> {
+        if self.open < self.open_max { Ok(()) } else { Err(io::Error::other("simulated: too many open files")) }
     }
 
     fn has_dir(&self, dir: &Path) -> bool {
@@ -383,8 +403,15 @@ impl File for SimFile {
     }
 }
 
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.disk.lock().open -= 1;
+    }
+}
+
 impl SimFs {
-    fn handle(&self, disk: &Disk, node: usize) -> Arc<dyn File> {
+    fn handle(&self, disk: &mut Disk, node: usize) -> Arc<dyn File> {
+        disk.open += 1;
         Arc::new(SimFile { disk: self.disk.clone(), node, life: disk.life })
     }
 }
@@ -393,6 +420,7 @@ impl Fs for SimFs {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut disk = self.disk.lock();
         disk.step("create", false)?;
+        disk.may_open()?;
         if !disk.has_dir(parent(path)) {
             return Err(not_found(parent(path)));
         }
@@ -410,13 +438,15 @@ impl Fs for SimFs {
                 node
             }
         };
-        Ok(self.handle(&disk, node))
+        Ok(self.handle(&mut disk, node))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let disk = self.disk.lock();
+        let mut disk = self.disk.lock();
         disk.powered("open")?;
-        Ok(self.handle(&disk, disk.file(path)?))
+        disk.may_open()?;
+        let node = disk.file(path)?;
+        Ok(self.handle(&mut disk, node))
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -489,7 +519,10 @@ impl Fs for SimFs {
         if !disk.has_dir(path) {
             return Err(not_found(path));
         }
-        Ok(disk.names.keys().filter(|p| parent(p) == path).cloned().collect())
+        // What lies below a directory stands behind it.
+        let below = disk.names.range::<Path, _>((Bound::Excluded(path), Bound::Unbounded));
+        let below = below.map(|(p, _)| p).take_while(|p| p.starts_with(path));
+        Ok(below.filter(|p| parent(p) == path).cloned().collect())
     }
 }
 

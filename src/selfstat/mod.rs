@@ -72,6 +72,17 @@ impl Figures {
         add("expired_files_total", "engine.expired_files", "Files removed by retention.", engine.expired_files);
         add("files", "engine.files", "Live files.", engine.files);
         add("file_bytes", "engine.file_bytes", "Bytes of live files.", engine.file_bytes);
+        add("files_open", "engine.files_open", "Points files open.", engine.open_files);
+        add("file_opens_total", "engine.file_opens", "Points files opened, first or again.", engine.opened_files);
+        add("indexes", "engine.indexes", "Indexes of files in memory.", engine.indexes);
+        add("index_bytes", "engine.index_bytes", "Memory of the indexes of files.", engine.index_bytes);
+        add("index_loads_total", "engine.index_loads", "Indexes of files loaded.", engine.index_loads);
+        add(
+            "index_evictions_total",
+            "engine.index_evictions",
+            "Indexes of files given up for others, at [memory] index_cache.",
+            engine.index_evictions,
+        );
 
         let log = self.engine.wal_stats();
         add("wal_appends_total", "wal.appends", "Batches accepted by the log.", log.appends);

@@ -7,6 +7,7 @@
 //! aggregators emit what they hold; HTTP requests are finished; the memtable is flushed; the log is closed. A second
 //! signal ends the process at once, which loses nothing that was acknowledged as durable.
 
+mod descriptors;
 mod http;
 mod listen;
 mod lock;
@@ -202,8 +203,9 @@ impl Storage {
             tracing::warn!("{warning}");
         }
         let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
-        let (env_of_engine, options, manifest) =
-            (env.clone(), config.engine(wal_salvage), Arc::new(catalog.manifest()));
+        let mut options = config.engine(wal_salvage);
+        options.open_files_max = descriptors::points_files(descriptors::raise());
+        let (env_of_engine, manifest) = (env.clone(), Arc::new(catalog.manifest()));
         // Replaying the log holds a core and the disk.
         let opened =
             tokio::task::spawn_blocking(move || Engine::open(env_of_engine, options, manifest, policies)).await;

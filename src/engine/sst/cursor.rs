@@ -82,6 +82,11 @@ impl SstCursor {
         })
     }
 
+    /// Closes all columns: what they hold (a page each) is freed, the next read opens them again.
+    pub fn rest(&mut self) {
+        *self = Self::new(self.sst.clone());
+    }
+
     /// All rows of `entry`.
     ///
     /// # Errors

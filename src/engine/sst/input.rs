@@ -3,17 +3,16 @@
 use std::io;
 use std::sync::Arc;
 
+use super::handles::Handle;
+use super::index::Index;
 use bytes::{Buf, Bytes};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use rhythmite_env::File;
-
-use super::index::Index;
 
 /// Pages, each read whole and tested against the index.
 pub struct PageSource {
     /// The points file.
-    pub file: Arc<dyn File>,
+    pub(super) file: Handle,
     /// Knows every page's checksum.
     pub index: Arc<Index>,
 }
@@ -38,7 +37,7 @@ impl ChunkReader for PageSource {
             return Err(ParquetError::General(format!("the page at offset {start} ends behind the file")));
         }
         let mut page = vec![0; length];
-        self.file.read_exact_at(&mut page, start)?;
+        self.file.file()?.read_exact_at(&mut page, start)?;
         if crc32c::crc32c(&page) != crc {
             return Err(ParquetError::General(format!("the page at offset {start} fails its checksum")));
         }

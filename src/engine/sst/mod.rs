@@ -13,6 +13,7 @@
 
 mod cursor;
 mod decimal;
+mod handles;
 mod index;
 mod index_codec;
 mod input;
@@ -35,6 +36,7 @@ use parquet::errors::ParquetError;
 use rhythmite_model::{Error, Result, SeriesId};
 
 pub use cursor::SstCursor;
+pub use handles::Handles;
 pub use index::{StreamEntry, StreamKind};
 pub use layout::{FORMAT_VERSION, PageCompression, TimeUnit};
 pub use names::{FieldRow, SeriesRow};

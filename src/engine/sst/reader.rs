@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
-use rhythmite_env::Env;
+use rhythmite_env::{Env, File};
 use rhythmite_model::{Error, FieldId, Result, SeriesId};
 
 use super::cursor::SstCursor;
+use super::handles::Handles;
 use super::index::{Index, StreamEntry};
 use super::input::{Footer, PageSource};
 use super::layout::{self, TimeUnit, column};
@@ -50,17 +51,26 @@ impl SstReader {
     /// `NotFound`: no such SST. `Corrupt`: a file is damaged or not the one the index was written with; the message
     /// names it. `Unavailable`: disk.
     pub fn open(env: &Env, dir: &Path, id: &str) -> Result<Arc<Self>> {
+        Self::open_shared(env, &Handles::new(env.fs.clone(), 1), dir, id)
+    }
+
+    /// As [`SstReader::open`], for one of many: its points file counts among `handles`.
+    ///
+    /// # Errors
+    /// See [`SstReader::open`].
+    pub fn open_shared(env: &Env, handles: &Arc<Handles>, dir: &Path, id: &str) -> Result<Arc<Self>> {
         let paths = SstPaths::new(dir, id)?;
         let bytes = env.fs.read(&paths.index, INDEX_BYTES_MAX).map_err(|e| opening(e, &paths.index))?;
         let (index, checksum) = index_codec::decode(&bytes).map_err(|e| e.at(paths.index.display()))?;
         let index = Arc::new(index);
-        let file = env.fs.open(&paths.points).map_err(|e| match e.kind() {
+        let handle = handles.handle(paths.points.clone());
+        let file = handle.file().map_err(|e| match e.kind() {
             // The index is renamed last: the points were there.
             io::ErrorKind::NotFound => Error::corrupt("is missing, its index is not").at(paths.points.display()),
             _ => opening(e, &paths.points),
         })?;
-        let source = Arc::new(PageSource { file, index: index.clone() });
-        let opened = open_points(&source).map_err(|e| e.at(paths.points.display()))?;
+        let source = Arc::new(PageSource { file: handle, index: index.clone() });
+        let opened = open_points(&*file, &index).map_err(|e| e.at(paths.points.display()))?;
         let (metadata, group_start, time_pages) = opened;
         Ok(Arc::new(Self {
             env: env.clone(),
@@ -213,16 +223,16 @@ fn opening(error: io::Error, path: &Path) -> Error {
     error.at(path.display())
 }
 
-fn open_points(source: &PageSource) -> Result<(ParquetMetaData, Vec<u64>, Vec<TimePage>)> {
-    let facts = &source.index.facts;
-    let len = source.file.len()?;
+fn open_points(file: &dyn File, index: &Index) -> Result<(ParquetMetaData, Vec<u64>, Vec<TimePage>)> {
+    let facts = &index.facts;
+    let len = file.len()?;
     if len != facts.points.len {
         return Err(Error::corrupt(format!("{len} bytes long, its index says {}", facts.points.len)));
     }
     let footer_len = len.checked_sub(facts.footer_start).and_then(|n| usize::try_from(n).ok());
     let footer_len = footer_len.ok_or_else(|| Error::corrupt("its index puts the footer behind its end"))?;
     let mut footer = vec![0; footer_len];
-    source.file.read_exact_at(&mut footer, facts.footer_start)?;
+    file.read_exact_at(&mut footer, facts.footer_start)?;
     if crc32c::crc32c(&footer) != facts.footer_crc {
         return Err(Error::corrupt("the footer is not the one its index was written with"));
     }

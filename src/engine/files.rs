@@ -1,0 +1,175 @@
+//! Live files: what is in memory of each, and how the rest is loaded and let go again.
+//!
+//! Resident is the record of the manifest: ranges of times and series, counts. The index (about 85 bytes a stream) and
+//! the Parquet footer are loaded when a scan first meets a series of the file, and kept in one cache for all files that
+//! is bounded by bytes; open files are bounded by their number. What a scan uses stays until the scan ends, whatever
+//! the cache does.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rhythmite_env::Env;
+use rhythmite_model::{Error, ErrorKind, Result};
+
+use crate::lru::Lru;
+use crate::manifest::FileRecord;
+use crate::sst::{self, Handles, SstPaths, SstReader};
+
+/// What all live files share.
+pub(crate) struct FileCache {
+    env: Env,
+    handles: Arc<Handles>,
+    loaded: Mutex<Lru<Arc<SstReader>>>,
+    bytes_max: usize,
+    next_key: AtomicU64,
+    loads: AtomicU64,
+    evictions: AtomicU64,
+}
+
+/// Counts of a [`FileCache`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CacheStats {
+    /// Indexes in the cache.
+    pub(crate) indexes: u64,
+    /// Their bytes, footers included.
+    pub(crate) bytes: u64,
+    /// Indexes loaded since the start.
+    pub(crate) loads: u64,
+    /// Indexes given up since the start.
+    pub(crate) evictions: u64,
+    /// Points files open now.
+    pub(crate) open_files: u64,
+    /// Points files opened since the start.
+    pub(crate) opened_files: u64,
+}
+
+impl FileCache {
+    /// A cache of at most `bytes_max` bytes of indexes (one larger index is kept alone) and `files_max` open files.
+    pub(crate) fn new(env: &Env, bytes_max: usize, files_max: usize) -> Arc<Self> {
+        let handles = Handles::new(env.fs.clone(), files_max);
+        let (next_key, loads, evictions) = Default::default();
+        Arc::new(Self { env: env.clone(), handles, loaded: Mutex::default(), bytes_max, next_key, loads, evictions })
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        let (indexes, bytes) = {
+            let loaded = self.loaded.lock();
+            (loaded.len() as u64, loaded.weight() as u64)
+        };
+        CacheStats {
+            indexes,
+            bytes,
+            loads: self.loads.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            open_files: self.handles.open_files() as u64,
+            opened_files: self.handles.opened(),
+        }
+    }
+
+    fn keep(&self, key: u64, reader: &Arc<SstReader>) {
+        let gone = {
+            let mut loaded = self.loaded.lock();
+            let twin = loaded.insert(key, reader.clone(), reader.heap_bytes());
+            (twin, loaded.shrink(self.bytes_max))
+        };
+        self.evictions.fetch_add(gone.1.len() as u64, Ordering::Relaxed);
+    }
+}
+
+/// A live SST.
+pub(crate) struct LiveFile {
+    pub(crate) record: FileRecord,
+    dir: PathBuf,
+    cache: Arc<FileCache>,
+    key: u64,
+    /// What was loaded last, if anybody still holds it; locked while one loads, so that others wait instead.
+    reader: Mutex<Weak<SstReader>>,
+    /// Set when the file no longer lives: the last holder removes it.
+    doomed: AtomicBool,
+}
+
+impl LiveFile {
+    /// A file that is in place. Reads nothing.
+    pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord) -> Arc<Self> {
+        let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
+        let (reader, doomed) = Default::default();
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, doomed })
+    }
+
+    /// Tests at start that the file is there: its four parts, as long together as the manifest says. Their bytes are
+    /// tested when they are read.
+    ///
+    /// # Errors
+    /// `Corrupt` when a part is missing or of another length; `Unavailable` for the disk.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut bytes = 0;
+        for path in SstPaths::new(&self.dir, &self.record.id)?.all() {
+            bytes += self.cache.env.fs.file_len(path).map_err(|e| missing(e, path))?;
+        }
+        if bytes == self.record.bytes {
+            return Ok(());
+        }
+        let (id, expected) = (&self.record.id, self.record.bytes);
+        Err(Error::corrupt(format!("file {id} has {bytes} bytes, the catalogue says {expected}"))
+            .at(self.dir.display()))
+    }
+
+    /// The file's index and footer, from the cache or from the disk.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is damaged or is not the one that the manifest names; `Unavailable` for the disk.
+    pub(crate) fn reader(&self) -> Result<Arc<SstReader>> {
+        if let Some(reader) = self.cache.loaded.lock().get(self.key) {
+            return Ok(reader);
+        }
+        let mut known = self.reader.lock();
+        let reader = match known.upgrade() {
+            Some(reader) => reader,
+            None => {
+                let (cache, record) = (&self.cache, &self.record);
+                let loaded = SstReader::open_shared(&cache.env, &cache.handles, &self.dir, &record.id);
+                let reader = loaded.map_err(|e| match e.kind() {
+                    ErrorKind::NotFound => Error::corrupt(e.message().to_owned()),
+                    _ => e,
+                })?;
+                if reader.meta().checksum != record.checksum {
+                    let e = Error::corrupt("not the file that the catalogue names");
+                    return Err(e.at(reader.path().display()));
+                }
+                cache.loads.fetch_add(1, Ordering::Relaxed);
+                *known = Arc::downgrade(&reader);
+                reader
+            }
+        };
+        self.cache.keep(self.key, &reader);
+        Ok(reader)
+    }
+
+    pub(crate) fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for LiveFile {
+    fn drop(&mut self) {
+        let reader = self.cache.loaded.lock().remove(self.key);
+        drop(reader);
+        if *self.doomed.get_mut() {
+            // A file that stays behind is an orphan, which the next start removes.
+            if let Err(e) = sst::remove(&self.cache.env, &self.dir, &self.record.id) {
+                tracing::warn!(file = %self.record.id, dir = %self.dir.display(), "cannot remove a dead file: {e}");
+            }
+        }
+    }
+}
+
+fn missing(e: io::Error, path: &Path) -> Error {
+    let error = match e.kind() {
+        io::ErrorKind::NotFound => Error::corrupt("a live file is missing"),
+        _ => Error::from(e),
+    };
+    error.at(path.display())
+}

@@ -1,0 +1,99 @@
+//! Values by number, the least recently used given up first.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// Holds values and what they weigh; bounds nothing by itself, see [`Lru::shrink`]. Every call costs log n.
+pub(crate) struct Lru<V> {
+    entries: HashMap<u64, Entry<V>>,
+    /// Key by the moment of its last use.
+    order: BTreeMap<u64, u64>,
+    moment: u64,
+    weight: usize,
+}
+
+struct Entry<V> {
+    value: V,
+    weight: usize,
+    used: u64,
+}
+
+impl<V> Default for Lru<V> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), order: BTreeMap::new(), moment: 0, weight: 0 }
+    }
+}
+
+impl<V: Clone> Lru<V> {
+    /// The value of `key`, which is now the one used last.
+    pub(crate) fn get(&mut self, key: u64) -> Option<V> {
+        let entry = self.entries.get_mut(&key)?;
+        self.moment += 1;
+        self.order.remove(&entry.used);
+        self.order.insert(self.moment, key);
+        entry.used = self.moment;
+        Some(entry.value.clone())
+    }
+}
+
+impl<V> Lru<V> {
+    /// Puts a value in, as the one used last; gives the one that had the key.
+    pub(crate) fn insert(&mut self, key: u64, value: V, weight: usize) -> Option<V> {
+        let old = self.remove(key);
+        self.moment += 1;
+        self.order.insert(self.moment, key);
+        self.entries.insert(key, Entry { value, weight, used: self.moment });
+        self.weight += weight;
+        old
+    }
+
+    /// Takes a value out.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+        let entry = self.entries.remove(&key)?;
+        self.order.remove(&entry.used);
+        self.weight -= entry.weight;
+        Some(entry.value)
+    }
+
+    /// Takes out what was not used for longest until the rest weighs at most `weight_max`; the value used last stays
+    /// whatever it weighs. The caller drops them after it has let go of its lock.
+    #[must_use]
+    pub(crate) fn shrink(&mut self, weight_max: usize) -> Vec<V> {
+        let mut out = Vec::new();
+        while self.weight > weight_max && self.entries.len() > 1 {
+            let Some((_, &oldest)) = self.order.first_key_value() else { break };
+            out.extend(self.remove(oldest));
+        }
+        out
+    }
+
+    /// Number of values.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What they weigh together.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_used_go_first_and_the_last_one_stays() {
+        let mut lru = Lru::default();
+        (1..=4).for_each(|key| assert_eq!(lru.insert(key, key * 10, 5), None));
+        assert_eq!(lru.get(1), Some(10));
+        assert_eq!(lru.shrink(10), [20, 30]);
+        assert_eq!((lru.len(), lru.weight()), (2, 10));
+        assert_eq!(lru.get(2), None);
+        assert_eq!(lru.insert(4, 41, 100), Some(40), "a key has one value");
+        assert_eq!(lru.shrink(10), [10]);
+        assert_eq!((lru.get(4), lru.weight()), (Some(41), 100), "the newest is never given up");
+        assert_eq!(lru.remove(4), Some(41));
+        assert_eq!((lru.len(), lru.weight()), (0, 0));
+        assert!(lru.shrink(0).is_empty());
+    }
+}
