@@ -114,12 +114,6 @@ struct Small {
     changes: Vec<Definition>,
 }
 
-impl Small {
-    fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.fields.is_empty() && self.changes.is_empty()
-    }
-}
-
 #[derive(Clone, Copy)]
 struct Series {
     id: SeriesId,

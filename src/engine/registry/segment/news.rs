@@ -19,6 +19,8 @@ const COLLECT_STEP: usize = 4096;
 pub(in super::super) struct News {
     next_sequence: u64,
     next_table: u32,
+    /// Whether anything was new, though it may be gone by now.
+    any: bool,
     small: Small,
     text: String,
     series: Vec<(Range<usize>, Series)>,
@@ -71,11 +73,15 @@ impl News {
                 Change::Dead(_) => {}
             }
         }
+        self.any |= taken > 0;
         (taken > 0).then_some(taken)
     }
 
+    /// Writes a segment even if all that was new is gone: it says which numbers were given out. The log behind the mark
+    /// may speak of them (a drop, a field of a table that was dropped later), and what was before the mark is no longer in
+    /// the log, so without the segment a start would refuse it or give a number out twice.
     pub(in super::super) fn write(mut self, env: &Env, dir: &Path, id: u64) -> Result<Option<SegmentMeta>> {
-        if self.small.is_empty() && self.series.is_empty() {
+        if !self.any {
             return Ok(None);
         }
         let text = &self.text;

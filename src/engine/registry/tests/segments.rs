@@ -72,6 +72,30 @@ fn definitions_made_during_a_flush_wait_for_the_next() {
 }
 
 #[test]
+fn a_flush_of_names_that_are_all_gone_keeps_their_numbers() {
+    let (env, temp) = (Env::real(), tempfile::tempdir().unwrap());
+    let registry = registry();
+    let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    let [a] = series(&registry, cpu, &["cpu,host=a"])[..] else { unreachable!() };
+    let mark = registry.mark();
+    // Behind the mark, so in the log: the table grows, and goes.
+    let mut names = registry.write();
+    let field = names.create_field(cpu, "idle", FieldType::Float).unwrap();
+    let mut log = names.commit();
+    let mut names = registry.write();
+    names.drop_table(cpu);
+    log.extend(names.commit());
+    let meta = registry.write_segment(&env, temp.path(), 1, mark).unwrap().expect("numbers were given out");
+    assert_eq!((meta.definitions, field.0), (0, 0));
+    registry.flushed(mark).unwrap();
+    let again = reloaded(&env, temp.path(), &[1]);
+    again.apply(&log).unwrap();
+    let next = table(&again, "mem", KeyKind::Tagged);
+    assert!(next > cpu, "table number {} is used twice", next.0);
+    assert!(series(&again, next, &["mem,host=a"])[0].0 as u32 > a.0 as u32, "a series number is used twice");
+}
+
+#[test]
 fn damage_is_told_with_the_name_of_the_file() {
     let (env, temp) = (Env::real(), tempfile::tempdir().unwrap());
     let registry = registry();
