@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::offenders::Offenders;
+
 /// One count.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -67,6 +69,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $(#[doc = $help] pub $field: Counter,)*
+            /// Samples of what was refused, dropped or lost.
+            pub offenders: Offenders,
         }
 
         impl Counters {
@@ -147,6 +151,41 @@ counters! {
     statsd_flushes, "statsd_flushes_total", "statsd.flushes", "StatsD flushes stored.";
     statsd_flushed_points, "statsd_flushed_points_total", "statsd.flushed_points", "Points of StatsD flushes stored.";
     statsd_failed, "statsd_failed_total", "statsd.failed", "Points of StatsD flushes that could not be stored.";
+    collectd_datagrams, "collectd_datagrams_total", "collectd.datagrams", "Datagrams that collectd listeners received.";
+    collectd_bytes, "collectd_bytes_total", "collectd.bytes", "Bytes that collectd listeners received.";
+    collectd_lists, "collectd_lists_total", "collectd.lists", "Value lists of collectd that were understood.";
+    collectd_points, "collectd_points_total", "collectd.points", "Points that value lists of collectd gave.";
+    collectd_unknown, "collectd_unknown_total", "collectd.unknown",
+        "Values of collectd without a point: unknown ones, and first ones of a counter.";
+    collectd_notifications, "collectd_notifications_total", "collectd.notifications", "Notifications of collectd.";
+    collectd_unknown_parts, "collectd_unknown_parts_total", "collectd.unknown_parts",
+        "Parts of collectd's datagrams that were skipped because nobody knows their type.";
+    collectd_rejected_malformed, "collectd_rejected_total{reason=\"malformed\"}", "collectd.rejected.malformed",
+        "Datagrams of which a part cannot be read, and bodies that are none of write_http.";
+    collectd_rejected_incomplete, "collectd_rejected_total{reason=\"incomplete\"}", "collectd.rejected.incomplete",
+        "Value lists and notifications that lack a name, a time or a message.";
+    collectd_rejected_insecure, "collectd_rejected_total{reason=\"insecure\"}", "collectd.rejected.insecure",
+        "Parts of datagrams that `[collectd] security_level` wants signed or encrypted.";
+    collectd_rejected_credentials, "collectd_rejected_total{reason=\"credentials\"}",
+        "collectd.rejected.credentials", "Signatures and encryptions that fit no user of `[collectd] auth_file`.";
+    collectd_rejected_type, "collectd_rejected_total{reason=\"type\"}", "collectd.rejected.type",
+        "Value lists of a type that no types.db has.";
+    collectd_rejected_count, "collectd_rejected_total{reason=\"count\"}", "collectd.rejected.count",
+        "Value lists with another number of values than their type.";
+    collectd_rejected_name, "collectd_rejected_total{reason=\"name\"}", "collectd.rejected.name",
+        "Values of collectd with a malformed name.";
+    collectd_rejected_rule, "collectd_rejected_total{reason=\"rule\"}", "collectd.rejected.rule",
+        "Points of collectd refused for a type, a limit of `[limits]`, or a time out of range.";
+    collectd_dropped, "collectd_dropped_total", "collectd.dropped",
+        "Points of collectd received by UDP that were dropped because the engine was behind.";
+    collectd_kernel_drops, "collectd_kernel_drops_total", "collectd.kernel_drops",
+        "collectd datagrams that the kernel dropped because the socket's buffer was full (Linux).";
+    collectd_failed, "collectd_failed_total", "collectd.failed", "Points of collectd that could not be stored.";
+    collectd_waits, "collectd_waits_total", "collectd.waits",
+        "Writes of collectd's values that waited for the engine.";
+    collectd_series, "collectd_series", "collectd.series", "Series whose last values are kept for rates.";
+    collectd_rates_refused, "collectd_rates_refused_total", "collectd.rates_refused",
+        "Value lists without rates because of `[collectd.graphite] max_series`.";
     connections_accepted, "connections_accepted_total", "connections.accepted",
         "Connections of carbon, aggregator and StatsD listeners.";
     connections_open, "connections_open", "connections.open",

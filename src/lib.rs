@@ -4,13 +4,15 @@
 //! adapter -> ingest -> engine <- query <- api
 //! ```
 //!
-//! In reading order: what is set ([`config`]), what is counted ([`counters`]), how points come in ([`adapter`],
+//! In reading order: what is set ([`config`]), what is counted ([`counters`], [`offenders`]), how points come in ([`adapter`],
 //! [`ingest`], [`import`]), where databases and files are listed ([`catalog`]), how points go out ([`query`], [`api`]),
 //! the server's own series ([`selfstat`]), and what wires it all ([`server`], [`cli`]). The engine and the formats of
 //! the old world are packages of their own.
 
 pub mod config;
 pub mod counters;
+pub mod offenders;
+mod seldom;
 
 pub mod adapter;
 pub mod import;

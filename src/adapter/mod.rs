@@ -1,11 +1,12 @@
-//! Sockets that points come in by: carbon's lines and pickles, carbon's aggregator, StatsD.
+//! Sockets that points come in by: carbon's lines and pickles, carbon's aggregator, StatsD,
+//! collectd's datagrams.
 //!
 //! An adapter reads, lets a package of `compat` parse, hands the points to `ingest` and says what happened to the
 //! sender in the only way its protocol knows: TCP is not read while storage is behind, UDP is dropped and counted. A
 //! connection costs no buffer while it is quiet. Nobody else's connection is ever made to wait for one.
 
 pub mod carbon;
-mod log;
+pub mod collectd;
 pub mod statsd;
 mod store;
 mod tcp;

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rhythmite_engine::{Commit, Durability};
-use rhythmite_model::{Error, ErrorKind};
+use rhythmite_model::{Error, ErrorKind, Result};
 
 use super::Shared;
-use super::log::Seldom;
 use crate::counters::{Counter, Counters};
 use crate::ingest::PathPoints;
+use crate::ingest::collectd::{CollectdIngest, Values};
+use crate::seldom::Seldom;
 
 /// Batches that may wait for the disk before the sender does.
 const IN_FLIGHT_MAX: usize = 4;
@@ -19,6 +20,38 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Which of the counters.
 pub(super) type Which = fn(&Counters) -> &Counter;
+
+/// Points that are one write.
+pub(super) trait Batch {
+    /// How many.
+    fn points(&self) -> usize;
+
+    /// Hands them to the engine.
+    ///
+    /// # Errors
+    /// `Overloaded`: nothing was written.
+    fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit>;
+}
+
+impl Batch for PathPoints {
+    fn points(&self) -> usize {
+        self.len()
+    }
+
+    fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {
+        shared.paths.write_paths(self, durability)
+    }
+}
+
+impl Batch for (&CollectdIngest, &Values) {
+    fn points(&self) -> usize {
+        self.1.len()
+    }
+
+    fn write(&self, _: &Shared, durability: Durability) -> Result<Commit> {
+        self.0.write(self.1, durability)
+    }
+}
 
 /// One sender's way to storage.
 pub(super) struct Store {
@@ -72,14 +105,14 @@ impl Store {
     }
 
     /// Stores a batch if there is room now; else it is dropped and counted.
-    pub(super) async fn write_or_drop(&mut self, points: &PathPoints, dropped: Which) {
-        if !points.is_empty() {
-            match self.shared.paths.write_paths(points, self.durability) {
-                Ok(commit) => self.in_flight.push_back((commit, points.len())),
+    pub(super) async fn write_or_drop(&mut self, points: &impl Batch, dropped: Which) {
+        if points.points() > 0 {
+            match points.write(&self.shared, self.durability) {
+                Ok(commit) => self.in_flight.push_back((commit, points.points())),
                 Err(e) if e.kind() == ErrorKind::Overloaded => {
-                    dropped(&self.shared.counters).add(points.len() as u64);
+                    dropped(&self.shared.counters).add(points.points() as u64);
                 }
-                Err(e) => self.lost(points.len(), &e),
+                Err(e) => self.lost(points.points(), &e),
             }
             self.settle(IN_FLIGHT_MAX).await;
         }

@@ -12,8 +12,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::log::Seldom;
 use super::{LAST_WAIT, Port, Shared};
+use crate::seldom::Seldom;
 
 /// Bytes read at a time; the buffer belongs to the thread and is used between two awaits.
 const READ_BYTES: usize = 64 << 10;

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod collectd;
 pub mod graphite;
 mod health;
 pub mod influx;
@@ -28,6 +29,8 @@ pub struct Rooms {
     pub influx: Arc<influx::InfluxApi>,
     /// graphite-web's.
     pub graphite: Arc<graphite::Graphite>,
+    /// collectd's `write_http`.
+    pub collectd: Arc<collectd::Collectd>,
     /// SQL.
     pub sql: Sql,
     /// For what operators ask of the store.
@@ -60,6 +63,7 @@ pub fn router(rooms: Rooms) -> Router {
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))
+        .merge(collectd::router(rooms.collectd))
         .merge(sql::router(rooms.sql, bodies))
         .merge(admin::router(rooms.engine))
         .fallback(influx::not_found)

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use rhythmite_model::Result;
 
 use super::Source;
-use crate::server::Rules;
+use crate::server::{Rules, check_collectd};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
@@ -19,6 +19,7 @@ impl ConfigCommand {
         let rules = Rules::read(&config)?;
         // What is skipped in a list or rule is logged as a warning.
         rules.check();
+        check_collectd(&config)?;
         println!("data_dir {}", config.data_dir.display());
         for address in config.addresses() {
             println!("{} {}", address.key, address.at);

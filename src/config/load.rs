@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::rooms::{
-    Aggregator, Auth, Carbon, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
+    Aggregator, Auth, Carbon, Collectd, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
 };
 
 /// A configuration file is small; more than this is some other file.
@@ -137,7 +137,8 @@ fn parse(mut root: Spanned<DeTable<'_>>) -> Result<Config, toml::de::Error> {
 /// Whether any key of any section says where to listen.
 fn names_listeners(root: &DeTable<'_>) -> bool {
     let tables = root.values().filter_map(|section| section.get_ref().as_table());
-    tables.flat_map(|table| table.keys()).any(|key| key.get_ref().ends_with("listen"))
+    // `[[collectd.listener]]` is one, too.
+    tables.flat_map(|table| table.keys()).any(|key| key.get_ref().ends_with("listen") || key.get_ref() == "listener")
 }
 
 /// A key that means nothing.
@@ -162,12 +163,13 @@ impl fmt::Display for Unknown {
 }
 
 fn check_keys(root: &DeTable<'_>) -> Result<(), Unknown> {
-    let sections: [(&'static str, &[&str]); 13] = [
+    let sections: [(&'static str, &[&str]); 14] = [
         ("http", keys_of::<Http>()),
         ("graphite", keys_of::<Graphite>()),
         ("carbon", keys_of::<Carbon>()),
         ("aggregator", keys_of::<Aggregator>()),
         ("statsd", keys_of::<Statsd>()),
+        ("collectd", keys_of::<Collectd>()),
         ("influx", keys_of::<Influx>()),
         ("postgres", keys_of::<Postgres>()),
         ("auth", keys_of::<Auth>()),

@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rhythmite_collectd::SecurityLevel;
 use rhythmite_engine::{registry, wal};
 use rhythmite_model::{Error, Result};
 use serde::Deserialize;
@@ -24,9 +25,10 @@ use crate::query::sql::SqlOptions;
 
 pub use load::{FILE_BYTES_MAX, Layers};
 pub use rooms::{
-    Aggregator, Auth, Carbon, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
+    Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, Graphite, Http, Influx, Limits, Memory,
+    OwnSeries, Postgres, Query, Statsd, Wal,
 };
-pub use value::{Ack, Allow, Cidr, Listen, Size, Span};
+pub use value::{Ack, Allow, Cidr, Listen, Paths, Size, Span};
 
 /// Where the data is when nobody says so.
 const DATA_DIR: &str = "rhythmite-data";
@@ -47,6 +49,8 @@ pub struct Config {
     pub aggregator: Aggregator,
     /// `[statsd]`
     pub statsd: Statsd,
+    /// `[collectd]`
+    pub collectd: Collectd,
     /// `[influx]`
     pub influx: Influx,
     /// `[postgres]`
@@ -75,6 +79,7 @@ impl Default for Config {
             carbon: Carbon::default(),
             aggregator: Aggregator::default(),
             statsd: Statsd::default(),
+            collectd: Collectd::default(),
             influx: Influx::default(),
             postgres: Postgres::default(),
             auth: Auth::default(),
@@ -123,11 +128,14 @@ impl Config {
             ("[statsd] udp_listen", "StatsD UDP", Ingest, &self.statsd.udp_listen),
             ("[statsd] tcp_listen", "StatsD TCP", Ingest, &self.statsd.tcp_listen),
             ("[statsd] admin_listen", "StatsD admin TCP", Query, &self.statsd.admin_listen),
+            ("[collectd] udp_listen", "collectd UDP", Ingest, &self.collectd.udp_listen),
         ];
+        let more = self.collectd.listener.iter();
+        let more = more.map(|l| ("[[collectd.listener]] udp_listen", "collectd UDP", Ingest, &l.udp_listen));
         let each = |(key, what, access, listen): (_, _, _, &Listen)| {
             listen.addresses().iter().map(|at| Address { key, what, access, at: *at }).collect::<Vec<_>>()
         };
-        listeners.into_iter().flat_map(each).collect()
+        listeners.into_iter().chain(more).flat_map(each).collect()
     }
 
     /// Refuses what this version cannot keep its word about.
@@ -210,6 +218,7 @@ impl Config {
             (&mut self.statsd.udp_listen, 8125),
             (&mut self.statsd.tcp_listen, 8125),
             (&mut self.statsd.admin_listen, 8126),
+            (&mut self.collectd.udp_listen, 25826),
         ];
         for (listen, port) in listeners {
             if listen.0.is_none() {
@@ -231,6 +240,11 @@ impl Config {
         at_least("[carbon] line_length", self.carbon.line_length.0, 16)?;
         at_least("[carbon] frame_length", self.carbon.frame_length.0, 16)?;
         at_least("[statsd] queue", self.statsd.queue.0, 1 << 16)?;
+        for collectd in self.collectd.listeners().iter().chain([&self.collectd]) {
+            if collectd.security_level != SecurityLevel::None && collectd.auth_file.is_none() {
+                return Err(Error::invalid("[collectd] security_level: sign and encrypt need an auth_file"));
+            }
+        }
         at_least("[memory] memtable", self.memory.memtable.0, 1 << 20)?;
         at_least("[wal] segment", self.wal.segment.0, 1 << 16)?;
         at_least("[wal] size_max", self.wal.size_max.0, 4 << 20)?;

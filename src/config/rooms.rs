@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use rhythmite_carbon::framer::FRAME_BYTES_MAX;
 use rhythmite_carbon::plaintext::LINE_BYTES_MAX;
+use rhythmite_collectd::{MultiValue, SecurityLevel};
 use rhythmite_engine::registry;
 use serde::Deserialize;
 
-use super::value::{Ack, Allow, Listen, Size, Span};
+use super::value::{Ack, Allow, Listen, Paths, Size, Span};
 
 /// `[http]`: the port of every HTTP API.
 #[derive(Clone, Debug, Deserialize)]
@@ -157,6 +158,107 @@ impl Default for Statsd {
             queue: Size::mib(32),
             options: rhythmite_statsd::Options::default(),
         }
+    }
+}
+
+/// How points of collectd are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CollectdNames {
+    /// As `write_graphite` calls them.
+    #[default]
+    Graphite,
+    /// As InfluxDB's collectd input does.
+    Measurements,
+}
+
+/// `[collectd]`: the network protocol by UDP, and `POST /collectd`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collectd {
+    /// Datagrams.
+    pub udp_listen: Listen,
+    /// Peers that may send; all if empty.
+    pub allow: Allow,
+    /// When a batch counts as stored, and when a post is answered.
+    pub durability: Ack,
+    /// Files beside the built-in types; the last definition of a type holds.
+    pub types_db: Paths,
+    /// What a datagram must be for its values to count.
+    pub security_level: SecurityLevel,
+    /// Lines `user: password`.
+    pub auth_file: Option<PathBuf>,
+    /// How points are called.
+    pub names: CollectdNames,
+    /// Where measurements go; made if missing.
+    pub database: String,
+    /// Its policy; the default one if empty.
+    pub retention_policy: String,
+    /// What becomes of lists with several values, as measurements.
+    pub parse_multivalue_plugin: MultiValue,
+    /// `write_graphite`'s options.
+    pub graphite: rhythmite_collectd::graphite::Options,
+    /// Further listeners.
+    pub listener: Vec<CollectdListener>,
+}
+
+impl Default for Collectd {
+    fn default() -> Self {
+        Self {
+            udp_listen: Listen::default(),
+            allow: Allow::default(),
+            durability: Ack::Interval,
+            types_db: Paths::default(),
+            security_level: SecurityLevel::None,
+            auth_file: None,
+            names: CollectdNames::Graphite,
+            database: "collectd".to_owned(),
+            retention_policy: String::new(),
+            parse_multivalue_plugin: MultiValue::Join,
+            graphite: rhythmite_collectd::graphite::Options::default(),
+            listener: Vec::new(),
+        }
+    }
+}
+
+/// `[[collectd.listener]]`: a further one; what it does not say is as `[collectd]` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectdListener {
+    /// As in [`Collectd`].
+    pub udp_listen: Listen,
+    allow: Option<Allow>,
+    types_db: Option<Paths>,
+    security_level: Option<SecurityLevel>,
+    auth_file: Option<PathBuf>,
+    names: Option<CollectdNames>,
+    database: Option<String>,
+    retention_policy: Option<String>,
+    parse_multivalue_plugin: Option<MultiValue>,
+    graphite: Option<rhythmite_collectd::graphite::Options>,
+}
+
+impl Collectd {
+    /// The section as each of the further listeners sees it.
+    pub fn listeners(&self) -> Vec<Self> {
+        let or = |own: &CollectdListener| {
+            let own = own.clone();
+            Self {
+                udp_listen: own.udp_listen,
+                allow: own.allow.unwrap_or_else(|| self.allow.clone()),
+                durability: self.durability,
+                types_db: own.types_db.unwrap_or_else(|| self.types_db.clone()),
+                security_level: own.security_level.unwrap_or(self.security_level),
+                auth_file: own.auth_file.or_else(|| self.auth_file.clone()),
+                names: own.names.unwrap_or(self.names),
+                database: own.database.unwrap_or_else(|| self.database.clone()),
+                retention_policy: own.retention_policy.unwrap_or_else(|| self.retention_policy.clone()),
+                parse_multivalue_plugin: own.parse_multivalue_plugin.unwrap_or(self.parse_multivalue_plugin),
+                graphite: own.graphite.unwrap_or_else(|| self.graphite.clone()),
+                listener: Vec::new(),
+            }
+        };
+        self.listener.iter().map(or).collect()
     }
 }
 

@@ -31,6 +31,7 @@ fn without_a_file_every_listener_opens_on_loopback() {
             "[statsd] udp_listen 127.0.0.1:8125",
             "[statsd] tcp_listen 127.0.0.1:8125",
             "[statsd] admin_listen 127.0.0.1:8126",
+            "[collectd] udp_listen 127.0.0.1:25826",
         ]
     );
     assert_eq!(ports(&resolve("data_dir = 'x'", &[]).unwrap()), ports(&config), "a file that names no listener");
@@ -41,7 +42,7 @@ fn a_file_that_names_a_listener_opens_only_what_it_names() {
     let text = "[http]\nlisten = ['127.0.0.1:1', '[::1]:1']\n[statsd]\ntcp_listen = 'off'\n";
     assert_eq!(ports(&resolve(text, &[]).unwrap()), ["[http] listen 127.0.0.1:1", "[http] listen [::1]:1"]);
     let off = resolve("", &[("RHYTHMITE_STATSD__ADMIN_LISTEN", "off")]).unwrap();
-    assert_eq!(ports(&off).len(), 8, "a variable changes one listener and closes no other");
+    assert_eq!(ports(&off).len(), 9, "a variable changes one listener and closes no other");
 }
 
 #[test]
@@ -80,7 +81,10 @@ fn a_mistake_is_told_with_its_place() {
     let cases = [
         ("[http]\nlisen = '127.0.0.1:1'", "r.toml:2: unknown key `lisen` in [http]; did you mean `listen`?"),
         ("\n[htp]", "r.toml:2: unknown section or key `htp`; did you mean `http`?"),
-        ("[collectd]", "r.toml:1: unknown section or key `collectd`"),
+        ("[nagios]", "r.toml:1: unknown section or key `nagios`"),
+        ("[collectd]\nudp_listn = 'x'", "r.toml:2: unknown key `udp_listn` in [collectd]; did you mean `udp_listen`?"),
+        ("[collectd]\nsecurity_level = 'sign'", "[collectd] security_level: sign and encrypt need an auth_file"),
+        ("[[collectd.listener]]\nudp_listen = '127.0.0.1:1'\nport = 1", "unknown field `port`"),
         ("[statsd]\n\nflush_intervall = 1", "r.toml:3: unknown key `flush_intervall` in [statsd]; did you mean"),
         ("[statsd]\nadmin_listn = 1", "did you mean `admin_listen`?"),
         ("[statsd]\nflush_interval = 'x'", "r.toml:2:"),

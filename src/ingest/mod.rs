@@ -4,6 +4,7 @@
 //! point. When the engine is behind it says so ([`ErrorKind::Overloaded`](rhythmite_model::ErrorKind)) and nothing of
 //! the batch was written: what to do then (wait, refuse, drop) is the adapter's choice.
 
+pub mod collectd;
 pub mod influx;
 pub mod paths;
 mod rules;

@@ -19,6 +19,8 @@ pub struct UdpSockets {
     pub carbon: Vec<SocketAddr>,
     /// StatsD's.
     pub statsd: Vec<SocketAddr>,
+    /// collectd's.
+    pub collectd: Vec<SocketAddr>,
 }
 
 /// Writes the figures every `interval`, at multiples of it, until `stop`. May be dropped at any await.
@@ -78,6 +80,7 @@ impl Reporter {
         for (sockets, count) in [
             (&self.sockets.carbon, &counters.carbon_kernel_drops),
             (&self.sockets.statsd, &counters.statsd_kernel_drops),
+            (&self.sockets.collectd, &counters.collectd_kernel_drops),
         ] {
             if let Some(drops) = kernel_drops(sockets).filter(|_| !sockets.is_empty()) {
                 count.set(drops);

@@ -23,6 +23,8 @@ pub(super) struct Sockets {
     pub(super) statsd_udp: Vec<UdpSocket>,
     pub(super) statsd_tcp: Vec<TcpListener>,
     pub(super) statsd_admin: Vec<TcpListener>,
+    /// Of the section, then of each further listener.
+    pub(super) collectd_udp: Vec<Vec<UdpSocket>>,
 }
 
 impl Sockets {
@@ -33,6 +35,11 @@ impl Sockets {
     pub(super) fn bind(config: &Config) -> Result<Self> {
         let buffer = config.statsd.receive_buffer.bytes();
         let tcp = |key, listen: &Listen| each(key, listen, tcp);
+        let collectd = |key, listen: &Listen| each(key, listen, |at| udp(at, buffer));
+        let mut collectd_udp = vec![collectd("[collectd] udp_listen", &config.collectd.udp_listen)?];
+        for listener in &config.collectd.listener {
+            collectd_udp.push(collectd("[[collectd.listener]] udp_listen", &listener.udp_listen)?);
+        }
         Ok(Self {
             http: tcp("[http] listen", &config.http.listen)?,
             carbon_line: tcp("[carbon] line_listen", &config.carbon.line_listen)?,
@@ -43,6 +50,7 @@ impl Sockets {
             statsd_udp: each("[statsd] udp_listen", &config.statsd.udp_listen, |at| udp(at, buffer))?,
             statsd_tcp: tcp("[statsd] tcp_listen", &config.statsd.tcp_listen)?,
             statsd_admin: tcp("[statsd] admin_listen", &config.statsd.admin_listen)?,
+            collectd_udp,
         })
     }
 }

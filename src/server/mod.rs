@@ -7,6 +7,7 @@
 //! aggregators emit what they hold; HTTP requests are finished; the memtable is flushed; the log is closed. A second
 //! signal ends the process at once, which loses nothing that was acknowledged as durable.
 
+mod collectd;
 mod descriptors;
 mod http;
 mod listen;
@@ -39,6 +40,7 @@ use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
 use crate::selfstat::{self, Figures, Source, UdpSockets};
 
+pub(crate) use collectd::check as check_collectd;
 pub use lock::Lock;
 pub use rules::Rules;
 pub(crate) use rules::read_text;
@@ -96,9 +98,17 @@ pub async fn run(
         connections_max: config.limits.connections,
         idle: config.limits.idle_timeout.limit(),
     };
-    let udp = UdpSockets { carbon: addresses(&sockets.carbon_udp), statsd: addresses(&sockets.statsd_udp) };
+    let udp = UdpSockets {
+        carbon: addresses(&sockets.carbon_udp),
+        statsd: addresses(&sockets.statsd_udp),
+        collectd: sockets.collectd_udp.iter().flat_map(|s| addresses(s)).collect(),
+    };
     let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
     let folding = start_statsd(&config, &shared, &mut sockets)?;
+
+    let listeners = collectd::listeners(&config, &storage, &env, &counters).await?;
+    let collectd = listeners.first().map(|l| l.ingest.clone());
+    collectd::start(listeners, &shared, std::mem::take(&mut sockets.collectd_udp));
 
     let influx = storage.influx(&env, &config, &counters);
     let graphite = storage.graphite(&env, &config, influx.bodies().clone())?;
@@ -109,8 +119,17 @@ pub async fn run(
         paths: storage.paths.clone(),
         more: vec![figures_of_queries(graphite.cpu.clone(), sql.clone())],
     };
+    let collectd = Arc::new(api::collectd::Collectd {
+        ingest: collectd.ok_or_else(|| Error::internal("the section [collectd] is always there"))?,
+        bodies: influx.bodies().clone(),
+        body_bytes_max: config.http.body_max.bytes(),
+        durability: config.collectd.durability.into(),
+        clock: env.clock.clone(),
+        counters: counters.clone(),
+    });
     let own = Arc::new(Own::new(figures.clone()));
-    let router = api::router(Rooms { own: own.clone(), influx, graphite, sql, engine: storage.engine.clone() });
+    let router =
+        api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine: storage.engine.clone() });
     let http_stop = CancellationToken::new();
     let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
     let reporting = config

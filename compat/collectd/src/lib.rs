@@ -1,10 +1,10 @@
 //! How collectd behaves: network protocol, types.db, PUTVAL, write_http's JSON, and the names
-//! and rates of write_graphite.
+//! and rates of write_graphite; InfluxDB's measurements.
 //!
 //! ```text
-//! datagram  -> network (security) -+
-//! PUTVAL    -> putval (types_db)  -+-> ValueList -> graphite (rates) -> name, value
-//! JSON body -> json               -+
+//! datagram  -> network (security) -+              +-> graphite (rates) -> name, value
+//! PUTVAL    -> putval (types_db)  -+-> ValueList -+
+//! JSON body -> json               -+              +-> measurement -> measurement, tags, fields
 //! ```
 //!
 //! Pure: no socket, no clock (`now` is a parameter), no file. Source: collectd 5.12, measured;
@@ -12,6 +12,7 @@
 
 pub mod graphite;
 pub mod json;
+pub mod measurement;
 pub mod network;
 pub mod putval;
 mod rates;
@@ -20,6 +21,7 @@ mod types_db;
 mod value;
 
 pub use graphite::Graphite;
+pub use measurement::MultiValue;
 pub use network::{Decoded, Item, decode};
 pub use rates::Rates;
 pub use security::{Security, SecurityLevel};

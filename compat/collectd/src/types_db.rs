@@ -7,6 +7,9 @@ use std::collections::HashMap;
 
 use crate::value::{Kind, Reject, ValueList};
 
+/// The types that collectd 5.12 comes with: `sources = types that have them`, a line for each set of sources.
+const BUILT_IN: &str = include_str!("types.txt");
+
 /// Data sources a type may have.
 const SOURCES_MAX: usize = 1000;
 
@@ -42,6 +45,18 @@ impl TypesDb {
     /// No types at all.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The types that collectd comes with; files of one's own are added to them.
+    pub fn built_in() -> Self {
+        let mut db = Self::new();
+        for (sources, names) in BUILT_IN.lines().filter_map(|line| line.split_once(" = ")) {
+            for name in names.split(' ') {
+                let sources = parse_sources(name, sources).expect("the table is tested");
+                db.types.insert(name.to_owned(), sources);
+            }
+        }
+        db
     }
 
     /// Adds the types of a file; gives the lines that are no types, which collectd skips too.
@@ -93,8 +108,12 @@ impl TypesDb {
 
 fn parse_line(line: &str) -> Result<(&str, Vec<Source>), String> {
     let (name, rest) = line.split_once(char::is_whitespace).ok_or("a type without values")?;
+    Ok((name, parse_sources(name, rest)?))
+}
+
+fn parse_sources(name: &str, text: &str) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
-    for spec in rest.split([',', ' ', '\t']).filter(|s| !s.is_empty()) {
+    for spec in text.split([',', ' ', '\t']).filter(|s| !s.is_empty()) {
         let parts: Vec<&str> = spec.split(':').collect();
         let [source, kind, min, max] = parts[..] else {
             return Err(format!("{spec}: a value is name:KIND:min:max"));
@@ -110,7 +129,7 @@ fn parse_line(line: &str) -> Result<(&str, Vec<Source>), String> {
             max: parse_limit(max, f64::INFINITY)?,
         });
     }
-    if sources.is_empty() { Err(format!("{name}: a type without values")) } else { Ok((name, sources)) }
+    if sources.is_empty() { Err(format!("{name}: a type without values")) } else { Ok(sources) }
 }
 
 fn parse_limit(text: &str, none: f64) -> Result<f64, String> {
@@ -151,5 +170,19 @@ mod tests {
         assert_eq!(db.get("load"), Some(&load[..]));
         assert_eq!(db.get("cpu"), Some(&[source("value", Kind::Counter, low, high)][..]));
         assert_eq!((db.get("if").map(<[_]>::len), db.get("none")), (Some(2), None));
+    }
+
+    #[test]
+    fn the_built_in_types_are_there_and_can_be_replaced() {
+        let mut db = TypesDb::built_in();
+        assert!(db.len() > 300, "{}", db.len());
+        let names = |db: &TypesDb, of: &str| {
+            let sources = db.get(of).unwrap_or_default();
+            sources.iter().map(|s| format!("{} {}", s.name, s.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&db, "load"), ["shortterm gauge", "midterm gauge", "longterm gauge"]);
+        assert_eq!(names(&db, "if_octets"), ["rx derive", "tx derive"]);
+        db.add("load only:ABSOLUTE:0:U");
+        assert_eq!(names(&db, "load"), ["only absolute"]);
     }
 }

@@ -11,9 +11,9 @@ use tokio::time::error::Elapsed;
 
 use super::sink::Intake;
 use super::{Carbon, Destination};
-use crate::adapter::log::Seldom;
 use crate::adapter::tcp::{Connection, End};
 use crate::ingest::PathPoints;
+use crate::seldom::Seldom;
 
 pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: Destination) {
     static NO_ROOM: Seldom = Seldom::new();

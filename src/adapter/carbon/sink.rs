@@ -7,9 +7,9 @@ use rhythmite_carbon::{Point, Reason, Reject, Sink};
 
 use super::filter::Judge;
 use super::{Carbon, Destination};
-use crate::adapter::log::Seldom;
 use crate::counters::Counters;
 use crate::ingest::PathPoints;
+use crate::seldom::Seldom;
 
 /// Fills a batch with the points that the lists accept; counts the rest.
 ///

@@ -4,10 +4,10 @@ use rhythmite_statsd::LineBuffer;
 
 use super::Statsd;
 use super::queue::Packets;
-use crate::adapter::log::Seldom;
 use crate::adapter::tcp::Connection;
 use crate::adapter::{UdpPort, udp};
 use crate::counters::Counters;
+use crate::seldom::Seldom;
 
 /// The longest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_536;

@@ -8,15 +8,15 @@ const PAUSE_NS: i64 = 10_000_000_000;
 
 /// Remembers when it last spoke.
 #[derive(Debug)]
-pub(super) struct Seldom(AtomicI64);
+pub(crate) struct Seldom(AtomicI64);
 
 impl Seldom {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(AtomicI64::new(i64::MIN))
     }
 
     /// Whether to say it now.
-    pub(super) fn now(&self, clock: &dyn Clock) -> bool {
+    pub(crate) fn now(&self, clock: &dyn Clock) -> bool {
         let now_ns = clock.now_ns();
         let last_ns = self.0.load(Ordering::Relaxed);
         let due = last_ns == i64::MIN || now_ns < last_ns || now_ns - last_ns >= PAUSE_NS;

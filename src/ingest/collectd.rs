@@ -1,0 +1,305 @@
+//! Value lists of collectd into storage, whichever way they came.
+//!
+//! A [`CollectdIngest`] is one naming: paths as `write_graphite` makes them, with the rates it computes, or measurements
+//! as InfluxDB's collectd input makes them, in a database of their own. The UDP listener and `POST /collectd` fill an
+//! [`Intake`] each, and what it gathered ([`Values`]) is one write.
+//!
+//! Limits: series whose last values are kept for rates (`[collectd.graphite] max_series`); the rest is the caller's,
+//! who hands over what one read or one body gave. Notifications are counted, and one in ten seconds is said in the log.
+
+use std::mem;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+use rhythmite_carbon::name;
+use rhythmite_collectd::graphite::{Graphite, Options};
+use rhythmite_collectd::{Item, MultiValue, Notification, Reject, Source, Time, TypesDb, ValueList, measurement};
+use rhythmite_engine::{Commit, Durability};
+use rhythmite_env::Clock;
+use rhythmite_influx::line_protocol::{Precision, SeriesKey, write_line};
+use rhythmite_model::{Error, FieldValue, Result};
+
+use super::influx::{InfluxWriter, LineWrite, TimeUnit};
+use super::{PathIngest, PathPoints};
+use crate::catalog::Catalog;
+use crate::counters::{Counter, Counters};
+use crate::seldom::Seldom;
+
+/// Time between two looks for series that have fallen silent.
+const EXPIRE_NS: i64 = 10_000_000_000;
+const MICROSECOND_NS: i64 = 1_000;
+
+/// How points are called and where they go.
+pub enum Naming {
+    /// Paths, into Graphite's series.
+    Paths(Arc<PathIngest>, Options),
+    /// Measurements of a database.
+    Measurements(Measurements),
+}
+
+/// Where measurements go.
+pub struct Measurements {
+    /// Finds the policy of each write, which may be dropped or altered meanwhile.
+    pub catalog: Catalog,
+    /// Writes.
+    pub writer: InfluxWriter,
+    /// The database.
+    pub database: String,
+    /// Its policy; the default one if empty.
+    pub retention_policy: String,
+    /// What becomes of lists with several values.
+    pub multi_value: MultiValue,
+}
+
+/// One naming with its types.
+pub struct CollectdIngest {
+    types: TypesDb,
+    naming: Kind,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+}
+
+enum Kind {
+    Paths(Arc<PathIngest>, Mutex<Rating>),
+    Measurements(Measurements),
+}
+
+/// What is remembered of series for their rates.
+struct Rating {
+    graphite: Graphite,
+    expire_at_ns: i64,
+}
+
+/// Points of one write.
+#[derive(Default)]
+pub struct Values {
+    paths: PathPoints,
+    lines: String,
+    points: usize,
+}
+
+impl Values {
+    /// Number of points.
+    pub fn len(&self) -> usize {
+        self.points
+    }
+
+    /// Whether there is no point.
+    pub fn is_empty(&self) -> bool {
+        self.points == 0
+    }
+
+    /// Forgets the points, keeps the memory.
+    pub fn clear(&mut self) {
+        self.paths.clear();
+        self.lines.clear();
+        self.points = 0;
+    }
+}
+
+impl CollectdIngest {
+    /// A naming whose lists have these types.
+    pub fn new(types: TypesDb, naming: Naming, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
+        let naming = match naming {
+            Naming::Paths(paths, options) => {
+                let rating = Rating { graphite: Graphite::new(options), expire_at_ns: i64::MIN };
+                Kind::Paths(paths, Mutex::new(rating))
+            }
+            Naming::Measurements(measurements) => Kind::Measurements(measurements),
+        };
+        Self { types, naming, clock, counters }
+    }
+
+    /// The types it knows.
+    pub fn types(&self) -> &TypesDb {
+        &self.types
+    }
+
+    /// Begins to fill `values`. Others of the same naming wait until the intake is dropped.
+    pub fn intake<'a>(&'a self, values: &'a mut Values) -> Intake<'a> {
+        let now_ns = self.clock.now_ns();
+        let rating = match &self.naming {
+            Kind::Paths(_, rating) => {
+                let mut rating = rating.lock();
+                rating.expire(now_ns, &self.counters);
+                Some(rating)
+            }
+            Kind::Measurements(_) => None,
+        };
+        let now = Time::from_nanos(now_ns).unwrap_or_default();
+        Intake { ingest: self, rating, values, now, scratch: String::new(), tally: Tally::default() }
+    }
+
+    /// Writes what intakes gathered.
+    ///
+    /// # Errors
+    /// `Overloaded`: nothing was written. `Unavailable`: the log has failed. `NotFound`: the database or policy is gone.
+    pub fn write(&self, values: &Values, durability: Durability) -> Result<Commit> {
+        match &self.naming {
+            Kind::Paths(paths, _) => paths.write_paths(&values.paths, durability),
+            Kind::Measurements(to) => self.write_lines(to, values, durability),
+        }
+    }
+
+    fn write_lines(&self, to: &Measurements, values: &Values, durability: Durability) -> Result<Commit> {
+        let databases = to.catalog.databases();
+        let policy = databases.get(&to.database).and_then(|d| d.policy(&to.retention_policy));
+        let Some(policy) = policy.filter(|policy| !policy.internal) else {
+            let text = format!("collectd: no retention policy {:?} in database {:?}", to.retention_policy, to.database);
+            return Err(Error::not_found(text));
+        };
+        let outcome = to.writer.write(&LineWrite {
+            body: values.lines.as_bytes(),
+            policy: &policy.policy,
+            unit: TimeUnit::Fixed(Precision::Nanosecond),
+            now_ns: self.clock.now_ns(),
+            accept_partial: true,
+            durability,
+        })?;
+        self.counters.collectd_rejected_rule.add(outcome.refusals.total() as u64);
+        if let Some(first) = outcome.refusals.lines().first() {
+            self.note("collectd.rejected.rule", first.line.as_bytes());
+        }
+        Ok(outcome.commit)
+    }
+
+    fn note(&self, reason: &'static str, sample: &[u8]) {
+        self.counters.offenders.note(reason, sample, self.clock.now_s());
+    }
+}
+
+impl Rating {
+    fn expire(&mut self, now_ns: i64, counters: &Counters) {
+        // A clock that was set back makes it due, too.
+        if now_ns < self.expire_at_ns && self.expire_at_ns.saturating_sub(now_ns) <= EXPIRE_NS {
+            return;
+        }
+        self.expire_at_ns = now_ns.saturating_add(EXPIRE_NS);
+        let rates = self.graphite.rates_mut();
+        rates.expire(Time::from_nanos(now_ns).unwrap_or_default());
+        counters.collectd_series.set(rates.len() as u64);
+        counters.collectd_rates_refused.set(rates.refused());
+    }
+}
+
+/// Turns lists into points.
+pub struct Intake<'a> {
+    ingest: &'a CollectdIngest,
+    rating: Option<MutexGuard<'a, Rating>>,
+    values: &'a mut Values,
+    now: Time,
+    scratch: String,
+    tally: Tally,
+}
+
+/// Counts of one intake.
+#[derive(Default)]
+struct Tally {
+    lists: u64,
+    points: u64,
+    unknown: u64,
+    names: u64,
+}
+
+impl Intake<'_> {
+    /// The time it began, which lists without one have.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// What a datagram held.
+    pub fn item(&mut self, item: &Item<'_>) {
+        match item {
+            Item::Values(list) => match self.ingest.types.sources_of(list) {
+                Ok(sources) => self.list(list, sources),
+                Err(reject) => self.reject(&reject),
+            },
+            Item::Notification(notification) => self.notification(notification),
+        }
+    }
+
+    /// One list and the sources of its values.
+    pub fn list(&mut self, list: &ValueList<'_>, sources: &[Source]) {
+        // What follows counts in nanoseconds of 64 bits.
+        let Some(time_ns) = list.time.nanos() else {
+            self.ingest.counters.collectd_rejected_rule.add(list.values.len() as u64);
+            self.ingest.note("collectd.rejected.rule", format!("time {:e} s", list.time.secs_f64()).as_bytes());
+            return;
+        };
+        self.tally.lists += 1;
+        let before = self.values.points;
+        match (&self.ingest.naming, &mut self.rating) {
+            (Kind::Paths(..), Some(rating)) => {
+                let (values, scratch, tally, now) = (&mut *self.values, &mut self.scratch, &mut self.tally, self.now);
+                let time_s = list.time.secs_rounded();
+                let mapped =
+                    rating.graphite.map(list, sources, now, |raw, value| match name::canonical(raw, scratch) {
+                        Ok(path) => {
+                            values.paths.push(path, time_s, value);
+                            values.points += 1;
+                        }
+                        Err(_) => {
+                            tally.names += 1;
+                            self.ingest.note("collectd.rejected.name", raw.as_bytes());
+                        }
+                    });
+                self.tally.unknown += mapped.unknown as u64;
+            }
+            (Kind::Measurements(to), _) => {
+                let multi = to.multi_value;
+                let unknown = measurement::points(list, sources, multi, |measurement, tags, fields| {
+                    let tags = tags.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+                    let key = SeriesKey { measurement: measurement.into(), tags };
+                    let fields = fields.iter().map(|(name, value)| (*name, FieldValue::Float(*value)));
+                    // As InfluxDB's: a time has no more than microseconds.
+                    let time_ns = time_ns.saturating_add(MICROSECOND_NS / 2) / MICROSECOND_NS * MICROSECOND_NS;
+                    match write_line(&mut self.values.lines, &key, fields, Some(time_ns)) {
+                        Ok(()) => self.values.points += 1,
+                        Err(_) => {
+                            self.tally.names += 1;
+                            self.ingest.note("collectd.rejected.name", measurement.as_bytes());
+                        }
+                    }
+                });
+                self.tally.unknown += unknown as u64;
+            }
+            (Kind::Paths(..), None) => {}
+        }
+        self.tally.points += (self.values.points - before) as u64;
+    }
+
+    /// Counts a list whose type does not fit.
+    pub fn reject(&mut self, reject: &Reject) {
+        let counters = &self.ingest.counters;
+        let (counter, reason): (&Counter, _) = match reject {
+            Reject::UnknownType(_) => (&counters.collectd_rejected_type, "collectd.rejected.type"),
+            _ => (&counters.collectd_rejected_count, "collectd.rejected.count"),
+        };
+        counter.one();
+        self.ingest.note(reason, reject.to_string().as_bytes());
+    }
+
+    fn notification(&mut self, notification: &Notification<'_>) {
+        self.ingest.counters.collectd_notifications.one();
+        static SAID: Seldom = Seldom::new();
+        if !SAID.now(&*self.ingest.clock) {
+            return;
+        }
+        let id = &notification.id;
+        tracing::info!(
+            host = %id.host, plugin = %id.plugin, instance = %id.plugin_instance, kind = %id.type_name,
+            type_instance = %id.type_instance, severity = ?notification.severity,
+            "collectd notification: {}", notification.message.escape_debug()
+        );
+    }
+}
+
+impl Drop for Intake<'_> {
+    fn drop(&mut self) {
+        let (tally, counters) = (mem::take(&mut self.tally), &self.ingest.counters);
+        counters.collectd_lists.add(tally.lists);
+        counters.collectd_points.add(tally.points);
+        counters.collectd_unknown.add(tally.unknown);
+        counters.collectd_rejected_name.add(tally.names);
+    }
+}
