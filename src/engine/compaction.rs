@@ -8,18 +8,19 @@
 //! order, and the last takes the inputs away. Between two steps the points that were merged are there twice, which no
 //! reader sees: they are the same. After a restart such a merge begins again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
 
-use crate::engine::{Engine, Files};
+use crate::commit::Change;
+use crate::engine::Engine;
 use crate::files::LiveFile;
-use crate::manifest::{Edit, FileRecord, SegmentRecord};
+use crate::manifest::{FileRecord, SegmentRecord};
 use crate::output::{Output, partition_length};
-use crate::registry::{SegmentMeta, merge_segments, plan_merge, segment_path};
+use crate::registry::{SegmentMeta, merge_segments, plan_merge};
 use crate::scan::{Scan, SeriesFilter};
 use crate::wal::Durability;
 
@@ -85,6 +86,7 @@ impl Engine {
     /// `Unavailable` for disk and catalogue, `Corrupt` for a damaged input: the inputs live on.
     pub fn compact_once(&self) -> Result<bool> {
         let _one = self.inner.merging.lock();
+        self.settle()?;
         if self.expire()? || self.merge_segments()? {
             return Ok(true);
         }
@@ -101,6 +103,7 @@ impl Engine {
     pub fn compact_all(&self) -> Result<()> {
         self.flush()?;
         let _one = self.inner.merging.lock();
+        self.settle()?;
         self.expire()?;
         loop {
             let view = self.inner.shared.view.read().clone();
@@ -145,17 +148,14 @@ impl Engine {
         let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
         let begun = self.inner.part_merged.lock().get(&key).filter(|part| part.seq == seq).map(|p| p.left.clone());
         let Step { outputs, left } = self.merge(job, seq, begun.filter(|_| flushed))?;
-        self.replace(if left.is_empty() { &job.inputs } else { &[] }, outputs)?;
-        if flushed {
-            let mut part_merged = self.inner.part_merged.lock();
-            if left.is_empty() {
-                part_merged.remove(&key);
-            } else {
-                tracing::info!(partitions_left = left.len(), "a merge over many partitions goes on");
-                part_merged.insert(key, PartMerged { seq, left });
-            }
+        let change = Change::replace(if left.is_empty() { &job.inputs } else { &[] }, outputs);
+        if !flushed {
+            return self.commit(change);
         }
-        Ok(())
+        if !left.is_empty() {
+            tracing::info!(partitions_left = left.len(), "a merge over many partitions goes on");
+        }
+        self.commit(change.with_progress(key, (!left.is_empty()).then_some(PartMerged { seq, left })))
     }
 
     /// The files that replace a job's inputs, one for each of the first partitions of `left` (`None`: of all).
@@ -207,30 +207,6 @@ impl Engine {
         job.inputs.iter().any(|f| failed.contains_key(&f.record.id))
     }
 
-    /// Swaps files in the manifest, then in the view; the old ones go with their last reader.
-    fn replace(&self, inputs: &[Arc<LiveFile>], outputs: Vec<Arc<LiveFile>>) -> Result<()> {
-        let edit = Edit {
-            add_files: outputs.iter().map(|f| f.record.clone()).collect(),
-            remove_files: inputs.iter().map(|f| f.record.id.clone()).collect(),
-            ..Edit::default()
-        };
-        self.inner.manifest.commit(&edit)?;
-        let gone: HashSet<&str> = inputs.iter().map(|f| f.record.id.as_str()).collect();
-        let mut view = self.inner.shared.view.write();
-        let mut files = Files::clone(&view.files);
-        for list in files.values_mut() {
-            list.retain(|f| !gone.contains(f.record.id.as_str()));
-        }
-        for output in outputs {
-            files.entry((output.record.policy, output.record.tier)).or_default().push(output);
-        }
-        files.retain(|_, list| !list.is_empty());
-        files.values_mut().for_each(|list| list.sort_by_key(|f| f.record.seq));
-        view.files = Arc::new(files);
-        inputs.iter().for_each(|f| f.doom());
-        Ok(())
-    }
-
     /// Whether a file may go: by what was set when it was written, and by what the policy says now, which may have become
     /// longer since.
     fn expired(&self, record: &FileRecord, now_s: i64) -> bool {
@@ -251,7 +227,7 @@ impl Engine {
         if dead.is_empty() {
             return Ok(false);
         }
-        self.replace(&dead, Vec::new())?;
+        self.commit(Change::replace(&dead, Vec::new()))?;
         self.inner.counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
         tracing::info!(files = dead.len(), "expired files removed");
         Ok(true)
@@ -270,10 +246,11 @@ impl Engine {
         commit.wait()?;
         let _one = self.inner.merging.lock();
         let _flush = self.inner.flushing.lock();
+        self.settle()?;
         let view = self.inner.shared.view.read().clone();
         let dead: Vec<_> = view.files.iter().filter(|(k, _)| k.0 == policy).flat_map(|(_, f)| f.clone()).collect();
         if !dead.is_empty() {
-            self.replace(&dead, Vec::new())?;
+            self.commit(Change::replace(&dead, Vec::new()))?;
         }
         self.inner.part_merged.lock().retain(|key, _| key.0 != policy);
         self.inner.policies.write().remove(&policy);
@@ -284,26 +261,14 @@ impl Engine {
     fn merge_segments(&self) -> Result<bool> {
         let inner = &*self.inner;
         let _flush = inner.flushing.lock();
+        self.settle()?;
         let all = inner.segments.lock().clone();
         let metas: Vec<_> = all.iter().map(meta).collect();
         let Some(range) = plan_merge(&metas) else { return Ok(false) };
         let inputs: Vec<u64> = all[range.clone()].iter().map(|s| s.id).collect();
         let id = all.last().map_or(0, |s| s.id) + 1;
         let merged = merge_segments(&inner.env, &self.segment_dir(), &inputs, id, range.start == 0)?;
-        let edit = Edit { add_segments: vec![record(&merged)], remove_segments: inputs.clone(), ..Edit::default() };
-        inner.manifest.commit(&edit)?;
-        {
-            let mut segments = inner.segments.lock();
-            segments.retain(|s| !inputs.contains(&s.id));
-            segments.push(record(&merged));
-        }
-        for input in inputs {
-            // One that stays behind is an orphan, which the next start removes.
-            let path = segment_path(&self.segment_dir(), input);
-            if let Err(e) = inner.env.fs.remove(&path) {
-                tracing::warn!("cannot remove {}: {e}", path.display());
-            }
-        }
+        self.commit(Change::segments(inputs, record(&merged)))?;
         Ok(true)
     }
 }

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use rhythmite_env::Env;
 use rhythmite_model::{Batch, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
 
+use crate::commit::Change;
 use crate::compaction::PartMerged;
 use crate::files::{FileCache, LiveFile};
 use crate::layout;
@@ -188,6 +189,8 @@ pub(crate) struct Inner {
     pub(crate) segments: Mutex<Vec<SegmentRecord>>,
     /// Files whose merge failed, and when to try again.
     pub(crate) failed_inputs: Mutex<HashMap<String, Duration>>,
+    /// A change of the manifest that may have happened or not.
+    pub(crate) unsure: Mutex<Option<Change>>,
     /// Merges of flushed files that are committed in part, by policy and level.
     pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
     pub(crate) cache: Arc<FileCache>,
@@ -213,7 +216,8 @@ pub struct OpenReport {
 }
 
 impl Engine {
-    /// Opens the data directory: loads files and names that `manifest` lists, replays the log.
+    /// Opens the data directory: loads files and names that `manifest` lists, replays the log. What belongs to a policy
+    /// that is not among `policies` was dropped: it is removed, with a warning for each file and table.
     ///
     /// # Errors
     /// `Corrupt` when a live file is missing or damaged, or when acknowledged writes in the log are; `Unavailable` for
@@ -240,12 +244,11 @@ impl Engine {
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
         let cache = FileCache::new(&env, options.index_cache_bytes, options.open_files_max);
         let mut files = Files::new();
+        let mut leftovers = Vec::new();
         for record in state.files {
             let Some(policy) = policies.get(&record.policy) else {
-                return Err(Error::corrupt(format!(
-                    "file {} belongs to policy {}, which the catalogue does not have",
-                    record.id, record.policy.0
-                )));
+                leftovers.push(record);
+                continue;
             };
             let dir = layout::dir(&options.data_dir, policy, record.tier, record.partition_ns);
             let key = (record.policy, record.tier);
@@ -254,6 +257,7 @@ impl Engine {
             files.entry(key).or_default().push(file);
         }
         files.values_mut().for_each(|f| f.sort_by_key(|f| f.record.seq));
+        crate::orphan::forget(&*manifest, &leftovers)?;
         let orphans = crate::orphan::remove(&env, &options.data_dir, &files, &segments)?;
 
         let now = env.clock.monotonic();
@@ -285,12 +289,36 @@ impl Engine {
             merging: Mutex::new(()),
             segments: Mutex::new(segments),
             failed_inputs: Mutex::default(),
+            unsure: Mutex::default(),
             part_merged: Mutex::default(),
             cache,
             next_file: AtomicU64::new(next_file),
             counters: Counters::default(),
         };
-        Ok((Self { inner: Arc::new(inner) }, report))
+        let engine = Self { inner: Arc::new(inner) };
+        engine.drop_leftover_tables()?;
+        Ok((engine, report))
+    }
+
+    /// Drops the tables of policies that the catalogue no longer has: a crash came between its drop of the policy and
+    /// ours.
+    fn drop_leftover_tables(&self) -> Result<()> {
+        let tables: Vec<_> = {
+            let (names, policies) = (self.inner.registry.read(), self.inner.policies.read());
+            let leftover = names.all_tables().filter(|t| !policies.contains_key(&t.policy()));
+            leftover.map(|t| (t.id(), t.policy().0, t.name().to_owned())).collect()
+        };
+        if tables.is_empty() {
+            return Ok(());
+        }
+        for (_, policy, name) in &tables {
+            tracing::warn!(policy, table = name, "dropping a table whose policy the catalogue does not have");
+        }
+        let ((), commit) = self.create(Durability::Sync, |names| {
+            tables.iter().for_each(|(id, ..)| names.drop_table(*id));
+            Ok(())
+        })?;
+        commit.wait()
     }
 
     /// The names: tables, fields, series and their indexes.

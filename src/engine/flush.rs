@@ -7,10 +7,10 @@ use hashbrown::HashMap;
 use rhythmite_model::{Error, PolicyId, Result, TableId, Tier};
 
 use crate::Snapshot;
+use crate::commit::Change;
 use crate::compaction::{Unlisted, record};
-use crate::engine::{Engine, Files, Frozen};
+use crate::engine::{Engine, Frozen};
 use crate::files::LiveFile;
-use crate::manifest::Edit;
 use crate::output::Output;
 use crate::scan::Scan;
 
@@ -22,6 +22,7 @@ impl Engine {
     pub fn flush(&self) -> Result<()> {
         let inner = &*self.inner;
         let _one = inner.flushing.lock();
+        self.settle()?;
         for frozen in self.freeze()? {
             self.flush_generation(&frozen)?;
         }
@@ -45,26 +46,7 @@ impl Engine {
         for ((policy, tier), tables) in by_level {
             live.files.extend(self.flush_level(frozen, policy, tier, &tables)?);
         }
-        let live = live.keep();
-        let edit = Edit {
-            add_files: live.iter().map(|f| f.record.clone()).collect(),
-            add_segments: segment.into_iter().collect(),
-            flushed_seq: Some(frozen.seq),
-            ..Edit::default()
-        };
-        inner.manifest.commit(&edit)?;
-        inner.segments.lock().extend(segment);
-        inner.registry.flushed(frozen.mark)?;
-        {
-            let mut view = inner.shared.view.write();
-            let mut files = Files::clone(&view.files);
-            for file in live {
-                files.entry((file.record.policy, file.record.tier)).or_default().push(file);
-            }
-            view.files = Arc::new(files);
-            view.frozen.retain(|f| !Arc::ptr_eq(f, frozen));
-        }
-        inner.wal.release(frozen.seq)?;
+        self.commit(Change::flush(frozen, live.keep(), segment))?;
         inner.counters.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! other; [`Engine`] ties them together.
 
 mod background;
+mod commit;
 mod compaction;
 mod decimal;
 mod engine;

@@ -7,7 +7,25 @@ use rhythmite_env::Env;
 use rhythmite_model::Result;
 
 use crate::engine::Files;
-use crate::manifest::SegmentRecord;
+use crate::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
+
+/// Takes files out of the manifest whose policy the catalogue no longer has: it has dropped the policy, and a crash came
+/// before the engine did. Policies' numbers are never used again, so nothing can come to need them. [`remove`] then
+/// takes them from the disk.
+///
+/// # Errors
+/// `Unavailable` for the catalogue.
+pub(crate) fn forget(manifest: &dyn Manifest, leftovers: &[FileRecord]) -> Result<()> {
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    for file in leftovers {
+        let (policy, rows) = (file.policy.0, file.rows);
+        tracing::warn!(file = file.id, policy, rows, "removing a file whose policy the catalogue does not have");
+    }
+    let remove_files = leftovers.iter().map(|f| f.id.clone()).collect();
+    manifest.commit(&Edit { remove_files, ..Edit::default() })
+}
 
 /// Removes every file below `data/` and `names/` that is not part of a live one. Called at start, when nothing is being
 /// written: an unknown file can only be the output of a flush or merge that did not commit.

@@ -1,5 +1,6 @@
 //! The engine as a whole, against a map.
 
+mod commit;
 mod crash;
 mod model;
 mod partitions;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rhythmite_env::sim::{SimFs, Unsynced};
 use rhythmite_env::{Clock, Env, ManualClock};
-use rhythmite_model::{Column, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
+use rhythmite_model::{
+    Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier,
+};
 
 use crate::manifest::{Edit, Manifest, State};
 use crate::registry::Scope;
@@ -19,7 +22,11 @@ pub(super) const START_S: i64 = 1_700_000_000;
 /// A catalogue whose commits survive every crash.
 #[derive(Default)]
 pub(super) struct MemoryManifest {
-    state: Mutex<State>,
+    pub state: Mutex<State>,
+    /// Commits so far, failed ones included.
+    pub commits: AtomicU64,
+    /// Commits that answer an error, by number (the first is 1): whether they happen all the same.
+    pub faults: Mutex<BTreeMap<u64, bool>>,
 }
 
 impl Manifest for MemoryManifest {
@@ -28,13 +35,18 @@ impl Manifest for MemoryManifest {
     }
 
     fn commit(&self, edit: &Edit) -> Result<()> {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        let fault = self.faults.lock().remove(&number);
+        if fault == Some(false) {
+            return Err(Error::unavailable("the catalogue cannot be reached"));
+        }
         let mut state = self.state.lock();
         state.files.retain(|f| !edit.remove_files.contains(&f.id) && edit.add_files.iter().all(|a| a.id != f.id));
         state.files.extend(edit.add_files.clone());
         state.segments.retain(|s| !edit.remove_segments.contains(&s.id));
         state.segments.extend(edit.add_segments.clone());
         state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
-        Ok(())
+        if fault.is_some() { Err(Error::unavailable("the catalogue's answer was lost")) } else { Ok(()) }
     }
 }
 
