@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rhythmite_model::{PolicyId, Result, Tier};
 
 use crate::compaction::PartMerged;
-use crate::engine::{Engine, Files, Frozen};
+use crate::engine::{Engine, Files, Frozen, most_flushed};
 use crate::files::LiveFile;
 use crate::manifest::{Edit, SegmentRecord};
 use crate::registry::segment_path;
@@ -117,6 +117,7 @@ impl Engine {
             }
             files.retain(|_, list| !list.is_empty());
             files.values_mut().for_each(|list| list.sort_by_key(|f| f.record.seq));
+            view.flushed_files = most_flushed(&files);
             view.files = Arc::new(files);
             if let Some(frozen) = &flushed {
                 view.frozen.retain(|f| !Arc::ptr_eq(f, frozen));

@@ -239,7 +239,7 @@ impl Engine {
     /// `Unavailable`: call again.
     pub fn drop_policy(&self, policy: PolicyId) -> Result<()> {
         let tables: Vec<_> = self.inner.registry.read().tables(policy).map(|t| t.id()).collect();
-        let ((), commit) = self.create(Durability::Sync, |names| {
+        let ((), commit) = self.change(Durability::Sync, |names| {
             tables.iter().for_each(|&table| names.drop_table(table));
             Ok(())
         })?;

@@ -77,10 +77,18 @@ impl Options {
 /// The files of one level of one policy, oldest write first.
 pub(crate) type Files = BTreeMap<(PolicyId, Tier), Vec<Arc<LiveFile>>>;
 
+/// Flushed files of the level that has most of them.
+pub(crate) fn most_flushed(files: &Files) -> usize {
+    let flushed = |files: &Vec<Arc<LiveFile>>| files.iter().filter(|f| f.record.level == 0).count();
+    files.values().map(flushed).max().unwrap_or(0)
+}
+
 /// What a reader sees: replaced as a whole.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) files: Arc<Files>,
+    /// Flushed files of the level that has most of them.
+    pub(crate) flushed_files: usize,
     /// Being flushed, oldest first.
     pub(crate) frozen: Vec<Arc<Frozen>>,
     pub(crate) active: Arc<Active>,
@@ -263,7 +271,12 @@ impl Engine {
         let now = env.clock.monotonic();
         let active = Arc::new(Active { generation: Generation::default(), base_seq: state.flushed_seq, since: now });
         let shared = Arc::new(Shared {
-            view: RwLock::new(View { files: Arc::new(files), frozen: Vec::new(), active: active.clone() }),
+            view: RwLock::new(View {
+                flushed_files: most_flushed(&files),
+                files: Arc::new(files),
+                frozen: Vec::new(),
+                active: active.clone(),
+            }),
             last_write_ns: AtomicI64::new(0),
         });
         let mut report = OpenReport { orphans, ..OpenReport::default() };
@@ -314,7 +327,7 @@ impl Engine {
         for (_, policy, name) in &tables {
             tracing::warn!(policy, table = name, "dropping a table whose policy the catalogue does not have");
         }
-        let ((), commit) = self.create(Durability::Sync, |names| {
+        let ((), commit) = self.change(Durability::Sync, |names| {
             tables.iter().for_each(|(id, ..)| names.drop_table(*id));
             Ok(())
         })?;
@@ -336,12 +349,25 @@ impl Engine {
         self.inner.policies.read().get(&id).cloned()
     }
 
-    /// Makes (or drops) names: all of what `f` makes, or nothing when it fails. Rows may use them at once, at any
-    /// durability: the log keeps the order. At [`Durability::Sync`] the commit resolves when the names are durable.
+    /// Makes names, where there is room for the rows that are to follow; otherwise as [`Engine::change`].
     ///
     /// # Errors
     /// Those of `f`; else as [`Engine::write`].
     pub fn create<T>(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&mut Creator<'_>) -> Result<T>,
+    ) -> Result<(T, Commit)> {
+        self.has_room().inspect_err(|e| self.count_refusal(e))?;
+        self.change(durability, f)
+    }
+
+    /// Makes or drops names: all of what `f` makes, or nothing when it fails. Rows may use them at once, at any
+    /// durability: the log keeps the order. At [`Durability::Sync`] the commit resolves when the names are durable.
+    ///
+    /// # Errors
+    /// Those of `f`; `Overloaded` when the log is behind, `Unavailable` when it has failed.
+    pub fn change<T>(
         &self,
         durability: Durability,
         f: impl FnOnce(&mut Creator<'_>) -> Result<T>,
@@ -409,8 +435,8 @@ impl Engine {
                 options.memtable_bytes
             )));
         }
-        let flushed = |files: &Vec<Arc<LiveFile>>| files.iter().filter(|f| f.record.level == 0).count();
-        if let Some(files) = view.files.values().map(flushed).find(|&n| n > options.flushed_files_max) {
+        let files = view.flushed_files;
+        if files > options.flushed_files_max {
             return Err(Error::overloaded(format!("{files} flushed files wait for compaction")));
         }
         Ok(())

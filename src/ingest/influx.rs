@@ -327,7 +327,11 @@ impl<'a, 'o> Reader<'a, 'o> {
         }
         let policy = self.write.policy.id;
         // The rows come behind the names in the log, so that their commit covers both.
-        let (made, _) = engine.create(Durability::Interval, |names| self.pending.make(names, policy))?;
+        let decided = self.pending.refusals(engine.registry(), self.scope);
+        let made = match self.pending.all_decided(&decided) {
+            Some(made) => made,
+            None => engine.create(Durability::Interval, |names| self.pending.make(names, policy, decided))?.0,
+        };
         let names = engine.registry().read();
         let pending = std::mem::take(&mut self.pending);
         for ((wanted, fields), series) in pending.lines().zip(made) {

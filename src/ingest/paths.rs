@@ -229,6 +229,18 @@ impl PathIngest {
         if missing.is_empty() {
             return Ok(());
         }
+        // A sender of new series that finds no room for them must not hold up the others.
+        {
+            let registry = self.engine.registry();
+            let names = registry.read();
+            order.retain(|path| {
+                names.find_series(Scope::Paths, path.as_bytes()).is_some()
+                    || registry.refuse_series(&names, Scope::Paths, path).is_none()
+            });
+        }
+        if order.is_empty() {
+            return Ok(());
+        }
         // Regular expressions run before the lock is taken.
         let rules = order.into_iter().map(|path| Ok((path, self.rules.find(path)?))).collect::<Result<Vec<_>>>()?;
         let mut created = 0;

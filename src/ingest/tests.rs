@@ -113,6 +113,22 @@ async fn a_limit_refuses_new_series_only() {
     assert_eq!(hall.read("a"), ["0: 0=1 10=2"]);
     assert_eq!(hall.ingest.counters().refused_series, 1);
     assert_eq!(hall.engine.registry().read().stats().refused.series, 1);
+    // Others read names meanwhile: a refusal waits for nobody.
+    let reader = hall.engine.registry().read();
+    let refused = std::thread::scope(|scope| {
+        let (done, wait) = std::sync::mpsc::channel();
+        let hall = &hall;
+        scope.spawn(move || {
+            hall.write(&[("c", NOW_S, 1.0), ("a", NOW_S + 20, 3.0)]);
+            let _ = done.send(());
+        });
+        let refused = wait.recv_timeout(std::time::Duration::from_secs(20));
+        drop(reader);
+        refused
+    });
+    refused.expect("a series that has no room takes no write lock");
+    assert_eq!(hall.read("a"), ["0: 0=1 10=2 20=3"]);
+    assert_eq!(hall.engine.registry().read().stats().refused.series, 2);
 }
 
 #[tokio::test]

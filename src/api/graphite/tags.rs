@@ -80,7 +80,7 @@ pub(super) async fn delete_series(State(state): State<Arc<Graphite>>, request: R
         let paths = paths(form)?.into_iter().map(canonical).collect::<Result<Vec<_>>>()?;
         // A path without tags is in no tag database: there it stays.
         let tagged: Vec<_> = paths.into_iter().filter(|path| path.contains(';')).collect();
-        let ((), commit) = state.engine.create(Durability::Sync, |names| {
+        let ((), commit) = state.engine.change(Durability::Sync, |names| {
             for path in &tagged {
                 let Some(slot) = names.find_series(Scope::Paths, path.as_bytes()) else { continue };
                 let all: Vec<_> = std::iter::once(slot).chain(names.older_series(slot)).collect();

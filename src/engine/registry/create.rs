@@ -5,11 +5,11 @@ use rhythmite_model::{
     Definition, Error, FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, TableId,
 };
 
-use super::Registry;
 use super::change::check_key;
 use super::directory::{Directory, Scope, Slot};
 use super::journal::Change;
 use super::key;
+use super::{HOUR_S, Registry};
 
 /// Makes names under the write lock: all of what one guard makes, or nothing.
 ///
@@ -145,7 +145,7 @@ impl<'a> Creator<'a> {
         let id = SeriesId::new(table, 0, sequence);
         let slot = self.directory.add_series(id, key, rollup)?;
         self.directory.next_sequence += 1;
-        let hour = self.now_s.div_euclid(3_600);
+        let hour = self.hour();
         let census = self.directory.census.entry(scope).or_default();
         if census.hour != hour {
             (census.hour, census.new_this_hour) = (hour, 0);
@@ -184,6 +184,10 @@ impl<'a> Creator<'a> {
         }
     }
 
+    fn hour(&self) -> i64 {
+        self.now_s.div_euclid(HOUR_S)
+    }
+
     fn check_len(&mut self, text: &str, what: &str) -> Result<()> {
         let limit = self.registry.limits.key_len.min(usize::from(u16::MAX));
         if text.len() > limit {
@@ -193,23 +197,21 @@ impl<'a> Creator<'a> {
         Ok(())
     }
 
+    /// A series that is not made after all does not count among the new ones of the hour.
+    fn give_back(&mut self, slot: u32) {
+        let (id, hour) = (self.directory.series_id(Slot(slot)), self.hour());
+        let Some(scope) = self.directory.table(id.table()).map(|t| t.scope()) else { return };
+        if let Some(census) = self.directory.census.get_mut(&scope).filter(|census| census.hour == hour) {
+            census.new_this_hour = census.new_this_hour.saturating_sub(1);
+        }
+    }
+
     fn check_new_series(&mut self, table: TableId, kind: KeyKind, scope: Scope, key: &str) -> Result<()> {
         self.check_len(key, "series key")?;
         let limits = &self.registry.limits;
         check_key(kind, key).inspect_err(|_| self.directory.refused.keys += 1)?;
         let census = self.directory.census.get(&scope).copied().unwrap_or_default();
-        if census.series >= limits.series_per_scope {
-            self.directory.refused.series += 1;
-            let limit = limits.series_per_scope;
-            return Err(Error::invalid(format!("series {key:?} is not made: there are {limit}, which is the limit")));
-        }
-        if census.hour == self.now_s.div_euclid(3_600) && census.new_this_hour >= limits.new_series_per_hour {
-            self.directory.refused.series_rate += 1;
-            let limit = limits.new_series_per_hour;
-            return Err(Error::overloaded(format!(
-                "series {key:?} is not made: {limit} new ones this hour, which is the limit"
-            )));
-        }
+        limits.check_series(census, self.hour(), key).inspect_err(|e| self.directory.refused_series.count(e))?;
         let directory = &self.directory;
         let Some(t) = directory.table(table) else { return Err(no_table(table)) };
         let limit = limits.tag_keys_per_table;
@@ -237,9 +239,10 @@ impl Drop for Creator<'_> {
         for (slot, rule) in self.old_rules.drain(..).rev() {
             self.directory.set_rollup(slot, rule);
         }
-        for change in self.changes.drain(..).rev() {
+        for change in std::mem::take(&mut self.changes).into_iter().rev() {
             match change {
                 Change::Series(slot) => {
+                    self.give_back(slot);
                     self.directory.remove_series(slot);
                     self.directory.release(slot);
                 }

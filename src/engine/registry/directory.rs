@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::paths::{GlobStep, PathIndex, Want};
 use super::postings::Posting;
 use super::sequences::Sequences;
-use super::stats::{HeapBytes, Refused, Stats};
+use super::stats::{HeapBytes, Refused, RefusedSeries, Stats};
 use super::tags::{TagExpr, TagIndex};
 use super::text::{Arena, Numbers, Paged, Symbol, Symbols, Text};
 
@@ -154,6 +154,7 @@ pub struct Directory {
     pub(super) next_sequence: u64,
     pub(super) journal: Journal,
     pub(super) refused: Refused,
+    pub(super) refused_series: RefusedSeries,
 }
 
 /// Look-ups by key: the path of every row that comes in.
@@ -377,7 +378,11 @@ impl Directory {
             dead_key_bytes: self.arena_dead_bytes,
             unflushed: self.journal.len(),
             heap,
-            refused: self.refused,
+            refused: Refused {
+                series: self.refused_series.by_number.load(Ordering::Relaxed),
+                series_rate: self.refused_series.by_rate.load(Ordering::Relaxed),
+                ..self.refused
+            },
         }
     }
 }

@@ -1,5 +1,9 @@
 //! How many names are taken.
 
+use rhythmite_model::{Error, Result};
+
+use super::directory::Census;
+
 /// Limits on what is made; replay and load are not subject to them. Each hit is an error that names the limit, and is
 /// counted in [`Refused`](super::Refused).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,26 @@ pub struct Limits {
     pub tag_keys_per_table: usize,
     /// Bytes of a series key, table name or field name; at most 65,535.
     pub key_len: usize,
+}
+
+impl Limits {
+    /// Whether a scope has room for one more series in this hour of the clock; `key` is for the message.
+    ///
+    /// # Errors
+    /// `Invalid` at the limit on series, `Overloaded` at that of the hour.
+    pub(super) fn check_series(&self, census: Census, hour: i64, key: &str) -> Result<()> {
+        if census.series >= self.series_per_scope {
+            let limit = self.series_per_scope;
+            return Err(Error::invalid(format!("series {key:?} is not made: there are {limit}, which is the limit")));
+        }
+        if census.hour == hour && census.new_this_hour >= self.new_series_per_hour {
+            let limit = self.new_series_per_hour;
+            return Err(Error::overloaded(format!(
+                "series {key:?} is not made: {limit} new ones this hour, which is the limit"
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Limits {

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use rhythmite_env::{Clock, Env};
-use rhythmite_model::{Definition, Result};
+use rhythmite_model::{Definition, Error, Result};
 
 pub use create::Creator;
 pub use directory::{Directory, Found, Scope, Slot, Table};
@@ -59,6 +59,9 @@ use journal::Change;
 
 /// Keys of dropped series that are kept at least before the arena is copied.
 const COMPACT_FLOOR_BYTES: usize = 16 << 20;
+
+/// Seconds in what [`Limits::new_series_per_hour`] is about.
+const HOUR_S: i64 = 3_600;
 
 /// All names of the process; shared by threads.
 pub struct Registry {
@@ -93,6 +96,15 @@ impl Registry {
     pub fn write(&self) -> Creator<'_> {
         let now_s = self.clock.now_s();
         Creator::new(self, self.directory.write(), now_s)
+    }
+
+    /// Why a series that is not there cannot be made now: its scope is at a limit. Asked under a read lock, so that a
+    /// sender of new series does not hold up everybody else once there is no room. Each refusal is counted.
+    pub fn refuse_series(&self, names: &Directory, scope: Scope, key: &str) -> Option<Error> {
+        let census = names.census.get(&scope).copied().unwrap_or_default();
+        let refused = self.limits.check_series(census, self.clock.now_s().div_euclid(HOUR_S), key).err()?;
+        names.refused_series.count(&refused);
+        Some(refused)
     }
 
     /// Applies definitions from the log, in the order of the log. What is known already changes nothing, so a log

@@ -1,5 +1,9 @@
 //! What the registry tells about itself.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rhythmite_model::{Error, ErrorKind};
+
 /// Heap bytes by use; estimates of what the allocator was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeapBytes {
@@ -46,6 +50,20 @@ pub struct Refused {
     pub tag_keys: u64,
     /// Keys or names that are too long, or paths that are too deep.
     pub keys: u64,
+}
+
+/// Series refused; counted under a read lock too.
+#[derive(Default)]
+pub(super) struct RefusedSeries {
+    pub(super) by_number: AtomicU64,
+    pub(super) by_rate: AtomicU64,
+}
+
+impl RefusedSeries {
+    pub(super) fn count(&self, refusal: &Error) {
+        let count = if refusal.kind() == ErrorKind::Overloaded { &self.by_rate } else { &self.by_number };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A snapshot of counts and sizes.

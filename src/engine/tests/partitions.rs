@@ -1,7 +1,7 @@
 //! Points spread over thousands of partitions: few files open, bounded memory, steps that a failure or a restart may end.
 
 use rhythmite_env::sim::{Fault, Unsynced};
-use rhythmite_model::{Column, FieldType, KeyKind, Rows, Tier};
+use rhythmite_model::{Column, ErrorKind, FieldType, KeyKind, Rows, Tier};
 
 use super::world::{Map, P, POLICY, SECOND, World, p, put};
 use crate::Durability;
@@ -109,6 +109,34 @@ fn a_step_that_fails_is_done_again_alone() {
 }
 
 #[test]
+fn no_name_is_made_for_rows_that_compaction_has_no_room_for() {
+    let mut world = World::new(3);
+    world.options.flushed_files_max = 2;
+    world.engine = None;
+    world.open().unwrap();
+    let mut model = Map::new();
+    (0..3).for_each(|n| spread(&world, &mut model, 0..2, n, n as f64));
+    // Also by what a start finds.
+    for start in [false, true] {
+        if start {
+            world.crash(Unsynced::Lost).unwrap();
+        }
+        let (engine, before) = (world.engine(), world.engine().stats().overloaded);
+        let made = engine.create(Durability::Sync, |names| names.create_table(POLICY, "new", KeyKind::Tagged));
+        assert_eq!(made.err().unwrap().kind(), ErrorKind::Overloaded);
+        assert_eq!(engine.write(Vec::new(), Durability::Sync).err().unwrap().kind(), ErrorKind::Overloaded);
+        assert_eq!(engine.stats().overloaded, before + 2);
+        assert_eq!(world.table("new"), None);
+        // What makes room is let through.
+        engine.change(Durability::Sync, |_| Ok(())).unwrap().1.wait().unwrap();
+    }
+    assert!(world.engine().compact_once().unwrap());
+    let made = world.engine().create(Durability::Sync, |names| names.create_table(POLICY, "new", KeyKind::Tagged));
+    made.unwrap().1.wait().unwrap();
+    assert_eq!(world.read(), model);
+}
+
+#[test]
 fn a_start_finds_files_that_are_missing_or_cut() {
     let mut world = narrow();
     let mut model = Map::new();
@@ -122,7 +150,7 @@ fn a_start_finds_files_that_are_missing_or_cut() {
         let bytes = world.fs.read(&path, 1 << 20).unwrap();
         world.engine = None;
         world.fs.write_durably(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert_eq!(world.open().unwrap_err().kind(), rhythmite_model::ErrorKind::Corrupt, "{name} is cut");
+        assert_eq!(world.open().unwrap_err().kind(), ErrorKind::Corrupt, "{name} is cut");
         world.fs.remove(&path).unwrap();
         let error = world.open().unwrap_err();
         assert!(error.message().contains(name) && error.message().contains("missing"), "{error}");

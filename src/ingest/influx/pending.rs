@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use hashbrown::HashMap;
-use rhythmite_engine::registry::Creator;
+use rhythmite_engine::registry::{Creator, Registry, Scope};
 use rhythmite_influx::line_protocol::{Field, SeriesKey};
 use rhythmite_model::{KeyKind, PolicyId, Result, SeriesId, TableId};
 
@@ -27,6 +27,9 @@ pub(super) struct Wanted<'a> {
 /// A key to be made: its place in the list.
 #[derive(Clone, Copy)]
 pub(super) struct KeyNumber(u32);
+
+/// By key: the series, or why there is none; `None` where that is still open.
+pub(super) type Decided = Vec<Option<Result<SeriesId, String>>>;
 
 struct NewKey<'a> {
     key: SeriesKey<'a>,
@@ -73,12 +76,38 @@ impl<'a> Pending<'a> {
         self.lines.iter().map(|(wanted, fields)| (*wanted, &self.fields[fields.clone()]))
     }
 
-    /// Makes what the lines need; gives the series of each, or why it is refused.
+    /// Why keys cannot be made, for those of which that can be told beforehand.
+    pub(super) fn refusals(&self, registry: &Registry, scope: Scope) -> Decided {
+        let names = registry.read();
+        let refusal = |new: &NewKey<'_>| {
+            // Somebody may have made it since it was looked for.
+            if names.find_series(scope, new.canonical.as_bytes()).is_some() {
+                return None;
+            }
+            registry.refuse_series(&names, scope, &new.canonical).map(|e| Err(e.message().to_owned()))
+        };
+        self.keys.iter().map(refusal).collect()
+    }
+
+    /// The series of each line, if all are decided already.
+    pub(super) fn all_decided(&self, decided: &Decided) -> Option<Vec<Result<SeriesId, String>>> {
+        let series = |(wanted, _): (Wanted<'a>, _)| match wanted.series {
+            Series::Known(_) => None,
+            Series::New(KeyNumber(number)) => decided[number as usize].clone(),
+        };
+        self.lines().map(series).collect()
+    }
+
+    /// Makes what the lines need; gives the series of each, or why it is refused. `made` has a place for each key.
     ///
     /// # Errors
     /// What no line is to blame for.
-    pub(super) fn make(&self, names: &mut Creator<'_>, policy: PolicyId) -> Result<Vec<Result<SeriesId, String>>> {
-        let mut made: Vec<Option<Result<SeriesId, String>>> = vec![None; self.keys.len()];
+    pub(super) fn make(
+        &self,
+        names: &mut Creator<'_>,
+        policy: PolicyId,
+        mut made: Decided,
+    ) -> Result<Vec<Result<SeriesId, String>>> {
         self.lines()
             .map(|(wanted, fields)| {
                 let series = match wanted.series {

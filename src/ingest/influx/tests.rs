@@ -256,6 +256,19 @@ async fn a_limit_costs_its_lines_only() {
     assert!(text.ends_with("dropped=3"), "{text}");
     assert_eq!(hall.names(), ["m,h=1", "m,h=2", "m.f float", "m.g float"]);
     assert_eq!(hall.read(), ["m,h=1 f 1=(1.0)", "m,h=1 g 1=(1.0)", "m,h=2 f 1=(1.0)"]);
+    // Others read names meanwhile: a refusal waits for nobody.
+    let reader = hall.engine.registry().read();
+    let text = std::thread::scope(|scope| {
+        let (done, wait) = std::sync::mpsc::channel();
+        let hall = &hall;
+        scope.spawn(move || done.send(hall.write("m,h=3 f=1 1\nm,h=1 f=2 2\nnew f=1 1\n")));
+        let text = wait.recv_timeout(std::time::Duration::from_secs(20));
+        drop(reader);
+        text
+    });
+    let text = text.expect("a series that has no room takes no write lock");
+    assert!(text.contains("series \"m,h=3\" is not made") && text.ends_with("dropped=2"), "{text}");
+    assert_eq!(hall.names(), ["m,h=1", "m,h=2", "m.f float", "m.g float"], "nor a measurement for it");
 }
 
 #[tokio::test]

@@ -157,7 +157,7 @@ pub(super) fn drop_measurement(context: &Context, request: &Request, name: &str)
     let databases = context.catalog.databases();
     let database = source::database(&databases, source::database_name(None, request)?)?;
     let policies: Vec<_> = database.policies.iter().map(|p| p.policy.id).collect();
-    let ((), commit) = context.engine.create(Durability::Sync, |names| {
+    let ((), commit) = context.engine.change(Durability::Sync, |names| {
         let tables: Vec<_> = policies.iter().filter_map(|&p| names.find_table(p, name)).map(|t| t.id()).collect();
         tables.into_iter().for_each(|table| names.drop_table(table));
         Ok(())
@@ -199,7 +199,7 @@ fn drop_selected(context: &Context, request: &Request, sources: &[Source], condi
             selected.push((table, directory.ids(&condition.select(&directory, table, None)?)));
         }
     }
-    let ((), commit) = context.engine.create(Durability::Sync, |names| {
+    let ((), commit) = context.engine.change(Durability::Sync, |names| {
         for (id, series) in selected {
             let Some(table) = names.table(id) else { continue };
             // Writers of Graphite's names keep the table, so it stays.

@@ -223,6 +223,42 @@ fn a_path_in_two_tables_is_one_leaf() {
 }
 
 #[test]
+fn series_that_are_taken_back_do_not_count_for_the_hour() {
+    let registry = limited(Limits { new_series_per_hour: 2, ..Limits::default() });
+    let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    for _ in 0..3 {
+        let mut names = registry.write();
+        names.create_series(cpu, "cpu,a=1", None).unwrap();
+        names.create_series(cpu, "cpu,a=2", None).unwrap();
+        names.create_series(cpu, "cpu,a=3", None).unwrap_err();
+    }
+    series(&registry, cpu, &["cpu,a=1", "cpu,a=2"]);
+    registry.write().create_series(cpu, "cpu,a=3", None).unwrap_err();
+}
+
+#[test]
+fn a_refusal_is_known_without_the_write_lock_as_long_as_there_is_no_room() {
+    let clock = Arc::new(ManualClock::new(0));
+    let limits = Limits { series_per_scope: 2, new_series_per_hour: 2, ..Limits::default() };
+    let registry = Registry::new(limits, clock.clone());
+    let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    let refusal = |scope| registry.refuse_series(&registry.read(), scope, "cpu,a=3").map(|e| e.kind());
+    let scope = Scope::Policy(POLICY);
+    assert_eq!(refusal(scope), None);
+    let ids = series(&registry, cpu, &["cpu,a=1", "cpu,a=2"]);
+    assert_eq!(refusal(scope), Some(ErrorKind::Invalid), "all there may be");
+    assert_eq!(refusal(Scope::Paths), None, "each scope has its own room");
+    let mut names = registry.write();
+    names.drop_series(ids[0]);
+    names.commit();
+    assert_eq!(refusal(scope), Some(ErrorKind::Overloaded), "there is room, but not in this hour");
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(refusal(scope), None);
+    let refused = registry.read().stats().refused;
+    assert_eq!((refused.series, refused.series_rate), (1, 1));
+}
+
+#[test]
 fn limits_are_errors_and_counts() {
     let clock = Arc::new(ManualClock::new(0));
     let limits = Limits {
