@@ -81,7 +81,7 @@ fn file(row: &SqliteRow) -> Result<FileRecord, sqlx::Error> {
         max_time_ns: row.try_get("max_time_ns")?,
         min_series: SeriesId(unsigned(row, "min_series")?),
         max_series: SeriesId(unsigned(row, "max_series")?),
-        expires_at_s: row.try_get("expires_at_s")?,
+        kept_from_s: row.try_get("kept_from_s")?,
         checksum: small(row, "checksum")?,
     })
 }
@@ -90,7 +90,7 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
     for file in &edit.add_files {
         sqlx::query(
             "INSERT OR REPLACE INTO file (id, policy_id, tier, partition_ns, level, seq, rows, bytes, min_time_ns,
-             max_time_ns, min_series, max_series, expires_at_s, checksum)
+             max_time_ns, min_series, max_series, kept_from_s, checksum)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&file.id)
@@ -105,7 +105,7 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
         .bind(file.max_time_ns)
         .bind(file.min_series.0 as i64)
         .bind(file.max_series.0 as i64)
-        .bind(file.expires_at_s)
+        .bind(file.kept_from_s)
         .bind(i64::from(file.checksum))
         .execute(&mut *connection)
         .await?;

@@ -8,11 +8,19 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnection;
 
 /// Every file of the folder: number, name, text.
-const FILES: &[(i64, &str, &str)] = &[(1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql"))];
+const FILES: &[(i64, &str, &str)] = &[
+    (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
+    (2, "kept_from", include_str!("../../migrations/sqlite/0002_kept_from.sql")),
+];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {
+    run_first(connection, FILES.len()).await
+}
+
+async fn run_first(connection: &mut SqliteConnection, count: usize) -> Result<()> {
     let list = FILES
         .iter()
+        .take(count)
         .map(|&(version, name, sql)| {
             Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, sql.into_sql_str(), false)
         })
@@ -26,7 +34,35 @@ pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::FILES;
+    use sqlx::{Connection, Row};
+
+    use super::*;
+
+    /// A database in memory as it was after the first `count` migrations.
+    async fn old(count: usize) -> SqliteConnection {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        run_first(&mut connection, count).await.unwrap();
+        connection
+    }
+
+    #[tokio::test]
+    async fn an_expiry_becomes_what_it_was_counted_from() {
+        let mut connection = old(1).await;
+        let insert = "INSERT INTO database (id, name) VALUES (1, 'd');
+            INSERT INTO policy (id, database_id, name, partition_ns, shard_ns) VALUES (5, 1, 'p', 1, 1);
+            INSERT INTO level (policy_id, ordinal, step_ns, retention_ns) VALUES (5, 0, 0, 100000000000), (5, 1, 1, 0);
+            INSERT INTO file (id, policy_id, tier, level, seq, rows, bytes, min_time_ns, max_time_ns, min_series,
+                max_series, expires_at_s, checksum)
+            VALUES ('a', 5, 0, 1, 1, 1, 1, 0, 7000000000, 0, 0, 1101, 0),
+                   ('b', 5, 1, 1, 1, 1, 1, 0, 7000000000, 0, 0, 9223372036854775807, 0),
+                   ('c', 9, 0, 1, 1, 1, 1, 0, 7000000000, 0, 0, 1101, 0)";
+        sqlx::raw_sql(insert).execute(&mut connection).await.unwrap();
+        run(&mut connection).await.unwrap();
+        let rows =
+            sqlx::query("SELECT id, kept_from_s FROM file ORDER BY id").fetch_all(&mut connection).await.unwrap();
+        let found: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        assert_eq!(found, [("a".to_owned(), 1_000), ("b".to_owned(), 8), ("c".to_owned(), 8)]);
+    }
 
     #[test]
     fn every_file_of_the_folder_is_in_the_list() {

@@ -17,7 +17,7 @@ fn record(id: &str, policy: PolicyId) -> FileRecord {
         max_time_ns: i64::MAX,
         min_series: SeriesId(1),
         max_series: SeriesId(u64::MAX),
-        expires_at_s: i64::MAX,
+        kept_from_s: 1_800_000_000,
         checksum: u32::MAX,
     }
 }

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
+use rhythmite_model::{Column, PolicyId, Result, SeriesId, TableId, Tier};
 
 use crate::commit::Change;
-use crate::engine::Engine;
+use crate::engine::{Engine, View};
 use crate::files::LiveFile;
 use crate::manifest::{FileRecord, SegmentRecord};
 use crate::output::{Output, partition_length};
@@ -33,6 +33,10 @@ const SIZE_RATIO: u64 = 4;
 
 /// A stream that reaches over more partitions than this is read to see which of them it has points in.
 const NEIGHBOURS_MAX: i64 = 32;
+
+/// A file of which this part (one in so many rows) belongs to dropped tables is written anew without them. What is less
+/// waits for the file's next merge, or for [`Engine::compact_all`].
+const DEAD_ROWS_PART: u64 = 20;
 
 /// Files whose merge failed are left alone for this long, so that the others are merged meanwhile.
 const RETRY_INPUTS: Duration = Duration::from_secs(60);
@@ -90,7 +94,8 @@ impl Engine {
         if self.expire()? || self.merge_segments()? {
             return Ok(true);
         }
-        match self.due() {
+        let view = self.inner.shared.view.read().clone();
+        match self.due(&view).map_or_else(|| self.with_dead_rows(&view, DEAD_ROWS_PART), |job| Ok(Some(job)))? {
             Some(job) => self.run(&job).map(|()| true),
             None => Ok(false),
         }
@@ -109,16 +114,52 @@ impl Engine {
             let view = self.inner.shared.view.read().clone();
             let flushed = view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1));
             let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
-            match job {
+            match job.map_or_else(|| self.with_dead_rows(&view, u64::MAX), |job| Ok(Some(job)))? {
                 Some(job) => self.run(&job)?,
                 None => return Ok(()),
             }
         }
     }
 
-    fn due(&self) -> Option<Job> {
+    /// A file to be written anew because at least one in `part` of its rows belongs to dropped tables; or, where it was
+    /// flushed, the flushed files up to it.
+    ///
+    /// # Errors
+    /// As [`Engine::compact_once`].
+    fn with_dead_rows(&self, view: &View, part: u64) -> Result<Option<Job>> {
+        if !self.inner.registry.read().any_table_gone(TableId(0)..=TableId::MAX) {
+            return Ok(None);
+        }
+        for (key, files) in &*view.files {
+            for file in files {
+                let inputs = vec![file.clone()];
+                let job = Job { policy: key.0, tier: key.1, inputs };
+                if self.waits(&job) {
+                    continue;
+                }
+                let dead = file.dead_rows(&self.inner.registry).inspect_err(|_| self.put_off(&job))?;
+                if dead == 0 || dead.saturating_mul(part) < file.record.rows {
+                    continue;
+                }
+                tracing::info!(file = file.record.id, rows = dead, "writing a file anew without dropped measurements");
+                if file.record.level == 0 {
+                    // Flushed files are merged oldest first.
+                    return Ok(self.oldest_flushed(*key, files, 1));
+                }
+                return Ok(Some(job));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves the files of a job that failed alone for a while.
+    fn put_off(&self, job: &Job) {
+        let retry = self.inner.env.clock.monotonic() + RETRY_INPUTS;
+        self.inner.failed_inputs.lock().extend(job.inputs.iter().map(|f| (f.record.id.clone(), retry)));
+    }
+
+    fn due(&self, view: &View) -> Option<Job> {
         let options = &self.inner.options;
-        let view = self.inner.shared.view.read().clone();
         let may = |job: &Job| !self.waits(job);
         let enough = options.merge_flushed_files;
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
@@ -131,9 +172,7 @@ impl Engine {
     fn run(&self, job: &Job) -> Result<()> {
         let done = self.step(job);
         if let Err(e) = &done {
-            let retry = self.inner.env.clock.monotonic() + RETRY_INPUTS;
-            let mut failed = self.inner.failed_inputs.lock();
-            failed.extend(job.inputs.iter().map(|f| (f.record.id.clone(), retry)));
+            self.put_off(job);
             tracing::error!(policy = job.policy.0, tier = job.tier.0, "a merge failed, its files wait: {e}");
         } else {
             self.inner.counters.compactions.fetch_add(1, Ordering::Relaxed);
@@ -207,16 +246,14 @@ impl Engine {
         job.inputs.iter().any(|f| failed.contains_key(&f.record.id))
     }
 
-    /// Whether a file may go: by what was set when it was written, and by what the policy says now, which may have become
-    /// longer since.
+    /// Whether a file may go, by what the policy says now.
     fn expired(&self, record: &FileRecord, now_s: i64) -> bool {
         let policy = self.policy(record.policy);
         let level = policy.as_ref().and_then(|p| p.levels.get(usize::from(record.tier.0)));
-        let still_kept = level.is_some_and(|level| {
-            let newest_s = record.max_time_ns.div_euclid(SECOND_NS);
-            level.retention_ns == 0 || newest_s.saturating_add(level.retention_ns / SECOND_NS) >= now_s
-        });
-        record.expires_at_s <= now_s && !still_kept
+        level.filter(|level| level.retention_ns > 0).is_some_and(|level| {
+            let retention_s = level.retention_ns.div_euclid(SECOND_NS).saturating_add(1);
+            record.kept_from_s.saturating_add(retention_s) <= now_s
+        })
     }
 
     /// Removes files whose last point is past its retention. No data page is touched.

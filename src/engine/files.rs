@@ -16,6 +16,7 @@ use rhythmite_model::{Error, ErrorKind, Result};
 
 use crate::lru::Lru;
 use crate::manifest::FileRecord;
+use crate::registry::Registry;
 use crate::sst::{self, Handles, SstPaths, SstReader};
 
 /// What all live files share.
@@ -87,6 +88,8 @@ pub(crate) struct LiveFile {
     key: u64,
     /// What was loaded last, if anybody still holds it; locked while one loads, so that others wait instead.
     reader: Mutex<Weak<SstReader>>,
+    /// Rows of dropped tables, as counted after so many drops.
+    dead_rows: Mutex<Option<(u64, u64)>>,
     /// Set when the file no longer lives: the last holder removes it.
     doomed: AtomicBool,
 }
@@ -95,8 +98,8 @@ impl LiveFile {
     /// A file that is in place. Reads nothing.
     pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord) -> Arc<Self> {
         let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
-        let (reader, doomed) = Default::default();
-        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, doomed })
+        let (reader, dead_rows, doomed) = Default::default();
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, dead_rows, doomed })
     }
 
     /// Tests at start that the file is there: its four parts, as long together as the manifest says. Their bytes are
@@ -128,24 +131,50 @@ impl LiveFile {
         let mut known = self.reader.lock();
         let reader = match known.upgrade() {
             Some(reader) => reader,
-            None => {
-                let (cache, record) = (&self.cache, &self.record);
-                let loaded = SstReader::open_shared(&cache.env, &cache.handles, &self.dir, &record.id);
-                let reader = loaded.map_err(|e| match e.kind() {
-                    ErrorKind::NotFound => Error::corrupt(e.message().to_owned()),
-                    _ => e,
-                })?;
-                if reader.meta().checksum != record.checksum {
-                    let e = Error::corrupt("not the file that the catalogue names");
-                    return Err(e.at(reader.path().display()));
-                }
-                cache.loads.fetch_add(1, Ordering::Relaxed);
-                *known = Arc::downgrade(&reader);
-                reader
-            }
+            None => self.load()?,
         };
+        *known = Arc::downgrade(&reader);
         self.cache.keep(self.key, &reader);
         Ok(reader)
+    }
+
+    fn load(&self) -> Result<Arc<SstReader>> {
+        let (cache, record) = (&self.cache, &self.record);
+        let loaded = SstReader::open_shared(&cache.env, &cache.handles, &self.dir, &record.id);
+        let reader = loaded.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::corrupt(e.message().to_owned()),
+            _ => e,
+        })?;
+        if reader.meta().checksum != record.checksum {
+            return Err(Error::corrupt("not the file that the catalogue names").at(reader.path().display()));
+        }
+        cache.loads.fetch_add(1, Ordering::Relaxed);
+        Ok(reader)
+    }
+
+    /// Rows of tables that are gone. Counted once after each drop of a table that may be in the file, past the cache.
+    ///
+    /// # Errors
+    /// As [`LiveFile::reader`].
+    pub(crate) fn dead_rows(&self, registry: &Registry) -> Result<u64> {
+        let (drops, concerned) = {
+            let names = registry.read();
+            let tables = self.record.min_series.table()..=self.record.max_series.table();
+            (names.tables_dropped(), names.any_table_gone(tables))
+        };
+        if !concerned {
+            return Ok(0);
+        }
+        let mut counted = self.dead_rows.lock();
+        if let Some((_, rows)) = counted.filter(|(at, _)| *at == drops) {
+            return Ok(rows);
+        }
+        let reader = self.load()?;
+        let names = registry.read();
+        let dead = reader.entries().filter(|entry| names.table(entry.series.table()).is_none());
+        let rows = dead.map(|entry| u64::from(entry.rows)).sum();
+        *counted = Some((drops, rows));
+        Ok(rows)
     }
 
     pub(crate) fn doom(&self) {

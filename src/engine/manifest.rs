@@ -29,8 +29,9 @@ pub struct FileRecord {
     pub min_series: SeriesId,
     /// Largest series id.
     pub max_series: SeriesId,
-    /// Second from which the file may be removed whole; `i64::MAX` for never.
-    pub expires_at_s: i64,
+    /// Second that the retention counts from: the end of the partition, or the newest point where there is none; for
+    /// imported points the import. The policy, as it is at that time, says how long the file is kept from then on.
+    pub kept_from_s: i64,
     /// CRC32C of the index's header, which covers the checksums of everything else.
     pub checksum: u32,
 }

@@ -84,7 +84,7 @@ impl<'a> Output<'a> {
         let (names, policy) = (std::mem::take(&mut self.names), &self.policy);
         let meta = writer.finish(names.series(&policy.database, &policy.name), names.fields())?;
         let record = FileRecord {
-            expires_at_s: self.expires_at_s(meta.max_time_ns),
+            kept_from_s: self.kept_from_s(meta.max_time_ns),
             id,
             policy: self.policy.id,
             tier: self.tier,
@@ -102,17 +102,12 @@ impl<'a> Output<'a> {
         Ok(Some(LiveFile::new(&self.engine.inner.cache, self.dir(), record)))
     }
 
-    /// The end of the partition (or the newest point) plus the retention; for imported points, the import plus it.
-    fn expires_at_s(&self, max_time_ns: i64) -> i64 {
-        let retention_ns = self.policy.levels.get(usize::from(self.tier.0)).map_or(0, |l| l.retention_ns);
-        if retention_ns == 0 {
-            return i64::MAX;
-        }
+    /// The end of the partition (or the newest point); for imported points, the import.
+    fn kept_from_s(&self, max_time_ns: i64) -> i64 {
         let end_ns = self
             .partition_ns
             .map_or(max_time_ns, |p| p.saturating_add(partition_length(&self.policy, self.tier)).max(max_time_ns));
-        let from_s = end_ns.div_euclid(SECOND_NS).saturating_add(1).max(self.imported_until_s);
-        from_s.saturating_add(retention_ns.div_euclid(SECOND_NS)).saturating_add(1)
+        end_ns.div_euclid(SECOND_NS).saturating_add(1).max(self.imported_until_s)
     }
 }
 

@@ -160,3 +160,68 @@ fn expired_partitions_go_whole_and_only_when_due() {
     assert_eq!(world.files_on_disk(), 1);
     assert_eq!(world.engine().stats().expired_files, 1);
 }
+
+#[test]
+fn the_space_of_a_dropped_table_comes_back_without_other_writes() {
+    for (flushed, restart) in [(false, false), (false, true), (true, false)] {
+        let mut world = World::new(1);
+        let mut model = Map::new();
+        for partition in 0..5 {
+            let time_s = partition * 100;
+            let kept = [p("cpu", 0, "a", time_s, 1.0), p("disk", 0, "a", time_s, 1.0)];
+            // One row of 40 is too little to write a file anew for.
+            let many: Vec<P> = (0..38).map(|n| p("mem", 0, "a", time_s + n, 2.0)).collect();
+            world.write(&kept, Durability::Sync).unwrap();
+            world.write(&many, Durability::Sync).unwrap();
+            put(&mut model, &kept);
+        }
+        if flushed {
+            world.engine().flush().unwrap()
+        } else {
+            world.engine().compact_all().unwrap()
+        }
+        let rows = |world: &World| world.engine().files().iter().map(|f| f.rows).sum::<u64>();
+        let drop_table = |world: &World, name| {
+            let id = world.table(name).unwrap();
+            let dropped = world.engine().change(Durability::Sync, |names| {
+                names.drop_table(id);
+                Ok(())
+            });
+            dropped.unwrap().1.wait().unwrap();
+        };
+        assert_eq!(rows(&world), 5 * 40);
+        drop_table(&world, "disk");
+        model.retain(|key, _| key.0 != "disk");
+        assert!(!world.engine().compact_once().unwrap());
+        drop_table(&world, "mem");
+        if restart {
+            world.crash(Unsynced::Lost).unwrap();
+        }
+        while world.engine().compact_once().unwrap() {}
+        assert_eq!(rows(&world), 5, "flushed: {flushed}, restart: {restart}");
+        assert_eq!(world.files_on_disk(), 5);
+        assert_eq!(world.read(), model);
+        drop_table(&world, "cpu");
+        world.engine().compact_all().unwrap();
+        assert_eq!(world.files_on_disk(), 0, "a file without rows is no file");
+    }
+}
+
+#[test]
+fn another_retention_holds_for_files_that_exist() {
+    for (from_s, to_s, left) in [(0, 1_000, 1), (100_000, 1_000, 1), (1_000, 100_000, 2), (1_000, 0, 2)] {
+        let mut world = World::new(1);
+        world.retention_s = from_s;
+        world.engine = None;
+        world.open().unwrap();
+        let now = world.now_s();
+        let start = now / 100 * 100;
+        world.write(&[p("cpu", 0, "a", start - 100, 1.0), p("cpu", 0, "a", start, 2.0)], Durability::Sync).unwrap();
+        world.engine().compact_all().unwrap();
+        world.retention_s = to_s;
+        world.engine().put_policy(world.policy());
+        world.clock.advance(std::time::Duration::from_secs((start - now + 1_000) as u64 + 10));
+        while world.engine().compact_once().unwrap() {}
+        assert_eq!(world.engine().files().len(), left, "retention {from_s} s became {to_s} s");
+    }
+}

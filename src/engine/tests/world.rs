@@ -86,16 +86,21 @@ impl World {
 
     pub fn open(&mut self) -> Result<OpenReport> {
         let env = Env { clock: self.clock.clone(), fs: self.fs.clone(), ..Env::real() };
-        let policy = Policy {
+        let policy = self.policy();
+        let (engine, report) = Engine::open(env, self.options.clone(), self.manifest.clone(), vec![policy])?;
+        self.engine = Some(engine);
+        Ok(report)
+    }
+
+    /// The one policy, kept for `retention_s`.
+    pub fn policy(&self) -> Policy {
+        Policy {
             id: POLICY,
             database: "d".to_owned(),
             name: "p".to_owned(),
             levels: vec![Level { step_ns: 0, retention_ns: self.retention_s * SECOND }],
             partition_ns: 100 * SECOND,
-        };
-        let (engine, report) = Engine::open(env, self.options.clone(), self.manifest.clone(), vec![policy])?;
-        self.engine = Some(engine);
-        Ok(report)
+        }
     }
 
     pub fn engine(&self) -> &Engine {

@@ -81,11 +81,7 @@ pub(super) fn load(directory: &mut Directory, env: &Env, path: &Path) -> Result<
 
 /// Errors do not name the file.
 fn load_from(directory: &mut Directory, reader: Reader) -> Result<()> {
-    let tables_end = reader.next_table;
-    // Numbers that were given out and whose tables are gone leave holes.
-    if directory.tables.len() < tables_end as usize {
-        directory.tables.resize_with(tables_end as usize, || None);
-    }
+    directory.reserve_tables(reader.next_table);
     directory.next_sequence = directory.next_sequence.max(reader.next_sequence);
     // A drop is about older segments: a name that was dropped and made again since must be gone first.
     reader.drops()?.iter().try_for_each(|drop| directory.apply(drop, false))?;
