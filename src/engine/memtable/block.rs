@@ -82,6 +82,11 @@ impl Block {
         Self::seal(fields, &chunk)
     }
 
+    pub(super) fn heap_bytes(&self) -> usize {
+        let keys = self.series.capacity() * 4 + self.times_ns.capacity() * 8 + self.arrivals.capacity() * 4;
+        keys + self.columns.iter().map(Column::heap_bytes).sum::<usize>()
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.times_ns.len()

@@ -5,6 +5,10 @@
 //! so that a look-up meets few of them. Readers take the blocks and never hold a writer up: a large open chunk is sealed
 //! for them, a small one copied.
 //!
+//! Each set of fields has a buffer of its own, which costs some hundred bytes before the first row. A table has at most
+//! [`FIELD_SETS_MAX`] buffers of several fields; rows of further sets are taken apart into a buffer per field. Readers
+//! see no difference, for points are merged field by field.
+//!
 //! Bounded by its caller, who asks [`Generation::bytes`] and freezes the generation in time. Never touches disk.
 
 mod block;
@@ -15,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
-use rhythmite_model::{Batch, Rows, TableId, Tier};
+use rhythmite_model::{Batch, Column, FieldId, FieldType, Rows, TableId, Tier};
 
 use block::Chunk;
 pub use block::{Block, Fields};
@@ -28,6 +32,9 @@ const READER_SEALS_ROWS: usize = 4 * 1024;
 const MERGE_BLOCKS: usize = 16;
 /// A block of this many rows is not merged again: it would hold a core for too long.
 const MERGE_ROWS_MAX: usize = 8 * 1024 * 1024;
+
+/// Sets of several fields of one table and level that have a buffer of their own: a reader walks all of them.
+const FIELD_SETS_MAX: usize = 256;
 
 /// What rows of a buffer have in common, beside table and level.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +56,8 @@ struct BufferState {
     open: Chunk,
     /// The open chunk as readers last saw it: (rows, sorted copy).
     view: Option<(usize, Arc<Block>)>,
+    /// Memory of the copy.
+    view_bytes: usize,
     blocks: Vec<Arc<Block>>,
     /// A merge is under way; its inputs are still in `blocks`.
     merging: bool,
@@ -83,35 +92,45 @@ impl Generation {
         while start < rows.len() {
             let head = rows.series[start].0 >> 32;
             let end = start + rows.series[start..].iter().position(|s| s.0 >> 32 != head).unwrap_or(rows.len() - start);
-            let buffer = self.buffer(rows, head as u8);
-            let grown = buffer.append(rows, start..end, arrival);
-            self.bytes.fetch_add(grown, Ordering::Relaxed);
+            match self.buffer(rows, &rows.fields, head as u8) {
+                Some(buffer) => buffer.append(rows, &rows.fields, start..end, arrival, &self.bytes),
+                None => {
+                    for field in rows.fields.chunks(1) {
+                        let buffer = self.buffer(rows, field, head as u8).expect("one field always has a buffer");
+                        buffer.append(rows, field, start..end, arrival, &self.bytes);
+                    }
+                }
+            }
             start = end;
         }
         self.rows.fetch_add(rows.len(), Ordering::Relaxed);
     }
 
-    fn buffer(&self, rows: &Rows, allocator: u8) -> Arc<Buffer> {
+    /// The buffer of rows of these fields; `None` when they are several and their table has too many such sets.
+    fn buffer(&self, rows: &Rows, fields: &[(FieldId, Column)], allocator: u8) -> Option<Arc<Buffer>> {
         let key = (rows.table, rows.tier);
-        let shape =
-            Shape { allocator, fields: rows.fields.iter().map(|(id, column)| (*id, column.field_type())).collect() };
-        if let Some(buffer) = self.buffers.read().get(&key).and_then(|b| b.get(&shape)) {
-            return buffer.clone();
+        let shape = Shape { allocator, fields: fields.iter().map(|(id, column)| (*id, column.field_type())).collect() };
+        let known = |buffers: &Buffers| match buffers.get(&shape) {
+            Some(buffer) => Some(Some(buffer.clone())),
+            // Buffers of one field count too: the bound is soft by their number, which the fields of a table bound.
+            None => (shape.fields.len() > 1 && buffers.len() >= FIELD_SETS_MAX).then_some(None),
+        };
+        if let Some(known) = self.buffers.read().get(&key).and_then(known) {
+            return known;
         }
-        self.buffers
-            .write()
-            .entry(key)
-            .or_default()
-            .entry(shape)
-            .or_insert_with_key(|shape| {
-                let state =
-                    BufferState { open: Chunk::new(&shape.fields), view: None, blocks: Vec::new(), merging: false };
-                Arc::new(Buffer { shape: shape.clone(), state: Mutex::new(state) })
-            })
-            .clone()
+        let mut all = self.buffers.write();
+        let buffers = all.entry(key).or_default();
+        if let Some(known) = known(buffers) {
+            return known;
+        }
+        let buffer = Arc::new(Buffer::new(shape.clone()));
+        self.bytes.fetch_add(buffer.fixed_bytes(), Ordering::Relaxed);
+        buffers.insert(shape, buffer.clone());
+        Some(buffer)
     }
 
-    /// Memory held, in bytes (a small overestimate: growth is counted, duplicates dropped by sorting are not).
+    /// Memory held, in bytes (a small overestimate: growth is counted, duplicates dropped by sorting are not). With what
+    /// the buffers themselves cost, and the copies made for readers.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -142,7 +161,7 @@ impl Generation {
         let mut parts = Vec::new();
         for buffer in buffers {
             let series_head = u64::from(table.0) << 40 | u64::from(buffer.shape.allocator) << 32;
-            parts.extend(buffer.blocks().into_iter().map(|block| Part { series_head, block }));
+            parts.extend(buffer.blocks(&self.bytes).into_iter().map(|block| Part { series_head, block }));
         }
         parts
     }
@@ -158,12 +177,32 @@ impl Generation {
 }
 
 impl Buffer {
-    /// Returns by how many bytes the buffer has grown.
+    fn new(shape: Shape) -> Self {
+        let open = Chunk::new(&shape.fields);
+        let state = BufferState { open, view: None, view_bytes: 0, blocks: Vec::new(), merging: false };
+        Self { shape, state: Mutex::new(state) }
+    }
+
+    /// What it costs before the first row, with its place among the others.
+    fn fixed_bytes(&self) -> usize {
+        let field = size_of::<Column>() + 2 * size_of::<(FieldId, FieldType)>();
+        size_of::<Self>() + size_of::<(Shape, Arc<Self>)>() * 2 + self.shape.fields.len() * field
+    }
+
+    /// Appends rows; `bytes` is kept under the lock, so that nothing is taken from it before it is added.
     ///
     /// The rows of one write stay in one chunk: they have one arrival number, so between blocks nothing would tell which
     /// of two rows with the same series and time came later. A chunk may pass [`CHUNK_ROWS`] by one write.
-    fn append(&self, rows: &Rows, range: std::ops::Range<usize>, arrival: u32) -> usize {
+    fn append(
+        &self,
+        rows: &Rows,
+        fields: &[(FieldId, Column)],
+        range: std::ops::Range<usize>,
+        arrival: u32,
+        bytes: &AtomicUsize,
+    ) {
         let mut state = self.state.lock();
+        let view_bytes = state.view_bytes;
         if state.open.len() > 0 && state.open.len() + range.len() > CHUNK_ROWS {
             self.seal(&mut state);
         }
@@ -172,24 +211,26 @@ impl Buffer {
         open.series.extend(rows.series[range.clone()].iter().map(|s| s.0 as u32));
         open.times_ns.extend_from_slice(&rows.times_ns[range.clone()]);
         open.arrivals.resize(open.times_ns.len(), arrival);
-        for (to, (_, from)) in open.columns.iter_mut().zip(&rows.fields) {
+        for (to, (_, from)) in open.columns.iter_mut().zip(fields) {
             to.extend_from(from, range.clone());
         }
-        let grown = open.heap_bytes() - before;
+        bytes.fetch_add(open.heap_bytes() - before, Ordering::Relaxed);
         if state.open.len() >= CHUNK_ROWS {
             self.seal(&mut state);
         }
-        grown
+        bytes.fetch_sub(view_bytes - state.view_bytes, Ordering::Relaxed);
     }
 
     fn seal(&self, state: &mut BufferState) {
         let chunk = std::mem::replace(&mut state.open, Chunk::new(&self.shape.fields));
-        state.view = None;
+        (state.view, state.view_bytes) = (None, 0);
         state.blocks.push(Arc::new(Block::seal(&self.shape.fields, &chunk)));
     }
 
-    fn blocks(&self) -> Vec<Arc<Block>> {
+    /// The rows as of now; a copy of the open chunk counts among `bytes` as long as it is kept.
+    fn blocks(&self, bytes: &AtomicUsize) -> Vec<Arc<Block>> {
         let mut state = self.state.lock();
+        let view_bytes = state.view_bytes;
         if state.open.len() >= READER_SEALS_ROWS {
             self.seal(&mut state);
         }
@@ -200,9 +241,12 @@ impl Buffer {
                 Some((seen, block)) if *seen == rows => block.clone(),
                 _ => Arc::new(Block::seal(&self.shape.fields, &state.open)),
             };
+            state.view_bytes = view.heap_bytes();
             state.view = Some((rows, view.clone()));
             blocks.push(view);
         }
+        bytes.fetch_add(state.view_bytes, Ordering::Relaxed);
+        bytes.fetch_sub(view_bytes, Ordering::Relaxed);
         blocks
     }
 

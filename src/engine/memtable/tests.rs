@@ -69,6 +69,65 @@ proptest! {
     }
 }
 
+/// Values by (series, time, field), as a reader merges them.
+fn values(generation: &Generation) -> BTreeMap<(u32, i64, u16), f64> {
+    let mut best: BTreeMap<(u32, i64, u16), (u32, f64)> = BTreeMap::new();
+    for part in generation.parts(TABLE, Tier::RAW) {
+        for (at, (field, _)) in part.block.fields().iter().enumerate() {
+            let Column::Float(values) = part.block.column(at) else { panic!("a float column went in") };
+            for (i, &value) in values.iter().enumerate() {
+                let (new, key) =
+                    ((part.block.arrivals()[i], value), (part.block.series()[i], part.block.times_ns()[i], field.0));
+                let entry = best.entry(key).or_insert(new);
+                *entry = if new.0 >= entry.0 { new } else { *entry };
+            }
+        }
+    }
+    best.into_iter().map(|(k, v)| (k, v.1)).collect()
+}
+
+#[test]
+fn many_sets_of_fields_stay_few_buffers_and_are_counted() {
+    let generation = Generation::default();
+    let mut model = BTreeMap::new();
+    // Every set of twelve fields, one row each.
+    for set in 1_u32..1 << 12 {
+        let (series, time_ns) = (set % 7, i64::from(set % 100));
+        let fields: Vec<u16> = (0..12).filter(|f| set >> f & 1 == 1).collect();
+        let row = Rows {
+            table: TABLE,
+            tier: Tier::RAW,
+            series: vec![SeriesId::new(TABLE, 0, series)],
+            times_ns: vec![time_ns],
+            fields: fields.iter().map(|&f| (FieldId(f), Column::Float(vec![f64::from(set)]))).collect(),
+        };
+        generation.append(&Batch { definitions: Vec::new(), rows: vec![row] }, set);
+        model.extend(fields.into_iter().map(|f| ((series, time_ns, f), f64::from(set))));
+    }
+    let parts = generation.parts(TABLE, Tier::RAW).len();
+    assert!(parts <= FIELD_SETS_MAX + 12, "{parts} buffers for 4,095 sets of fields");
+    assert_eq!(generation.rows(), 4_095);
+    assert_eq!(values(&generation), model);
+}
+
+#[test]
+fn what_a_buffer_costs_is_counted_and_a_readers_copy_as_long_as_it_is_held() {
+    let generation = Generation::default();
+    generation.append(&batch(&[(1, 10, 1.0)]), 0);
+    let one = generation.bytes();
+    assert!(one >= size_of::<Buffer>() + 24, "{one}");
+    generation.parts(TABLE, Tier::RAW);
+    let read = generation.bytes();
+    assert!(read >= one + 24, "{read}");
+    generation.parts(TABLE, Tier::RAW);
+    assert_eq!(generation.bytes(), read, "the copy is used again");
+    let more: Vec<_> = (0..CHUNK_ROWS as i64).map(|t| (2, t, 1.0)).collect();
+    generation.append(&batch(&more), 1);
+    generation.parts(TABLE, Tier::RAW);
+    // Capacity of vectors at most doubles.
+    assert!(generation.bytes() <= one + 2 * 24 * CHUNK_ROWS + read, "{}", generation.bytes());
+}
+
 #[test]
 fn many_chunks_stay_few_blocks() {
     let generation = Generation::default();
