@@ -44,6 +44,22 @@ impl Database {
         if name.is_empty() { self.default_policy() } else { self.policies.iter().find(|p| p.policy.name == name) }
     }
 
+    /// The policy of the name of `new`, if there is one.
+    ///
+    /// # Errors
+    /// `Invalid` when it is another than `new` asks for.
+    pub(super) fn same_policy(&self, new: &NewPolicy) -> Result<Option<&Policy>> {
+        let Some(existing) = self.policies.iter().find(|p| p.policy.name == new.name) else { return Ok(None) };
+        let same = existing.policy.levels == new.levels
+            && existing.shard_ns == new.shard_ns
+            && existing.replica_n == new.replica_n
+            && (!new.default || self.default == Some(existing.policy.id));
+        match same {
+            true => Ok(Some(&existing.policy)),
+            false => Err(Error::invalid("retention policy conflicts with an existing policy")),
+        }
+    }
+
     /// The policy that writes and queries without one use.
     pub fn default_policy(&self) -> Option<&RetentionPolicy> {
         self.policies.iter().find(|p| Some(p.policy.id) == self.default)
@@ -198,34 +214,39 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
     Ok(Databases { by_name: by_id.into_values().map(|d| (d.name.clone(), d)).collect() })
 }
 
-pub(super) async fn insert_database(connection: &mut SqliteConnection, name: &str) -> Result<i64, sqlx::Error> {
-    let done = sqlx::query("INSERT INTO database (name) VALUES (?)").bind(name).execute(connection).await?;
-    Ok(done.last_insert_rowid())
+/// The new row's id; `None` when another caller was first.
+pub(super) async fn insert_database(connection: &mut SqliteConnection, name: &str) -> Result<Option<i64>, sqlx::Error> {
+    let done = sqlx::query("INSERT OR IGNORE INTO database (name) VALUES (?)").bind(name).execute(connection).await?;
+    Ok((done.rows_affected() > 0).then(|| done.last_insert_rowid()))
 }
 
+/// The new policy's id; `None` when another caller was first.
 pub(super) async fn insert_policy(
     connection: &mut SqliteConnection,
     database: i64,
     new: &NewPolicy,
-) -> Result<PolicyId, sqlx::Error> {
-    if new.default {
-        clear_default(&mut *connection, database).await?;
-    }
+) -> Result<Option<PolicyId>, sqlx::Error> {
     let (step, retention) = new.levels.first().map_or((0, 0), |l| (l.step_ns, l.retention_ns));
     let done = sqlx::query(
         "INSERT INTO policy (database_id, name, partition_ns, shard_ns, replica_n, is_default, internal)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, 0, ?) ON CONFLICT (database_id, name) DO NOTHING",
     )
     .bind(database)
     .bind(&new.name)
     .bind(Policy::partition_length(step, retention))
     .bind(new.shard_ns)
     .bind(new.replica_n)
-    .bind(new.default)
     .bind(new.internal)
     .execute(&mut *connection)
     .await?;
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
     let id = done.last_insert_rowid();
+    if new.default {
+        clear_default(&mut *connection, database).await?;
+        sqlx::query("UPDATE policy SET is_default = 1 WHERE id = ?").bind(id).execute(&mut *connection).await?;
+    }
     for (ordinal, level) in new.levels.iter().enumerate() {
         sqlx::query("INSERT INTO level (policy_id, ordinal, step_ns, retention_ns) VALUES (?, ?, ?, ?)")
             .bind(id)
@@ -235,7 +256,7 @@ pub(super) async fn insert_policy(
             .execute(&mut *connection)
             .await?;
     }
-    u32::try_from(id).map(PolicyId).map_err(|e| sqlx::Error::Decode(Box::new(e)))
+    u32::try_from(id).map(|id| Some(PolicyId(id))).map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
 pub(super) async fn update_policy(

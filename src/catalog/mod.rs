@@ -1,8 +1,12 @@
 //! The catalogue: databases, retention policies and the list of live files, in SQLite.
 //!
 //! One thread owns the one connection (`journal_mode=WAL, synchronous=FULL`); every change is one transaction. What
-//! queries and ingest need is kept in memory as [`Databases`], replaced as a whole after each change. Series are not
-//! rows here: they are in the engine's registry.
+//! queries and ingest need is kept in memory as [`Databases`], replaced as a whole after each change. The same thread
+//! tells who asked for it (the engine) of each new or changed policy, then shows the change to everybody, then answers
+//! the caller: nobody finds a policy that the engine does not know, also when the caller went away in between. Series
+//! are not rows here: they are in the engine's registry.
+//!
+//! The number of databases is bounded ([`Catalog::limit_databases`]); a refusal is an error and is counted.
 
 mod databases;
 mod files;
@@ -12,12 +16,13 @@ mod store;
 mod tests;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolicy};
 pub use files::SqliteManifest;
@@ -26,11 +31,37 @@ use store::Store;
 /// Database of everything that comes by Graphite, StatsD or collectd names.
 pub const GRAPHITE: &str = "graphite";
 
+/// Databases that one server keeps unless told otherwise.
+pub const DATABASES_MAX: usize = 1_000;
+
+/// Hears of a policy that is new or changed.
+type Told = Box<dyn Fn(&Policy) + Send + Sync>;
+
 /// Handle on the catalogue; cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
     store: Arc<Store>,
-    databases: Arc<ArcSwap<Databases>>,
+    shared: Arc<Shared>,
+}
+
+/// What the handles and the thread share.
+struct Shared {
+    databases: ArcSwap<Databases>,
+    told: OnceLock<Told>,
+    databases_max: AtomicUsize,
+    databases_refused: AtomicU64,
+}
+
+impl Shared {
+    /// Tells of the policies that `fresh` has and the last state had not, then shows it.
+    fn publish(&self, fresh: Databases) {
+        let before = self.databases.load();
+        if let Some(told) = self.told.get() {
+            let changed = fresh.policies().filter(|p| before.policy(p.policy.id).is_none_or(|b| b.policy != p.policy));
+            changed.for_each(|p| told(&p.policy));
+        }
+        self.databases.store(Arc::new(fresh));
+    }
 }
 
 impl Catalog {
@@ -41,12 +72,36 @@ impl Catalog {
     pub fn open(path: &Path) -> Result<Self> {
         let store = Arc::new(Store::open(path)?);
         let databases = store.call(|connection| Box::pin(databases::load(connection)))?;
-        Ok(Self { store, databases: Arc::new(ArcSwap::from_pointee(databases)) })
+        let shared = Shared {
+            databases: ArcSwap::from_pointee(databases),
+            told: OnceLock::new(),
+            databases_max: AtomicUsize::new(DATABASES_MAX),
+            databases_refused: AtomicU64::new(0),
+        };
+        Ok(Self { store, shared: Arc::new(shared) })
+    }
+
+    /// From now on `told` hears of each policy that is made or changed, on the catalogue's thread and before the change
+    /// can be seen. It must be quick and must not call the catalogue. The first call holds.
+    pub fn tell(&self, told: impl Fn(&Policy) + Send + Sync + 'static) {
+        // One engine stands behind a catalogue; a second listener would mean two of them.
+        let first = self.shared.told.set(Box::new(told)).is_ok();
+        debug_assert!(first, "the catalogue tells one engine");
+    }
+
+    /// Sets how many databases there may be; existing ones stay.
+    pub fn limit_databases(&self, max: usize) {
+        self.shared.databases_max.store(max, Ordering::Relaxed);
+    }
+
+    /// Databases that were refused because there are too many.
+    pub fn databases_refused(&self) -> u64 {
+        self.shared.databases_refused.load(Ordering::Relaxed)
     }
 
     /// Databases and their policies as of now.
     pub fn databases(&self) -> Arc<Databases> {
-        self.databases.load_full()
+        self.shared.databases.load_full()
     }
 
     /// The engine's door to the list of live files.
@@ -54,26 +109,34 @@ impl Catalog {
         SqliteManifest::new(self.store.clone())
     }
 
-    /// Creates a database with its first policy, which becomes the default. Returns the policy to hand to the engine,
+    /// Creates a database with its first policy, which becomes the default and which the engine is told of. Returns it,
     /// or `None` when the database exists.
     ///
     /// # Errors
-    /// `Invalid` for a bad name or policy, `Unavailable` for the disk.
+    /// `Invalid` for a bad name or policy and when there are too many databases, `Unavailable` for the disk.
     pub async fn create_database(&self, name: &str, first: NewPolicy) -> Result<Option<Policy>> {
         databases::check_name(name, "database")?;
-        if self.databases().get(name).is_some() {
+        let databases = self.databases();
+        if databases.get(name).is_some() {
             return Ok(None);
         }
+        let max = self.shared.databases_max.load(Ordering::Relaxed);
+        if databases.iter().count() >= max && name != GRAPHITE {
+            self.shared.databases_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Error::invalid(format!(
+                "database {name} was not created: there are {max} already, which is [limits] databases"
+            )));
+        }
         let database = name.to_owned();
-        let id = self
+        let made = self
             .change(move |connection| {
                 Box::pin(async move {
-                    let id = databases::insert_database(connection, &database).await?;
+                    let Some(id) = databases::insert_database(connection, &database).await? else { return Ok(None) };
                     databases::insert_policy(connection, id, &NewPolicy { default: true, ..first }).await
                 })
             })
             .await?;
-        Ok(self.databases().policy(id).map(|p| p.policy.clone()))
+        Ok(made.and_then(|id| self.databases().policy(id).map(|p| p.policy.clone())))
     }
 
     /// Forgets a database. Returns the policies that the engine must drop; empty when there was none of that name.
@@ -93,7 +156,7 @@ impl Catalog {
         Ok(database.policies.iter().map(|p| p.policy.id).collect())
     }
 
-    /// Adds a policy to a database; an identical one is no error. Returns the policy to hand to the engine.
+    /// Adds a policy to a database and tells the engine; an identical one is no error. Returns the policy.
     ///
     /// # Errors
     /// `NotFound` without the database, `Invalid` when a policy of that name differs.
@@ -101,24 +164,18 @@ impl Catalog {
         databases::check_name(&new.name, "retention policy")?;
         let all = self.databases();
         let found = all.get(database).ok_or_else(|| not_found(database))?;
-        if let Some(existing) = found.policies.iter().find(|p| p.policy.name == new.name) {
-            let same = existing.policy.levels == new.levels
-                && existing.shard_ns == new.shard_ns
-                && existing.replica_n == new.replica_n
-                && (!new.default || found.default_policy().is_some_and(|d| d.policy.id == existing.policy.id));
-            if !same {
-                return Err(Error::invalid("retention policy conflicts with an existing policy"));
-            }
-            return Ok(existing.policy.clone());
+        if let Some(existing) = found.same_policy(&new)? {
+            return Ok(existing.clone());
         }
-        let database_id = found.id;
-        let id = self
-            .change(move |connection| {
-                Box::pin(async move { databases::insert_policy(connection, database_id, &new).await })
-            })
-            .await?;
-        let policy = self.databases().policy(id).map(|p| p.policy.clone());
-        policy.ok_or_else(|| Error::internal("a policy that was just created is missing"))
+        let (database_id, wanted) = (found.id, new.clone());
+        self.change(move |connection| {
+            Box::pin(async move { databases::insert_policy(connection, database_id, &wanted).await })
+        })
+        .await?;
+        // Ours, or that of somebody who came first: then it must be the same.
+        let all = self.databases();
+        let made = all.get(database).ok_or_else(|| not_found(database))?.same_policy(&new)?;
+        made.cloned().ok_or_else(|| Error::internal("a policy that was just created is missing"))
     }
 
     /// The internal policy of database `graphite` with these levels, made when there is none yet.
@@ -176,25 +233,25 @@ impl Catalog {
         Ok(Some(id))
     }
 
-    /// Runs one change and reloads what is kept in memory.
+    /// Runs one change in a transaction and publishes what is kept in memory, all on the catalogue's thread: a caller
+    /// that goes away leaves neither half of it undone.
     async fn change<T: Send + 'static>(
         &self,
         f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> store::Answer<'c, T> + Send + 'static,
     ) -> Result<T> {
-        let databases = self.databases.clone();
+        let shared = self.shared.clone();
         self.store
-            .transact(move |connection| {
+            .run(move |connection| {
                 Box::pin(async move {
-                    let value = f(connection).await?;
-                    let fresh = databases::load(connection).await?;
-                    Ok((value, fresh))
+                    let mut transaction = connection.begin().await?;
+                    let value = f(&mut transaction).await?;
+                    let fresh = databases::load(&mut transaction).await?;
+                    transaction.commit().await?;
+                    shared.publish(fresh);
+                    Ok(value)
                 })
             })
             .await
-            .map(|(value, fresh)| {
-                databases.store(Arc::new(fresh));
-                value
-            })
     }
 
     /// Gives the disk space of the catalogue's own log back.

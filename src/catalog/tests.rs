@@ -1,6 +1,8 @@
 use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
 use rhythmite_model::{ErrorKind, SeriesId, Tier};
 
+use parking_lot::Mutex;
+
 use super::*;
 
 fn record(id: &str, policy: PolicyId) -> FileRecord {
@@ -108,4 +110,76 @@ fn the_manifest_is_what_was_committed() {
     let state = Catalog::open(&path).unwrap().manifest().load().unwrap();
     assert_eq!(state.files, [record("b", PolicyId(u32::MAX))]);
     assert_eq!((state.segments, state.flushed_seq), (vec![segment], u64::MAX));
+}
+
+#[tokio::test]
+async fn the_engine_is_told_before_anybody_sees_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (seen, watched) = (told.clone(), catalog.clone());
+    catalog.tell(move |policy| {
+        let visible = watched.databases().policy(policy.id).is_some_and(|known| known.policy == *policy);
+        seen.lock().push((policy.name.clone(), policy.levels[0].retention_ns, visible));
+    });
+    catalog.create_database("d", NewPolicy::autogen()).await.unwrap();
+    catalog.create_policy("d", NewPolicy::raw("day", 1)).await.unwrap();
+    catalog.create_policy("d", NewPolicy::raw("day", 1)).await.unwrap();
+    let change = PolicyChange { retention_ns: Some(2), ..PolicyChange::default() };
+    catalog.alter_policy("d", "day", change).await.unwrap();
+    let expected = [("autogen", 0, false), ("day", 1, false), ("day", 2, false)];
+    assert_eq!(*told.lock(), expected.map(|(name, retention, visible)| (name.to_owned(), retention, visible)));
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = told.clone();
+    catalog.tell(move |policy| seen.lock().push(policy.database.clone()));
+    {
+        let mut gone = Box::pin(catalog.create_database("gone", NewPolicy::autogen()));
+        // One poll hands the change over; then the caller drops it.
+        assert!(futures::poll!(gone.as_mut()).is_pending());
+    }
+    catalog.create_database("after", NewPolicy::autogen()).await.unwrap();
+    assert_eq!(*told.lock(), ["gone", "after"]);
+    assert!(catalog.databases().get("gone").unwrap().default_policy().is_some());
+}
+
+#[tokio::test]
+async fn whoever_comes_second_finds_what_the_first_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    let (one, two) = tokio::join!(
+        catalog.create_database("d", NewPolicy::autogen()),
+        catalog.create_database("d", NewPolicy::autogen())
+    );
+    assert_eq!([one.unwrap().is_some(), two.unwrap().is_some()], [true, false]);
+    let day = || catalog.create_policy("d", NewPolicy::raw("day", 1));
+    let (one, two) = tokio::join!(day(), day());
+    assert_eq!(one.unwrap(), two.unwrap());
+    let (one, two) = tokio::join!(
+        catalog.create_policy("d", NewPolicy::raw("x", 1)),
+        catalog.create_policy("d", NewPolicy::raw("x", 2))
+    );
+    assert_eq!(one.unwrap().levels[0].retention_ns, 1);
+    assert_eq!(two.unwrap_err().message(), "retention policy conflicts with an existing policy");
+}
+
+#[tokio::test]
+async fn too_many_databases_are_refused_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("c")).unwrap();
+    catalog.limit_databases(2);
+    for (name, made) in [("a", true), ("b", true), ("a", false)] {
+        assert_eq!(catalog.create_database(name, NewPolicy::autogen()).await.unwrap().is_some(), made, "{name}");
+    }
+    let error = catalog.create_database("c", NewPolicy::autogen()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.message().contains("[limits] databases"), "{error}");
+    assert_eq!(catalog.databases_refused(), 1);
+    catalog.drop_database("a").await.unwrap();
+    assert!(catalog.create_database("c", NewPolicy::autogen()).await.unwrap().is_some());
 }

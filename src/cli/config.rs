@@ -20,9 +20,9 @@ impl ConfigCommand {
         // What is skipped in a list or rule is logged as a warning.
         rules.check();
         check_collectd(&config)?;
-        println!("data_dir {}", config.data_dir.display());
+        super::say(format_args!("data_dir {}\n", config.data_dir.display()));
         for address in config.addresses() {
-            println!("{} {}", address.key, address.at);
+            super::say(format_args!("{} {}\n", address.key, address.at));
         }
         config.check_exposure(false)
     }

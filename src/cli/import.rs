@@ -32,7 +32,7 @@ impl Import {
     pub(super) fn run(&self) -> Result<u8> {
         let Self::Whisper(whisper) = self;
         let summary = whisper.run()?;
-        println!("{summary}");
+        super::say(format_args!("{summary}\n"));
         for (file, problem) in &summary.problems {
             eprintln!("{file}: {problem}");
         }

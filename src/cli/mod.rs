@@ -5,7 +5,8 @@ mod demo;
 mod import;
 mod serve;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -103,6 +104,13 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints to standard output. Whoever reads it may have gone (`rhythmite ... | head`), which stops nothing.
+fn say(text: impl Display) {
+    let mut out = io::stdout().lock();
+    // Nobody is left to be told of an error.
+    drop(write!(out, "{text}").and_then(|()| out.flush()));
 }
 
 /// The runtime of sockets.

@@ -31,7 +31,7 @@ impl Serve {
             if json {
                 tracing::info!(start = block, "started");
             } else {
-                print!("{block}");
+                super::say(block);
             }
         };
         serve(config, options, CancellationToken::new(), started)

@@ -372,6 +372,8 @@ impl Default for Wal {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Databases; `graphite` is always there.
+    pub databases: usize,
     /// Series of one retention policy, or of all Graphite paths together.
     pub series: u64,
     /// The same, new within an hour.
@@ -394,6 +396,7 @@ impl Default for Limits {
     fn default() -> Self {
         let names = registry::Limits::default();
         Self {
+            databases: crate::catalog::DATABASES_MAX,
             series: names.series_per_scope,
             new_series_per_hour: names.new_series_per_hour,
             measurements: names.tables_per_policy,

@@ -117,7 +117,7 @@ pub async fn run(
         counters: counters.clone(),
         engine: storage.engine.clone(),
         paths: storage.paths.clone(),
-        more: vec![figures_of_queries(graphite.cpu.clone(), sql.clone())],
+        more: vec![figures_of_queries(graphite.cpu.clone(), sql.clone()), figures_of_catalog(storage.catalog.clone())],
     };
     let collectd = Arc::new(api::collectd::Collectd {
         ingest: collectd.ok_or_else(|| Error::internal("the section [collectd] is always there"))?,
@@ -217,6 +217,7 @@ struct Storage {
 impl Storage {
     async fn open(env: &Env, config: &Config, rules: &Rules, wal_salvage: bool) -> Result<Self> {
         let catalog = Catalog::open(&config.data_dir.join("catalog.sqlite"))?;
+        catalog.limit_databases(config.limits.databases);
         let (path_rules, warnings) = PathRules::load(&rules.storage, &catalog).await?;
         for warning in warnings {
             tracing::warn!("{warning}");
@@ -235,6 +236,8 @@ impl Storage {
             "data directory {} is open",
             config.data_dir.display()
         );
+        let policies_of = engine.clone();
+        catalog.tell(move |policy| policies_of.put_policy(policy.clone()));
         let background = Background::start(&engine)?;
         let paths = Arc::new(PathIngest::new(engine.clone(), env.clock.clone(), path_rules));
         Ok(Self { catalog, engine, paths, background })
@@ -299,6 +302,18 @@ impl Storage {
         let checkpoint = catalog.checkpoint().await;
         flushed.and(checkpoint)
     }
+}
+
+/// What the catalogue refuses.
+fn figures_of_catalog(catalog: Catalog) -> Source {
+    Arc::new(move |samples| {
+        samples.push(Sample {
+            metric: "databases_refused_total",
+            path: "databases.refused",
+            help: "Databases that [limits] databases refused.",
+            value: catalog.databases_refused(),
+        });
+    })
 }
 
 /// What queries ask for and get.

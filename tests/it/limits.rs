@@ -147,3 +147,16 @@ fn http_limits_bodies_heads_and_connections() {
     assert_eq!(server.get("/no/such/page").status, 404);
     assert!(server.counter("http_errors_total{class=\"4xx\"}") >= 2);
 }
+
+#[test]
+fn too_many_databases_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    // `graphite` is the first.
+    let server = Server::start(dir.path(), "[limits]\ndatabases = 2\n");
+    assert_eq!(server.post("/api/v3/write_lp?db=one", "m f=1\n").status, 204);
+    let refused = server.post("/api/v3/write_lp?db=two", "m f=1\n");
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    assert!(refused.body.contains("[limits] databases"), "{}", refused.body);
+    assert_eq!(server.post("/api/v3/write_lp?db=one", "m f=2\n").status, 204);
+    assert_eq!(server.counter("databases_refused_total"), 1);
+}

@@ -82,6 +82,8 @@ async fn world_with(rows: usize, change: impl FnOnce(&mut Limits, &mut Options))
     change(&mut limits, &mut options);
     let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
     let (engine, _) = Engine::open(env, options, Arc::new(catalog.manifest()), policies).unwrap();
+    let told = engine.clone();
+    catalog.tell(move |policy| told.put_policy(policy.clone()));
     let fake = Arc::new(Fake { rows, requests: Mutex::default(), given: AtomicUsize::new(0) });
     let random = Arc::new(SeededRandom::new(7));
     let (executor, counters, durability) = (fake.clone(), Arc::default(), Durability::Sync);

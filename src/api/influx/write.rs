@@ -142,9 +142,7 @@ async fn write_v3(
     let database = params.get("db");
     if !database.is_empty() && api.catalog.databases().get(database).is_none() {
         // As 3.x does. Whoever comes second finds it.
-        if let Some(policy) = api.catalog.create_database(database, NewPolicy::autogen()).await? {
-            api.engine.put_policy(policy);
-        }
+        api.catalog.create_database(database, NewPolicy::autogen()).await?;
     }
     let policy = find_policy(api, database, "")?;
     let durability = if params.get("no_sync") == "true" { Durability::Interval } else { api.durability };

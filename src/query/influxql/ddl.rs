@@ -40,10 +40,7 @@ pub(super) fn create_database(context: &Context, create: &CreateDatabase) -> Res
             _ => Err(Failure::new(CONFLICT)),
         };
     }
-    let made = context.runtime.block_on(context.catalog.create_database(&create.name, wanted))?;
-    if let Some(policy) = made {
-        context.engine.put_policy(policy);
-    }
+    context.runtime.block_on(context.catalog.create_database(&create.name, wanted))?;
     Ok(())
 }
 
@@ -107,8 +104,7 @@ pub(super) fn alter_policy(context: &Context, alter: &AlterRetentionPolicy) -> R
         replica_n: alter.replication.map(i64::from),
         default: alter.default,
     };
-    let changed = context.runtime.block_on(context.catalog.alter_policy(&alter.database, &alter.name, change))?;
-    context.engine.put_policy(changed);
+    context.runtime.block_on(context.catalog.alter_policy(&alter.database, &alter.name, change))?;
     Ok(())
 }
 
@@ -218,8 +214,7 @@ fn drop_selected(context: &Context, request: &Request, sources: &[Source], condi
 }
 
 fn put(context: &Context, database: &str, new: NewPolicy) -> Result<()> {
-    let made = context.runtime.block_on(context.catalog.create_policy(database, new))?;
-    context.engine.put_policy(made);
+    context.runtime.block_on(context.catalog.create_policy(database, new))?;
     Ok(())
 }
 

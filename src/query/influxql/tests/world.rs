@@ -61,7 +61,6 @@ impl World {
     pub(super) fn paths(&self, step_s: i64, paths: &[&str]) {
         let level = Level { step_ns: step_s * 1_000_000_000, retention_ns: 86_400_000_000_000 };
         let policy = self.runtime.block_on(self.context.catalog.intern_graphite_policy(vec![level])).unwrap();
-        self.context.engine.put_policy(policy.clone());
         let made = self.context.engine.create(Durability::Interval, |names| {
             let table = names.create_table(policy.id, "metrics", KeyKind::Path)?;
             names.create_field(table, "value", FieldType::Float)?;
@@ -100,6 +99,8 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let policies = catalog.databases().policies().map(|p| p.policy.clone()).collect();
     let manifest = Arc::new(catalog.manifest());
     let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, policies).unwrap();
+    let told = engine.clone();
+    catalog.tell(move |policy| told.put_policy(policy.clone()));
     Context { engine, catalog, clock: env.clock.clone(), runtime, limits: Limits::default(), counters: Arc::default() }
 }
 
@@ -107,12 +108,8 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
 pub(super) fn two_policies() -> World {
     let world = World::new();
     let catalog = &world.context.catalog;
-    for policy in [
-        world.runtime.block_on(catalog.create_database("d", NewPolicy::autogen())).unwrap().unwrap(),
-        world.runtime.block_on(catalog.create_policy("d", NewPolicy::raw("rp2", 0))).unwrap(),
-    ] {
-        world.context.engine.put_policy(policy);
-    }
+    world.runtime.block_on(catalog.create_database("d", NewPolicy::autogen())).unwrap();
+    world.runtime.block_on(catalog.create_policy("d", NewPolicy::raw("rp2", 0))).unwrap();
     world
 }
 
