@@ -12,6 +12,7 @@
 //! through [`fetch::Fetch`].
 
 pub mod answer;
+pub mod draw;
 pub mod eval;
 pub mod fetch;
 pub mod functions;

@@ -2,6 +2,7 @@ use crate::eval::Request;
 use crate::time;
 use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
+use std::borrow::Cow;
 
 /// Decoded parameters of a request, query and form together, in order; of several with one name
 /// the last one counts, except for targets.
@@ -64,6 +65,14 @@ pub enum Format {
     Rickshaw,
     /// `svg`
     Svg,
+}
+
+impl Format {
+    /// Whether [`crate::draw`] makes it.
+    #[must_use]
+    pub fn is_picture(self) -> bool {
+        matches!(self, Self::Pdf | Self::Png | Self::Svg)
+    }
 }
 
 /// `graphType`
@@ -138,6 +147,8 @@ impl RenderOptions {
             None | Some("average") => PieMode::Average,
             Some("maximum") => PieMode::Maximum,
             Some("minimum") => PieMode::Minimum,
+            // Nobody asks a line for its mode.
+            Some(_) if graph_type == GraphType::Line => PieMode::Average,
             Some(other) => return Err(Error::invalid(format!("Function \"{other}\" not found"))),
         };
         let cache_s = match params.get("cacheTimeout") {
@@ -185,7 +196,12 @@ impl RenderOptions {
     /// # Errors
     /// `Invalid` for a malformed target.
     pub fn request(&self) -> Result<Request> {
-        let mut request = Request::new(&self.targets, self.from_s, self.until_s, self.now_s)?;
+        let literal = |target| match self.graph_type {
+            GraphType::Pie => slice(target),
+            GraphType::Line => Ok(Cow::Borrowed(target)),
+        };
+        let targets = self.targets.iter().map(String::as_str).map(literal).collect::<Result<Vec<_>>>()?;
+        let mut request = Request::new(&targets, self.from_s, self.until_s, self.now_s)?;
         request.zone = self.zone.clone();
         request.x_files_factor = self.x_files_factor;
         request.template.clone_from(&self.template);
@@ -194,6 +210,16 @@ impl RenderOptions {
 }
 
 const DAY_S: i64 = 86_400;
+
+/// A pie's `name:number` as a target that means the same; other targets as they are.
+fn slice(target: &str) -> Result<Cow<'_, str>> {
+    let Some((name, value)) = target.rsplit_once(':').filter(|(name, _)| !name.contains(['(', '"', '\''])) else {
+        return Ok(Cow::Borrowed(target));
+    };
+    let value = value.trim().parse().ok().filter(|v: &f64| v.is_finite());
+    let value = value.ok_or_else(|| Error::invalid(format!("Invalid target '{target}': expected name:number")))?;
+    Ok(Cow::Owned(format!("alias(constantLine({value}),\"{name}\")")))
+}
 
 /// What is not a plain number is ignored.
 fn digits(text: &str) -> Option<u64> {

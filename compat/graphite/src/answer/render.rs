@@ -10,22 +10,23 @@ use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
 use std::io::Write as _;
 
-/// Writes series in the format asked for; `None` when that is an image.
+/// Writes series in the format asked for.
 ///
 /// # Errors
-/// `Invalid` for a bad JSONP callback, or when a series asks for an unknown consolidation.
-pub fn write(series: Vec<Series>, options: &RenderOptions) -> Result<Option<Answer>> {
+/// `Invalid` for a bad JSONP callback, or when a series asks for an unknown consolidation; `Internal` when the format is
+/// that of a picture, see [`crate::draw`].
+pub fn write(series: Vec<Series>, options: &RenderOptions) -> Result<Answer> {
     let (content_type, body) = match options.format {
-        Format::Json => return wrap(json(series, options)?, options.jsonp.as_deref()).map(Some),
-        Format::Dygraph => return wrap(dygraph(&series), options.jsonp.as_deref()).map(Some),
-        Format::Rickshaw => return wrap(rickshaw(&series, options.pretty), options.jsonp.as_deref()).map(Some),
+        Format::Json => return wrap(json(series, options)?, options.jsonp.as_deref()),
+        Format::Dygraph => return wrap(dygraph(&series), options.jsonp.as_deref()),
+        Format::Rickshaw => return wrap(rickshaw(&series, options.pretty), options.jsonp.as_deref()),
         Format::Csv => ("text/csv", csv(&series, &options.zone)?),
         Format::Raw => ("text/plain", raw(&series)),
         Format::Pickle => ("application/pickle", pickle(&series)),
         Format::Msgpack => ("application/x-msgpack", msgpack(&series)?),
-        Format::Png | Format::Svg | Format::Pdf => return Ok(None),
+        Format::Png | Format::Svg | Format::Pdf => return Err(Error::internal("pictures are drawn, not written")),
     };
-    Ok(Some(Answer { content_type, body }))
+    Ok(Answer { content_type, body })
 }
 
 /// Bytes a point takes in JSON, roughly.

@@ -125,7 +125,7 @@ impl Series {
     }
 
     /// Points with their times: as many as the range has room for and values exist.
-    pub fn points(&self) -> impl ExactSizeIterator<Item = (i64, f64)> + '_ {
+    pub fn points(&self) -> impl ExactSizeIterator<Item = (i64, f64)> + DoubleEndedIterator + '_ {
         let (start, step) = (self.start_s, self.step_s);
         self.values[..self.point_count()].iter().enumerate().map(move |(i, v)| (start + i as i64 * step, *v))
     }
