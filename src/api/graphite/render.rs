@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
 use rhythmite_graphite::answer::{Answer, RenderOptions, render as formats};
+use rhythmite_graphite::draw::{self, DrawOptions};
 use rhythmite_graphite::eval::{Outcome, ROUNDS_MAX};
 use rhythmite_graphite::{Fetch, Fetched, Series, evaluate};
 use rhythmite_model::{Error, Result};
@@ -20,18 +21,25 @@ pub(super) async fn render(State(state): State<Arc<Graphite>>, request: Request)
         Ok(form) => form,
         Err(e) => return unread(&e),
     };
-    let answer = state.on_cpu(move |state, patience| draw(state, &form, patience)).await;
+    let answer = state.on_cpu(move |state, patience| answer(state, &form, patience)).await;
     match answer {
         Ok((answer, cache_s)) => cached(reply(Ok(answer)), cache_s),
         Err(e) => reply(Err(e)),
     }
 }
 
-fn draw(state: &Graphite, form: &Form, patience: Patience) -> Result<(Answer, Option<u64>)> {
+fn answer(state: &Graphite, form: &Form, patience: Patience) -> Result<(Answer, Option<u64>)> {
     let options = RenderOptions::parse(form.params(), state.clock.now_s(), &state.zone)?;
-    let series = run(state, &options, patience)?;
-    let answer = formats::write(series, &options)?;
-    let answer = answer.ok_or_else(|| Error::invalid("images are not drawn; ask for format=json"))?;
+    // Before any data are read: a bad colour costs nothing.
+    let looks = options.format.is_picture().then(|| DrawOptions::parse(form.params(), &options)).transpose()?;
+    let series = run(state, &options, patience.clone())?;
+    let answer = match looks {
+        Some(looks) => {
+            let go_on = || patience.check();
+            draw::draw(series, &looks, options.format, options.jsonp.as_deref(), &go_on)?
+        }
+        None => formats::write(series, &options)?,
+    };
     Ok((answer, options.cache_s))
 }
 

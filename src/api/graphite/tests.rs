@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Request, Response};
@@ -8,7 +7,6 @@ use jiff::tz::TimeZone;
 use tower::ServiceExt;
 
 use super::*;
-use crate::api::guard::Guard;
 use crate::query::graphite::tests::world::{NOW_S, World};
 
 struct Server {
@@ -36,7 +34,7 @@ fn server_with(limits: impl FnOnce(&mut Limits)) -> Server {
         limits: world.limits.clone(),
         bodies: Arc::new(Bodies::new(100_000, Duration::from_millis(50), Arc::default())),
     };
-    Server { router: router(Arc::new(state)).guarded(&Guard::open()), world }
+    Server { router: router(Arc::new(state)), world }
 }
 
 impl Server {
@@ -94,6 +92,26 @@ async fn renders() {
         .await;
     server.check("GET /render?target=none.*&format=json", "200 application/json []").await;
     server.check("GET /render?format=json", "200 application/json []").await;
+}
+
+#[tokio::test]
+async fn draws() {
+    let server = server();
+    for (query, want) in [
+        ("target=a.d", "200 image/png \u{fffd}PNG\r\n..."),
+        ("target=a.d&format=bogus", "200 image/png \u{fffd}PNG\r\n..."),
+        ("target=none.*&format=png", "200 image/png \u{fffd}PNG\r\n..."),
+        ("target=a.d&format=svg&title=x", "200 image/svg+xml <?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg ..."),
+        ("target=a.d&format=pdf", "200 application/x-pdf %PDF-1.4\n..."),
+        ("target=x:1&target=y:3&format=svg&graphType=pie&jsonp=cb", "200 text/javascript cb(\"<?xml ..."),
+        ("target=a.d&bgcolor=blurple", "400 application/json {\"error\":\"bgcolor: Invalid color 'blurple'\"}"),
+        ("target=a.d&width=30000", "400 application/json {\"error\":\"width must be 1 to 20000\"}"),
+        ("target=color(a.d,'zz')", "400 application/json {\"error\":\"Invalid color 'zz'\"}"),
+        // JSON has no looks.
+        ("target=none.*&bgcolor=blurple&format=json", "200 application/json []"),
+    ] {
+        server.check(&format!("GET /render?from=-1h&{query}"), want).await;
+    }
 }
 
 #[tokio::test]
