@@ -206,12 +206,8 @@ counters! {
         "Points of line protocol refused for a type, a name, a limit of `[limits]`, or the bad lines beside them.";
     influx_refused_old, "influx_refused_total{reason=\"old\"}", "influx.refused.old",
         "Points of line protocol older than their retention policy keeps.";
-    influx_busy_bodies, "influx_busy_total{what=\"bodies\"}", "influx.busy.bodies",
-        "Requests refused because too many bytes of bodies were held.";
-    influx_busy_queries, "influx_busy_total{what=\"queries\"}", "influx.busy.queries",
-        "Queries refused because too many were running.";
-    influx_body_timeouts, "influx_body_timeouts_total", "influx.body_timeouts",
-        "Requests given up because their body paused.";
+    influx_busy_queries, "influx_busy_queries_total", "influx.busy.queries",
+        "Requests with InfluxQL refused because too many were running.";
     influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
     query_refused_memory, "query_refused_memory_total", "query.refused_memory",
         "InfluxQL statements refused because they would hold more than `[query] max_select_values`.";
@@ -231,6 +227,26 @@ counters! {
         "Times a new HTTP connection had to wait because `[http] connections` were open.";
     http_timeouts, "http_header_timeouts_total", "http.header_timeouts",
         "HTTP connections cut off by `[http] header_timeout`.";
+    http_busy_bodies, "http_busy_bodies_total", "http.busy_bodies",
+        "HTTP requests refused because too many bytes of bodies were held.";
+    http_body_timeouts, "http_body_timeouts_total", "http.body_timeouts",
+        "HTTP requests given up because their body paused.";
+    http_foreign_origins, "http_foreign_origins_total", "http.foreign_origins",
+        "HTTP requests refused because they may change something and came from a page of a foreign origin.";
+    auth_failed, "auth_failed_total", "auth.failed", "Requests without credentials, or with wrong ones.";
+    auth_forbidden, "auth_forbidden_total", "auth.forbidden", "Requests whose credentials do not allow them.";
+    auth_compared, "auth_compared_total", "auth.compared",
+        "Passwords compared with their hash; those that are remembered are not.";
+    auth_busy, "auth_busy_total", "auth.busy", "Log-ins refused because too many passwords were being checked.";
+    influx_udp_datagrams, "influx_udp_datagrams_total", "influx.udp.datagrams",
+        "Datagrams with line protocol received.";
+    influx_udp_bytes, "influx_udp_bytes_total", "influx.udp.bytes", "Bytes of datagrams with line protocol received.";
+    influx_udp_dropped, "influx_udp_dropped_total", "influx.udp.dropped",
+        "Datagrams with line protocol dropped because the engine was behind.";
+    influx_udp_failed, "influx_udp_failed_total", "influx.udp.failed",
+        "Datagrams with line protocol that could not be stored.";
+    influx_udp_kernel_drops, "influx_udp_kernel_drops_total", "influx.udp.kernel_drops",
+        "Datagrams with line protocol that the kernel dropped because the socket's buffer was full (Linux).";
     self_failed, "self_failed_total", "self.failed", "Points of the server's own series that could not be stored.";
 }
 

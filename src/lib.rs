@@ -4,10 +4,10 @@
 //! adapter -> ingest -> engine <- query <- api
 //! ```
 //!
-//! In reading order: what is set ([`config`]), what is counted ([`counters`], [`offenders`]), how points come in ([`adapter`],
-//! [`ingest`], [`import`]), where databases and files are listed ([`catalog`]), how points go out ([`query`], [`api`]),
-//! the server's own series ([`selfstat`]), and what wires it all ([`server`], [`cli`]). The engine and the formats of
-//! the old world are packages of their own.
+//! In reading order: what is set ([`config`]), what is counted ([`counters`], [`offenders`]), how points come in
+//! ([`adapter`], [`ingest`], [`import`]), where databases and files are listed ([`catalog`]), who may ask ([`auth`]), how
+//! points go out ([`query`], [`api`]), the server's own series ([`selfstat`]), and what wires it all ([`server`],
+//! [`cli`]). The engine and the formats of the old world are packages of their own.
 
 pub mod config;
 pub mod counters;
@@ -18,6 +18,7 @@ pub mod adapter;
 pub mod import;
 pub mod ingest;
 
+pub mod auth;
 pub mod catalog;
 
 pub mod api;

@@ -7,6 +7,7 @@
 
 pub mod carbon;
 pub mod collectd;
+pub mod influx;
 pub mod statsd;
 mod store;
 mod tcp;

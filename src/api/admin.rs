@@ -2,24 +2,26 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 use rhythmite_engine::Engine;
 use rhythmite_model::Error;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// The routes. They change how points are kept, never which: still, let nobody reach them who may not write.
-pub fn router(engine: Engine) -> Router {
+use super::routes::{Routes, Rule};
+
+/// The routes.
+pub fn router(engine: Engine) -> Routes {
     routes(Admin { engine, turn: Arc::new(Semaphore::new(1)) })
 }
 
-fn routes(admin: Admin) -> Router {
-    Router::new().route("/api/v1/compact", post(compact)).with_state(admin)
+fn routes(admin: Admin) -> Routes {
+    Routes::new().route("/api/v1/compact", Rule::Admin, post(compact)).with_state(admin)
 }
 
 #[derive(Clone)]
@@ -75,11 +77,12 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::api::guard::Guard;
     use crate::query::sql::tests::World;
 
     async fn ask(admin: &Admin) -> (u16, String) {
         let request = Request::post("/api/v1/compact").body(Body::empty()).unwrap();
-        let response = routes(admin.clone()).oneshot(request).await.unwrap();
+        let response = routes(admin.clone()).guarded(&Guard::open()).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 10_000).await.unwrap();
         (status, String::from_utf8_lossy(&body).into_owned())

@@ -85,7 +85,7 @@ impl Grant {
         let held = self.bodies.held.fetch_add(more, Ordering::Relaxed);
         self.bytes += more;
         if held + more > self.bodies.bytes_max {
-            self.bodies.counters.influx_busy_bodies.one();
+            self.bodies.counters.http_busy_bodies.one();
             let text = "too many bytes of requests are held in memory, try again later";
             return Err(BodyError::new(StatusCode::SERVICE_UNAVAILABLE, text));
         }
@@ -168,7 +168,7 @@ pub async fn receive(
     let mut bytes = Vec::new();
     let mut pieces = body.into_data_stream();
     let late = |_| {
-        bodies.counters.influx_body_timeouts.one();
+        bodies.counters.http_body_timeouts.one();
         BodyError::new(StatusCode::REQUEST_TIMEOUT, "the rest of the body did not come in time")
     };
     while let Some(piece) = timeout(bodies.pause, pieces.next()).await.map_err(late)? {

@@ -1,12 +1,11 @@
 //! `POST /collectd`: what collectd's `write_http` sends, JSON or `PUTVAL` lines.
 //!
 //! The body says which it is: JSON begins with `[`. Of JSON either every list is taken or none; of `PUTVAL` lines every
-//! good one is, and a bad one is told. Naming and types are those of `[collectd]`; there are no credentials, as for all
-//! of HTTP here.
+//! good one is, and a bad one is told. Naming and types are those of `[collectd]`. It takes the right to write the
+//! database that points go to.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +16,10 @@ use rhythmite_env::Clock;
 use rhythmite_model::{Error, ErrorKind, Result};
 
 use super::body::{Bodies, BodyError, BodyMax};
+use super::guard;
+use super::routes::{Routes, Rule};
+use crate::auth::Caller;
+use crate::catalog::Rights;
 use crate::counters::Counters;
 use crate::ingest::collectd::{CollectdIngest, Intake, Values};
 
@@ -40,11 +43,17 @@ pub struct Collectd {
 }
 
 /// The route.
-pub fn router(collectd: Arc<Collectd>) -> Router {
-    Router::new().route("/collectd", post(post_values)).route("/collectd/", post(post_values)).with_state(collectd)
+pub fn router(collectd: Arc<Collectd>) -> Routes {
+    Routes::new()
+        .route("/collectd", Rule::Asks, post(post_values))
+        .route("/collectd/", Rule::Asks, post(post_values))
+        .with_state(collectd)
 }
 
-async fn post_values(State(collectd): State<Arc<Collectd>>, request: Request) -> Response {
+async fn post_values(State(collectd): State<Arc<Collectd>>, caller: Caller, request: Request) -> Response {
+    if let Some(refused) = guard::refuse_unless(&caller, Rights::WRITE, collectd.ingest.database()) {
+        return refused;
+    }
     match collectd.take(request).await {
         Ok(taken) if taken.refused == 0 => format!("{} value lists\n", taken.lists).into_response(),
         Ok(taken) => {

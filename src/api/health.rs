@@ -1,18 +1,38 @@
-//! `/health`, `/ready`. (`/ping` is InfluxDB's, see [`super::influx`].)
+//! `/health`, `/ready`, and what is said before the engine is open. (`/ping` is InfluxDB's, see [`super::influx`].)
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Own;
+use super::routes::{Routes, Rule};
 
-pub(super) fn router(own: Arc<Own>) -> Router {
-    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(own)
+pub(super) fn router(own: Arc<Own>) -> Routes {
+    Routes::new().route("/health", Rule::Open, get(health)).route("/ready", Rule::Open, get(ready)).with_state(own)
+}
+
+/// Why nothing is answered yet.
+const STARTING: &str = "the server is starting: it opens its files and replays the write-ahead log";
+
+/// `/health` before there is anything to ask.
+pub(super) async fn starting() -> Response {
+    let body = serde_json::json!({
+        "name": "rhythmite",
+        "message": STARTING,
+        "status": "fail",
+        "checks": [],
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], axum::Json(body)).into_response()
+}
+
+/// Everything else, `/ready` too.
+pub(super) async fn not_yet() -> Response {
+    super::guard::refuse(StatusCode::SERVICE_UNAVAILABLE, STARTING, false)
 }
 
 /// The process lives, in InfluxDB's shape; it fails when the log has failed and writes are refused.

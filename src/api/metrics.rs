@@ -3,31 +3,41 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::Own;
 use super::graphite::{self, Graphite};
+use super::guard;
+use super::routes::{Routes, Rule};
+use crate::auth::Caller;
+use crate::catalog::GRAPHITE;
 use crate::counters::Sample;
 
 /// What the handler needs.
 type Both = (Arc<Own>, Arc<Graphite>);
 
-pub(super) fn router(own: Arc<Own>, graphite: Arc<Graphite>) -> Router {
-    // Prometheus only asks with GET; a form is Graphite's.
-    let find = |State((_, graphite)): State<Both>, request: Request| graphite::find(State(graphite), request);
-    Router::new()
-        .route("/metrics", get(metrics).post(find))
-        .route("/metrics/", get(metrics).post(find))
+pub(super) fn router(own: Arc<Own>, graphite: Arc<Graphite>) -> Routes {
+    let methods = get(metrics).post(metrics);
+    Routes::new()
+        .route("/metrics", Rule::Asks, methods.clone())
+        .route("/metrics/", Rule::Asks, methods)
         .with_state((own, graphite))
 }
 
-async fn metrics(State((own, graphite)): State<Both>, request: Request) -> Response {
+/// Find is for who may read Graphite's series, the figures for whoever has credentials.
+async fn metrics(State((own, graphite)): State<Both>, caller: Caller, request: Request) -> Response {
     let query = request.uri().query().unwrap_or_default();
-    if query.split('&').any(|pair| pair.split('=').next() == Some("query")) {
+    let asks_find = query.split('&').any(|pair| pair.split('=').next() == Some("query"));
+    // Prometheus only asks with GET; a form is Graphite's.
+    let is_find = asks_find || request.method() == Method::POST;
+    let rule = if is_find { Rule::Reads(GRAPHITE) } else { Rule::Known };
+    if let Some(refused) = guard::refuse_by(rule, &caller) {
+        return refused;
+    }
+    if is_find {
         return graphite::find(State(graphite), request).await;
     }
     // The text format of version 0.0.4.

@@ -1,16 +1,23 @@
 //! Every HTTP endpoint: one room for each interface, each giving a router.
 //!
-//! A handler parses, asks the query or ingest rooms and shapes the answer. Rooms never listen: `server` does, and adds
-//! what holds for all requests (connections, compression, panics, counting).
+//! A handler parses, asks the query or ingest rooms and shapes the answer. Rooms give [`routes::Routes`], each with the
+//! rule that says whose it is, and the [`guard`] before all of them holds to it. Rooms never listen: `server` does, and
+//! adds what holds for all requests (connections, compression, panics, counting).
 
 pub mod admin;
 pub mod body;
 pub mod collectd;
 pub mod graphite;
+pub mod guard;
 mod health;
 pub mod influx;
 mod metrics;
+pub mod origin;
+mod query_string;
+pub mod routes;
 pub mod sql;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +27,8 @@ use rhythmite_engine::Engine;
 
 use crate::query::sql::Sql;
 use crate::selfstat::Figures;
+use guard::Guard;
+use routes::Routes;
 
 /// The rooms, ready to answer. A further one is a field here and a line in [`router`].
 pub struct Rooms {
@@ -35,6 +44,8 @@ pub struct Rooms {
     pub sql: Sql,
     /// For what operators ask of the store.
     pub engine: Engine,
+    /// What stands before them.
+    pub guard: Arc<Guard>,
 }
 
 /// What the server says about itself.
@@ -55,10 +66,20 @@ impl Own {
     }
 }
 
-/// All routes; what is none of them is answered as InfluxDB does.
+/// What is answered while the engine opens: 503 with the reason, whatever is asked.
+pub fn starting() -> Router {
+    Router::new().route("/health", axum::routing::get(health::starting)).fallback(health::not_yet)
+}
+
+/// All routes, guarded; what is none of them is answered as InfluxDB does.
 pub fn router(rooms: Rooms) -> Router {
+    let guard = rooms.guard.clone();
+    routes(rooms).guarded(&guard).fallback(influx::not_found)
+}
+
+fn routes(rooms: Rooms) -> Routes {
     let bodies = rooms.influx.bodies().clone();
-    Router::new()
+    Routes::new()
         .merge(health::router(rooms.own.clone()))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
@@ -66,5 +87,4 @@ pub fn router(rooms: Rooms) -> Router {
         .merge(collectd::router(rooms.collectd))
         .merge(sql::router(rooms.sql, bodies))
         .merge(admin::router(rooms.engine))
-        .fallback(influx::not_found)
 }

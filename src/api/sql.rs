@@ -17,9 +17,8 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::routing::get;
@@ -27,6 +26,8 @@ use futures::{StreamExt, stream};
 use rhythmite_model::{Error, ErrorKind};
 
 use crate::api::body::{Bodies, BodyError};
+use crate::api::routes::{Routes, Rule};
+use crate::auth::{Caller, Readable};
 use crate::query::sql::{Answer, Sql, SqlError, SqlRequest, Visible};
 use format::Encoder;
 use request::Asked;
@@ -54,18 +55,16 @@ impl From<SqlError> for Failure {
     }
 }
 
-/// The route. Whom a query comes from decides what it sees: a layer may set [`Visible`] as an extension of the request;
-/// without one every database is seen. Bodies draw on `bodies`.
-pub fn router(sql: Sql, bodies: Arc<Bodies>) -> Router {
-    Router::new().route("/api/v3/query_sql", get(query).post(query)).with_state((sql, bodies))
+/// The route. A query sees the databases that its caller may read. Bodies draw on `bodies`.
+pub fn router(sql: Sql, bodies: Arc<Bodies>) -> Routes {
+    Routes::new().route("/api/v3/query_sql", Rule::Known, get(query).post(query)).with_state((sql, bodies))
 }
 
-async fn query(
-    State((sql, bodies)): State<(Sql, Arc<Bodies>)>,
-    visible: Option<Extension<Visible>>,
-    request: Request,
-) -> Response<Body> {
-    let visible = visible.map(|v| v.0).unwrap_or_default();
+async fn query(State((sql, bodies)): State<(Sql, Arc<Bodies>)>, caller: Caller, request: Request) -> Response<Body> {
+    let visible = match caller.readable() {
+        Readable::All => Visible::All,
+        Readable::Only(names) => Visible::Only(Arc::new(names)),
+    };
     match run(&sql, &bodies, visible, request).await {
         Ok(response) => response,
         Err(e) => error(&e),

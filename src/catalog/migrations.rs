@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteConnection;
 const FILES: &[(i64, &str, &str)] = &[
     (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
     (2, "kept_from", include_str!("../../migrations/sqlite/0002_kept_from.sql")),
+    (3, "accounts", include_str!("../../migrations/sqlite/0003_accounts.sql")),
 ];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {

@@ -1,13 +1,14 @@
-//! The catalogue: databases, retention policies and the list of live files, in SQLite.
+//! The catalogue: databases, retention policies, users, tokens and the list of live files, in SQLite.
 //!
 //! One thread owns the one connection (`journal_mode=WAL, synchronous=FULL`); every change is one transaction. What
-//! queries and ingest need is kept in memory as [`Databases`], replaced as a whole after each change. The same thread
-//! tells who asked for it (the engine) of each new or changed policy, then shows the change to everybody, then answers
-//! the caller: nobody finds a policy that the engine does not know, also when the caller went away in between. Series
+//! queries and ingest need is kept in memory as [`Databases`] and [`Accounts`], replaced as a whole after each change. The
+//! same thread tells who asked for it (the engine) of each new or changed policy, then shows the change to everybody,
+//! then answers the caller: nobody finds a policy that the engine does not know, also when the caller went away in between. Series
 //! are not rows here: they are in the engine's registry.
 //!
 //! The number of databases is bounded ([`Catalog::limit_databases`]); a refusal is an error and is counted.
 
+mod accounts;
 mod databases;
 mod files;
 mod migrations;
@@ -24,6 +25,7 @@ use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
+pub use accounts::{Accounts, Digest, NewToken, NewUser, PasswordHash, Rights, Token, User};
 pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolicy};
 pub use files::SqliteManifest;
 use store::Store;
@@ -47,6 +49,7 @@ pub struct Catalog {
 /// What the handles and the thread share.
 struct Shared {
     databases: ArcSwap<Databases>,
+    accounts: ArcSwap<Accounts>,
     told: OnceLock<Told>,
     databases_max: AtomicUsize,
     databases_refused: AtomicU64,
@@ -54,13 +57,14 @@ struct Shared {
 
 impl Shared {
     /// Tells of the policies that `fresh` has and the last state had not, then shows it.
-    fn publish(&self, fresh: Databases) {
+    fn publish(&self, fresh: Databases, accounts: Accounts) {
         let before = self.databases.load();
         if let Some(told) = self.told.get() {
             let changed = fresh.policies().filter(|p| before.policy(p.policy.id).is_none_or(|b| b.policy != p.policy));
             changed.for_each(|p| told(&p.policy));
         }
         self.databases.store(Arc::new(fresh));
+        self.accounts.store(Arc::new(accounts));
     }
 }
 
@@ -72,8 +76,10 @@ impl Catalog {
     pub fn open(path: &Path) -> Result<Self> {
         let store = Arc::new(Store::open(path)?);
         let databases = store.call(|connection| Box::pin(databases::load(connection)))?;
+        let accounts = store.call(|connection| Box::pin(accounts::load(connection)))?;
         let shared = Shared {
             databases: ArcSwap::from_pointee(databases),
+            accounts: ArcSwap::from_pointee(accounts),
             told: OnceLock::new(),
             databases_max: AtomicUsize::new(DATABASES_MAX),
             databases_refused: AtomicU64::new(0),
@@ -246,8 +252,9 @@ impl Catalog {
                     let mut transaction = connection.begin().await?;
                     let value = f(&mut transaction).await?;
                     let fresh = databases::load(&mut transaction).await?;
+                    let accounts = accounts::load(&mut transaction).await?;
                     transaction.commit().await?;
-                    shared.publish(fresh);
+                    shared.publish(fresh, accounts);
                     Ok(value)
                 })
             })

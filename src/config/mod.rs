@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use rhythmite_collectd::SecurityLevel;
 use rhythmite_engine::{registry, wal};
+use rhythmite_influx::line_protocol::Precision;
 use rhythmite_model::{Error, Result};
 use serde::Deserialize;
 
+use crate::auth::JwtKey;
 use crate::query::sql::SqlOptions;
 
 pub use load::{FILE_BYTES_MAX, Layers};
@@ -28,7 +30,7 @@ pub use rooms::{
     Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, Graphite, Http, Influx, Limits, Memory,
     OwnSeries, Postgres, Query, Statsd, Wal,
 };
-pub use value::{Ack, Allow, Cidr, Listen, Paths, Size, Span};
+pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span};
 
 /// Where the data is when nobody says so.
 const DATA_DIR: &str = "rhythmite-data";
@@ -97,8 +99,10 @@ impl Default for Config {
 pub enum Access {
     /// Only add points.
     Ingest,
-    /// Ask questions or change state.
+    /// Ask questions or change state, with credentials when they are asked for.
     Query,
+    /// Ask questions or change state; the protocol has no credentials.
+    Unguarded,
 }
 
 /// One address to listen on.
@@ -117,7 +121,7 @@ pub struct Address {
 impl Config {
     /// Every address that will be opened, in the order of the sections.
     pub fn addresses(&self) -> Vec<Address> {
-        use Access::{Ingest, Query};
+        use Access::{Ingest, Query, Unguarded};
         let listeners = [
             ("[http] listen", "HTTP", Query, &self.http.listen),
             ("[carbon] line_listen", "carbon lines TCP", Ingest, &self.carbon.line_listen),
@@ -127,8 +131,9 @@ impl Config {
             ("[aggregator] pickle_listen", "aggregator pickle TCP", Ingest, &self.aggregator.pickle_listen),
             ("[statsd] udp_listen", "StatsD UDP", Ingest, &self.statsd.udp_listen),
             ("[statsd] tcp_listen", "StatsD TCP", Ingest, &self.statsd.tcp_listen),
-            ("[statsd] admin_listen", "StatsD admin TCP", Query, &self.statsd.admin_listen),
+            ("[statsd] admin_listen", "StatsD admin TCP", Unguarded, &self.statsd.admin_listen),
             ("[collectd] udp_listen", "collectd UDP", Ingest, &self.collectd.udp_listen),
+            ("[influx] udp_listen", "InfluxDB UDP", Ingest, &self.influx.udp_listen),
         ];
         let more = self.collectd.listener.iter();
         let more = more.map(|l| ("[[collectd.listener]] udp_listen", "collectd UDP", Ingest, &l.udp_listen));
@@ -138,27 +143,34 @@ impl Config {
         listeners.into_iter().chain(more).flat_map(each).collect()
     }
 
-    /// Refuses what this version cannot keep its word about.
+    /// Refuses to let anybody from anywhere in.
     ///
     /// # Errors
-    /// `Invalid`: authentication is asked for, or a listener that answers queries or changes state would be reachable
-    /// beyond loopback and `insecure_no_auth` was not given.
+    /// `Invalid`: a listener that answers queries or changes state would be reachable beyond loopback without
+    /// credentials, and `insecure_no_auth` was not given.
     pub fn check_exposure(&self, insecure_no_auth: bool) -> Result<()> {
-        if self.auth.enabled {
-            return Err(Error::invalid(
-                "[auth] enabled = true: this version has no authentication. Leave it out and keep the listeners on \
-                 loopback, behind a proxy that asks for a password",
-            ));
+        if insecure_no_auth {
+            return Ok(());
         }
-        let exposed = |a: &Address| a.access == Access::Query && !a.at.ip().to_canonical().is_loopback();
-        match self.addresses().into_iter().find(exposed) {
-            Some(address) if !insecure_no_auth => Err(Error::invalid(format!(
-                "{} = {}: beyond loopback anybody could read and change everything, since this version has no \
-                 authentication. Use a loopback address, or start with --insecure-no-auth",
+        for address in self.addresses().iter().filter(|address| !address.at.ip().to_canonical().is_loopback()) {
+            let remedy = match address.access {
+                Access::Ingest => continue,
+                Access::Query if self.auth.enabled => continue,
+                Access::Query => {
+                    "nobody would be asked for a password. Set [auth] enabled = true, use a loopback address, or start \
+                     with --insecure-no-auth"
+                }
+                Access::Unguarded => {
+                    "its protocol has no passwords, with [auth] or without. Use a loopback address, or start with \
+                     --insecure-no-auth"
+                }
+            };
+            return Err(Error::invalid(format!(
+                "{} = {}: beyond loopback anybody could read and change everything: {remedy}",
                 address.key, address.at
-            ))),
-            _ => Ok(()),
+            )));
         }
+        Ok(())
     }
 
     /// The engine's options.
@@ -237,6 +249,20 @@ impl Config {
         at_least("[http] body_max", self.http.body_max.0, 1)?;
         at_least("[http] connections", self.http.connections as u64, 1)?;
         at_least("[http] header_timeout (ms)", self.http.header_timeout.0.as_millis() as u64, 1)?;
+        if let Some(secret) = &self.auth.shared_secret {
+            JwtKey::new(&secret.0).map_err(|e| e.at("[auth] shared_secret"))?;
+        }
+        for origin in &self.http.allowed_origins {
+            check_origin(origin)?;
+        }
+        if Precision::from_param(&self.influx.udp_precision).is_none() {
+            let all = "n ns u us ms s m h";
+            return Err(Error::invalid(format!(
+                "[influx] udp_precision = {:?}: one of {all}",
+                self.influx.udp_precision
+            )));
+        }
+        at_least("[influx] udp_batch", self.influx.udp_batch.0, 1)?;
         at_least("[carbon] line_length", self.carbon.line_length.0, 16)?;
         at_least("[carbon] frame_length", self.carbon.frame_length.0, 16)?;
         at_least("[statsd] queue", self.statsd.queue.0, 1 << 16)?;
@@ -259,4 +285,16 @@ impl Config {
         }
         self.statsd.options.validate().map_err(|e| e.at("[statsd]"))
     }
+}
+
+/// `*`, or scheme, host and port as a browser sends them.
+fn check_origin(origin: &str) -> Result<()> {
+    let authority = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    let is_origin = |authority: &str| !authority.is_empty() && !authority.contains(['/', '*', ' ', '?', '#']);
+    if origin == "*" || authority.is_some_and(is_origin) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "[http] allowed_origins: {origin:?} is no origin; write for example \"https://grafana.example:3000\", or \"*\""
+    )))
 }

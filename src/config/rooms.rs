@@ -8,7 +8,7 @@ use rhythmite_collectd::{MultiValue, SecurityLevel};
 use rhythmite_engine::registry;
 use serde::Deserialize;
 
-use super::value::{Ack, Allow, Listen, Paths, Size, Span};
+use super::value::{Ack, Allow, Listen, Paths, Secret, Size, Span};
 
 /// `[http]`: the port of every HTTP API.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,6 +22,8 @@ pub struct Http {
     pub connections: usize,
     /// A client that has not sent its request's head by then is cut off.
     pub header_timeout: Span,
+    /// Origins of pages that may use this server from a browser: `https://grafana.example`, `*` for all.
+    pub allowed_origins: Vec<String>,
 }
 
 impl Default for Http {
@@ -31,6 +33,7 @@ impl Default for Http {
             body_max: Size(25_000_000),
             connections: 10_000,
             header_timeout: Span::secs(30),
+            allowed_origins: Vec::new(),
         }
     }
 }
@@ -263,16 +266,37 @@ impl Collectd {
 }
 
 /// `[influx]`: line protocol by HTTP.
+/// `[influx]`: line protocol by HTTP and UDP.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Influx {
     /// When a write is answered.
     pub durability: Ack,
+    /// Lines by UDP; closed unless it is named.
+    pub udp_listen: Listen,
+    /// Where they are stored; made if it is not there.
+    pub udp_database: String,
+    /// The policy; the database's default if empty.
+    pub udp_retention_policy: String,
+    /// The unit of their timestamps.
+    pub udp_precision: String,
+    /// Bytes of datagrams that are stored at once, if so many wait.
+    pub udp_batch: Size,
+    /// Peers that may send by UDP; all if empty.
+    pub allow: Allow,
 }
 
 impl Default for Influx {
     fn default() -> Self {
-        Self { durability: Ack::Sync }
+        Self {
+            durability: Ack::Sync,
+            udp_listen: Listen::default(),
+            udp_database: "udp".to_owned(),
+            udp_retention_policy: String::new(),
+            udp_precision: "n".to_owned(),
+            udp_batch: Size(256 << 10),
+            allow: Allow::default(),
+        }
     }
 }
 
@@ -288,8 +312,10 @@ pub struct Postgres {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// Not in this version: `true` is refused at the start.
+    /// Whether HTTP asks for credentials.
     pub enabled: bool,
+    /// What web tokens of InfluxDB 1.x are signed with (HS256); without one they are not taken.
+    pub shared_secret: Option<Secret>,
 }
 
 /// `[query]`: what a query may take. 0 is no limit.

@@ -2,8 +2,8 @@
 //!
 //! Resident is the record of the manifest: ranges of times and series, counts. The index (about 85 bytes a stream) and
 //! the Parquet footer are loaded when a scan first meets a series of the file, and kept in one cache for all files that
-//! is bounded by bytes; open files are bounded by their number. What a scan uses stays until the scan ends, whatever
-//! the cache does.
+//! is bounded by bytes; open files are bounded by their number. A scan holds a file's footer, and of its index a
+//! few entries at a time (`file_run.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -175,6 +175,12 @@ impl LiveFile {
         let rows = dead.map(|entry| u64::from(entry.rows)).sum();
         *counted = Some((drops, rows));
         Ok(rows)
+    }
+
+    /// Whether anybody holds the index.
+    #[cfg(test)]
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.reader.lock().strong_count() > 0
     }
 
     pub(crate) fn doom(&self) {

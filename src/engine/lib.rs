@@ -10,6 +10,7 @@ mod commit;
 mod compaction;
 mod decimal;
 mod engine;
+mod file_run;
 mod files;
 mod flush;
 mod layout;

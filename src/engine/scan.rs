@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use rhythmite_model::{Column, Error, FieldId, Result, SeriesId};
+use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
+use crate::file_run::{FileRun, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::merge::{Piece, merge};
-use crate::sst::{SstCursor, SstReader};
 
 /// Which series a scan returns.
 #[derive(Clone, Debug)]
@@ -39,10 +39,6 @@ pub struct SeriesPoints {
     pub streams: Vec<Stream>,
 }
 
-/// Files of one scan whose columns stay open from one series to the next: an open column holds a page, some 64 KiB. The
-/// files beyond open their columns for each series again, so that a scan over thousands of partitions fits in memory.
-const OPEN_FILES: usize = 256;
-
 /// One sorted source.
 enum Run {
     Memory(MemoryRun),
@@ -56,82 +52,9 @@ struct MemoryRun {
     row: usize,
 }
 
-struct FileRun {
-    rank: u64,
-    /// Held, so that the file is not removed under the cursor.
-    file: Arc<LiveFile>,
-    /// `None` before the first series of the file, and behind the last.
-    open: Option<OpenFile>,
-    /// Whether the columns stay open from one series to the next.
-    stays_open: bool,
-}
-
-struct OpenFile {
-    reader: Arc<SstReader>,
-    cursor: SstCursor,
-    /// Position among the file's distinct series.
-    position: usize,
-}
-
-impl FileRun {
-    fn open(&mut self) -> Result<&mut OpenFile> {
-        if self.open.is_none() {
-            let reader = self.file.reader()?;
-            self.open = Some(OpenFile { cursor: reader.cursor(), reader, position: 0 });
-        }
-        Ok(self.open.as_mut().expect("opened above"))
-    }
-
-    /// The index is loaded only where the range of the file's series does not say enough.
-    fn seek(&mut self, series: SeriesId) -> Result<Option<SeriesId>> {
-        let record = &self.file.record;
-        if series > record.max_series {
-            self.open = None;
-            return Ok(None);
-        }
-        if self.open.is_none() && series <= record.min_series {
-            return Ok(Some(record.min_series));
-        }
-        let open = self.open()?;
-        open.position = open.reader.seek(open.position, series);
-        Ok(open.reader.series_at(open.position))
-    }
-
-    fn read(
-        &mut self,
-        series: SeriesId,
-        wanted: impl Fn(FieldId) -> bool,
-        times_ns: &RangeInclusive<i64>,
-        out: &mut Vec<(FieldId, Piece)>,
-    ) -> Result<()> {
-        let (rank, stays_open) = (self.rank, self.stays_open);
-        let open = self.open()?;
-        if open.reader.series_at(open.position) != Some(series) {
-            return Err(
-                Error::corrupt("the first series is another than the catalogue says").at(open.reader.path().display())
-            );
-        }
-        for entry in open.reader.streams_at(open.position) {
-            if !entry.overlaps(times_ns) || !wanted(entry.field) {
-                continue;
-            }
-            let mut times = Vec::new();
-            let mut values = Column::new(entry.field_type());
-            open.cursor.read(&entry, times_ns.clone(), &mut times, &mut values)?;
-            if !times.is_empty() {
-                out.push((entry.field, Piece::Owned { rank, times_ns: times, values }));
-            }
-        }
-        if !stays_open {
-            open.cursor.rest();
-        }
-        Ok(())
-    }
-}
-
 impl Run {
-    /// The smallest series of the source that is not below `series`. Calls ascend.
-    fn seek(&mut self, series: SeriesId) -> Result<Option<SeriesId>> {
+    /// A series that is not below `series` and not above the first such of the source. Calls ascend.
+    fn seek(&mut self, series: SeriesId, wanted: &Wanted<'_>) -> Result<Option<SeriesId>> {
         match self {
             Run::Memory(run) => {
                 let head = series.0 >> 32 << 32;
@@ -143,35 +66,29 @@ impl Run {
                 let sequence = run.block.series().get(run.row);
                 Ok(sequence.map(|&sequence| SeriesId(run.head | u64::from(sequence))))
             }
-            Run::File(run) => run.seek(series),
+            Run::File(run) => run.seek(series, wanted),
         }
     }
 
     /// Adds the pieces of `series`, which `seek` has just found, to `out`.
-    fn read(
-        &mut self,
-        series: SeriesId,
-        fields: Option<&[FieldId]>,
-        times_ns: &RangeInclusive<i64>,
-        out: &mut Vec<(FieldId, Piece)>,
-    ) -> Result<()> {
-        let wanted = |field: FieldId| fields.is_none_or(|f| f.binary_search(&field).is_ok());
+    fn read(&mut self, series: SeriesId, wanted: &Wanted<'_>, out: &mut Vec<(FieldId, Piece)>) -> Result<()> {
         match self {
             Run::Memory(run) => {
                 let rows = run.block.series_rows(run.row);
                 let times = &run.block.times_ns()[rows.clone()];
-                let start = rows.start + times.partition_point(|t| t < times_ns.start());
-                let end = rows.start + times.partition_point(|t| t <= times_ns.end());
+                let start = rows.start + times.partition_point(|t| t < wanted.times_ns.start());
+                let end = rows.start + times.partition_point(|t| t <= wanted.times_ns.end());
                 run.row = rows.end;
                 if start >= end {
                     return Ok(());
                 }
-                for (column, &(field, _)) in run.block.fields().iter().enumerate().filter(|(_, f)| wanted(f.0)) {
+                let asked = |field: FieldId| wanted.fields.is_none_or(|f| f.binary_search(&field).is_ok());
+                for (column, &(field, _)) in run.block.fields().iter().enumerate().filter(|(_, f)| asked(f.0)) {
                     let (rank, block) = (run.rank, run.block.clone());
                     out.push((field, Piece::Shared { rank, block, rows: start..end, column }));
                 }
             }
-            Run::File(run) => run.read(series, wanted, times_ns, out)?,
+            Run::File(run) => run.read(series, wanted, out)?,
         }
         Ok(())
     }
@@ -210,16 +127,17 @@ impl Scan {
 
     /// Adds a file.
     pub(crate) fn add_file(&mut self, rank: u64, file: Arc<LiveFile>) {
-        let stays_open = self.files < OPEN_FILES;
+        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files))));
         self.files += 1;
-        self.runs.push(Run::File(Box::new(FileRun { rank, file, open: None, stays_open })));
     }
 
     fn advance(&mut self) -> Result<Option<SeriesPoints>> {
         while let Some(at_least) = self.next {
             let mut found = None;
-            for run in &mut self.runs {
-                let head = run.seek(at_least)?;
+            let Self { runs, files, filter, fields, times_ns, .. } = self;
+            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files };
+            for run in runs {
+                let head = run.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
             }
             let Some(found) = found else {
@@ -257,9 +175,11 @@ impl Scan {
 
     fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
         let mut pieces = Vec::new();
-        for run in &mut self.runs {
-            if run.seek(series)? == Some(series) {
-                run.read(series, self.fields.as_deref(), &self.times_ns, &mut pieces)?;
+        let Self { runs, files, filter, fields, times_ns, .. } = self;
+        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files };
+        for run in runs {
+            if run.seek(series, &wanted)? == Some(series) {
+                run.read(series, &wanted, &mut pieces)?;
             }
         }
         pieces.sort_by_key(|(field, _)| *field);

@@ -21,7 +21,7 @@ use rhythmite_model::{Error, FieldValue, Result};
 
 use super::influx::{InfluxWriter, LineWrite, TimeUnit};
 use super::{PathIngest, PathPoints};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, GRAPHITE};
 use crate::counters::{Counter, Counters};
 use crate::seldom::Seldom;
 
@@ -98,6 +98,14 @@ impl Values {
 }
 
 impl CollectdIngest {
+    /// The database that points go to.
+    pub fn database(&self) -> &str {
+        match &self.naming {
+            Kind::Paths(..) => GRAPHITE,
+            Kind::Measurements(measurements) => &measurements.database,
+        }
+    }
+
     /// A naming whose lists have these types.
     pub fn new(types: TypesDb, naming: Naming, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let naming = match naming {

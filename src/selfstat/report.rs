@@ -21,6 +21,8 @@ pub struct UdpSockets {
     pub statsd: Vec<SocketAddr>,
     /// collectd's.
     pub collectd: Vec<SocketAddr>,
+    /// InfluxDB's.
+    pub influx: Vec<SocketAddr>,
 }
 
 /// Writes the figures every `interval`, at multiples of it, until `stop`. May be dropped at any await.
@@ -81,6 +83,7 @@ impl Reporter {
             (&self.sockets.carbon, &counters.carbon_kernel_drops),
             (&self.sockets.statsd, &counters.statsd_kernel_drops),
             (&self.sockets.collectd, &counters.collectd_kernel_drops),
+            (&self.sockets.influx, &counters.influx_udp_kernel_drops),
         ] {
             if let Some(drops) = kernel_drops(sockets).filter(|_| !sockets.is_empty()) {
                 count.set(drops);

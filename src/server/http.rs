@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -38,7 +39,12 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// The listeners' tasks.
 pub(super) struct Server {
     tasks: TaskTracker,
+    app: App,
+    counters: Arc<Counters>,
 }
+
+/// The routes, as of the next request.
+type App = Arc<ArcSwap<Router>>;
 
 impl Server {
     /// Serves `router` on the sockets until `stop`.
@@ -50,7 +56,7 @@ impl Server {
         stop: &CancellationToken,
     ) -> Self {
         let tasks = TaskTracker::new();
-        let app = layers(router, counters.clone());
+        let app = Arc::new(ArcSwap::from_pointee(layers(router, counters.clone())));
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -72,7 +78,12 @@ impl Server {
             };
             tasks.spawn(listener.run());
         }
-        Self { tasks }
+        Self { tasks, app, counters: counters.clone() }
+    }
+
+    /// Serves other routes from now on, also to those who are connected.
+    pub(super) fn route(&self, router: Router) {
+        self.app.store(Arc::new(layers(router, self.counters.clone())));
     }
 
     /// Waits for requests that are being answered, `limit` at most.
@@ -86,7 +97,7 @@ impl Server {
 
 struct Listener {
     socket: TcpListener,
-    app: Router,
+    app: App,
     builder: auto::Builder<TokioExecutor>,
     /// Time until the head of the first request is there.
     first_request: Duration,
@@ -131,7 +142,7 @@ impl Listener {
         let (builder, counters, stop, limit) =
             (self.builder.clone(), self.counters.clone(), self.stop.clone(), self.first_request);
         let begun = Arc::new(AtomicBool::new(false));
-        let service = Watched { inner: TowerToHyperService::new(self.app.clone()), begun: begun.clone() };
+        let service = Watched { app: self.app.clone(), begun: begun.clone() };
         async move {
             let _slot = slot;
             let _open = Open::new(counters.clone());
@@ -168,7 +179,7 @@ impl Listener {
 
 /// The routes, and whether anything was ever asked of them on this connection.
 struct Watched {
-    inner: TowerToHyperService<Router>,
+    app: App,
     begun: Arc<AtomicBool>,
 }
 
@@ -179,7 +190,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
-        self.inner.call(request)
+        TowerToHyperService::new(Router::clone(&self.app.load())).call(request)
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Sockets {
     pub(super) statsd_admin: Vec<TcpListener>,
     /// Of the section, then of each further listener.
     pub(super) collectd_udp: Vec<Vec<UdpSocket>>,
+    pub(super) influx_udp: Vec<UdpSocket>,
 }
 
 impl Sockets {
@@ -51,6 +52,7 @@ impl Sockets {
             statsd_tcp: tcp("[statsd] tcp_listen", &config.statsd.tcp_listen)?,
             statsd_admin: tcp("[statsd] admin_listen", &config.statsd.admin_listen)?,
             collectd_udp,
+            influx_udp: each("[influx] udp_listen", &config.influx.udp_listen, |at| udp(at, buffer))?,
         })
     }
 }

@@ -1,7 +1,8 @@
 //! The wiring: what starts in which order, and how it ends. Nothing imports this room but `cli`.
 //!
 //! Start: lock on the data directory; every port is bound, so that a taken one is told before anything is opened;
-//! catalogue; rules; engine (replays the log); its background threads; adapters; HTTP; `/ready` says yes.
+//! HTTP, which answers 503 with the reason; catalogue; rules; engine (replays the log); its background threads; adapters;
+//! HTTP's routes; `/ready` says yes.
 //!
 //! End (SIGTERM, SIGINT): `/ready` says no; ports close; connections are read empty, for a few seconds at most; the
 //! aggregators emit what they hold; HTTP requests are finished; the memtable is flushed; the log is closed. A second
@@ -10,6 +11,7 @@
 mod collectd;
 mod descriptors;
 mod http;
+mod influx;
 mod listen;
 mod lock;
 mod rules;
@@ -30,8 +32,11 @@ use crate::adapter::statsd::{Folding, Statsd};
 use crate::adapter::{DRAIN_MAX, Port, Shared, UdpPort};
 use crate::api::body::Bodies;
 use crate::api::graphite::Graphite;
-use crate::api::influx::{self, InfluxApi};
+use crate::api::guard::Guard;
+use crate::api::influx::{InfluxApi, Limits as InfluxLimits, Parts};
+use crate::api::origin::Origins;
 use crate::api::{self, Own, Rooms};
+use crate::auth::{Auth, Checks, JwtKey, Passwords};
 use crate::catalog::Catalog;
 use crate::config::{Allow, Config};
 use crate::counters::{Counters, Sample};
@@ -84,10 +89,13 @@ pub async fn run(
     if let Some((name, text)) = options.schemas {
         rules.storage.schemas = Some((text.to_owned(), name.to_owned()));
     }
+    let counters = Arc::new(Counters::default());
+    let http_stop = CancellationToken::new();
+    let http_sockets = std::mem::take(&mut sockets.http);
+    let http = http::Server::start(api::starting(), &config.http, &counters, http_sockets, &http_stop);
     let storage = Storage::open(&env, &config, &rules, options.wal_salvage).await?;
 
     let stop = CancellationToken::new();
-    let counters = Arc::new(Counters::default());
     let shared = Shared {
         clock: env.clock.clone(),
         paths: storage.paths.clone(),
@@ -102,6 +110,7 @@ pub async fn run(
         carbon: addresses(&sockets.carbon_udp),
         statsd: addresses(&sockets.statsd_udp),
         collectd: sockets.collectd_udp.iter().flat_map(|s| addresses(s)).collect(),
+        influx: addresses(&sockets.influx_udp),
     };
     let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
     let folding = start_statsd(&config, &shared, &mut sockets)?;
@@ -110,8 +119,15 @@ pub async fn run(
     let collectd = listeners.first().map(|l| l.ingest.clone());
     collectd::start(listeners, &shared, std::mem::take(&mut sockets.collectd_udp));
 
-    let influx = storage.influx(&env, &config, &counters);
-    let graphite = storage.graphite(&env, &config, influx.bodies().clone())?;
+    influx::start(&config, &storage, &shared, std::mem::take(&mut sockets.influx_udp)).await?;
+
+    let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
+    let cpu = Arc::new(CpuPool::start(threads, CPU_QUEUE)?);
+    // Half of the threads are for others, however many log in.
+    let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), counters.clone(), threads / 2));
+    let guard = storage.guard(&env, &config, &counters, &passwords)?;
+    let influx = storage.influx(&env, &config, &counters, passwords);
+    let graphite = storage.graphite(&env, &config, influx.bodies().clone(), cpu);
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
     let figures = Figures {
         counters: counters.clone(),
@@ -128,10 +144,8 @@ pub async fn run(
         counters: counters.clone(),
     });
     let own = Arc::new(Own::new(figures.clone()));
-    let router =
-        api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine: storage.engine.clone() });
-    let http_stop = CancellationToken::new();
-    let http = http::Server::start(router, &config.http, &counters, sockets.http, &http_stop);
+    let engine = storage.engine.clone();
+    http.route(api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine, guard }));
     let reporting = config
         .own
         .interval
@@ -139,7 +153,7 @@ pub async fn run(
         .map(|interval| tokio::spawn(selfstat::run(figures, udp, env.clock.clone(), interval, stop.clone())));
 
     own.set_ready(true);
-    started(&start::block(&config, options));
+    started(&start::block(&config, options, storage.catalog.accounts().has_admin()));
     tokio::select! {
         () = quit.cancelled() => {}
         signal = wait_for_signal() => signal?,
@@ -243,7 +257,40 @@ impl Storage {
         Ok(Self { catalog, engine, paths, background })
     }
 
-    fn influx(&self, env: &Env, config: &Config, counters: &Arc<Counters>) -> Arc<InfluxApi> {
+    /// Who may ask HTTP.
+    ///
+    /// # Errors
+    /// `Invalid` for a short secret.
+    fn guard(
+        &self,
+        env: &Env,
+        config: &Config,
+        counters: &Arc<Counters>,
+        passwords: &Arc<Passwords>,
+    ) -> Result<Arc<Guard>> {
+        let auth = if config.auth.enabled {
+            let jwt = config.auth.shared_secret.as_ref().map(|secret| JwtKey::new(&secret.0)).transpose()?;
+            Auth::on(Checks {
+                catalog: self.catalog.clone(),
+                passwords: passwords.clone(),
+                jwt,
+                clock: env.clock.clone(),
+                counters: counters.clone(),
+            })
+        } else {
+            Auth::off()
+        };
+        let origins = Origins::new(config.http.allowed_origins.clone());
+        Ok(Arc::new(Guard { auth: Arc::new(auth), origins, counters: counters.clone() }))
+    }
+
+    fn influx(
+        &self,
+        env: &Env,
+        config: &Config,
+        counters: &Arc<Counters>,
+        passwords: Arc<Passwords>,
+    ) -> Arc<InfluxApi> {
         let context = influxql::Context {
             engine: self.engine.clone(),
             catalog: self.catalog.clone(),
@@ -256,13 +303,14 @@ impl Storage {
                 values_max: config.query.max_select_values,
             },
             counters: counters.clone(),
+            users: influxql::Users { passwords, guarded: config.auth.enabled },
         };
-        let limits = influx::Limits {
+        let limits = InfluxLimits {
             body_bytes_max: config.http.body_max.bytes(),
             query_timeout: config.query.timeout.limit(),
-            ..influx::Limits::default()
+            ..InfluxLimits::default()
         };
-        Arc::new(InfluxApi::new(influx::Parts {
+        Arc::new(InfluxApi::new(Parts {
             engine: self.engine.clone(),
             catalog: self.catalog.clone(),
             executor: Arc::new(context),
@@ -274,20 +322,17 @@ impl Storage {
         }))
     }
 
-    /// # Errors
-    /// `Unavailable` when a thread cannot be started.
-    fn graphite(&self, env: &Env, config: &Config, bodies: Arc<Bodies>) -> Result<Arc<Graphite>> {
+    fn graphite(&self, env: &Env, config: &Config, bodies: Arc<Bodies>, cpu: Arc<CpuPool>) -> Arc<Graphite> {
         let timeout = config.query.timeout.limit().unwrap_or(Duration::MAX);
-        let threads = std::thread::available_parallelism().map_or(CPU_THREADS_MIN, |n| n.get().max(CPU_THREADS_MIN));
-        Ok(Arc::new(Graphite {
+        Arc::new(Graphite {
             engine: self.engine.clone(),
             ingest: self.paths.clone(),
-            cpu: Arc::new(CpuPool::start(threads, CPU_QUEUE)?),
+            cpu,
             clock: env.clock.clone(),
             zone: jiff::tz::TimeZone::UTC,
             limits: graphite::Limits { timeout, ..graphite::Limits::default() },
             bodies,
-        }))
+        })
     }
 
     /// Flushes, which is not needed for safety (the log has everything) but makes the next start short.
@@ -321,8 +366,18 @@ fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
     Arc::new(move |samples| {
         let seen = sql.stats();
         for (metric, path, help, value) in [
-            ("cpu_waiting", "cpu.waiting", "Graphite requests that wait for a processor.", cpu.waiting() as u64),
-            ("cpu_refused_total", "cpu.refused", "Graphite requests refused because too many waited.", cpu.refused()),
+            (
+                "cpu_waiting",
+                "cpu.waiting",
+                "Graphite requests and passwords that wait for a processor.",
+                cpu.waiting() as u64,
+            ),
+            (
+                "cpu_refused_total",
+                "cpu.refused",
+                "Graphite requests and passwords refused because too many waited.",
+                cpu.refused(),
+            ),
             ("sql_queries_total", "sql.queries", "SQL queries accepted.", seen.queries),
             ("sql_failed_total", "sql.failed", "SQL queries that ended with an error.", seen.failed),
             ("sql_refused_total", "sql.refused", "SQL queries refused because too many waited.", seen.refused),

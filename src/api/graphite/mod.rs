@@ -22,7 +22,6 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::routing::{MethodRouter, any, get, post};
 use jiff::tz::TimeZone;
 use rhythmite_engine::Engine;
@@ -30,6 +29,8 @@ use rhythmite_env::{Clock, CpuPool};
 use rhythmite_model::Result;
 
 use crate::api::body::Bodies;
+use crate::api::routes::{Routes, Rule};
+use crate::catalog::GRAPHITE;
 use crate::ingest::PathIngest;
 use crate::query::graphite::{Limits, Patience};
 
@@ -82,28 +83,30 @@ impl Drop for TellOnDrop {
 }
 
 /// All routes but bare `/metrics`.
-pub fn router(state: Arc<Graphite>) -> Router {
-    type Routes = MethodRouter<Arc<Graphite>>;
-    let routes: [(&str, Routes); 15] = [
-        ("/render", get(render::render).post(render::render)),
-        ("/metrics/find", get(metrics::find).post(metrics::find)),
-        ("/metrics/expand", get(metrics::expand).post(metrics::expand)),
-        ("/metrics/index.json", get(metrics::index).post(metrics::index)),
-        ("/metrics/get-metadata", get(metrics::get_metadata)),
-        ("/tags", get(tags::list)),
-        ("/tags/{tag}", get(tags::values)),
-        ("/tags/findSeries", get(tags::find_series).post(tags::find_series)),
-        ("/tags/tagSeries", post(tags::tag_series)),
-        ("/tags/tagMultiSeries", post(tags::tag_multi_series)),
-        ("/tags/delSeries", post(tags::delete_series)),
-        ("/tags/autoComplete/tags", get(tags::complete_tags).post(tags::complete_tags)),
-        ("/tags/autoComplete/values", get(tags::complete_values).post(tags::complete_values)),
-        ("/functions", get(functions::list)),
-        ("/functions/{name}", get(functions::details)),
+pub fn router(state: Arc<Graphite>) -> Routes {
+    use Rule::{Known, Open, Reads, Writes};
+    type Methods = MethodRouter<Arc<Graphite>>;
+    let (reads, writes) = (Reads(GRAPHITE), Writes(GRAPHITE));
+    let routes: [(&str, Rule, Methods); 16] = [
+        ("/render", reads, get(render::render).post(render::render)),
+        ("/metrics/find", reads, get(metrics::find).post(metrics::find)),
+        ("/metrics/expand", reads, get(metrics::expand).post(metrics::expand)),
+        ("/metrics/index.json", reads, get(metrics::index).post(metrics::index)),
+        ("/metrics/get-metadata", reads, get(metrics::get_metadata)),
+        ("/tags", reads, get(tags::list)),
+        ("/tags/{tag}", reads, get(tags::values)),
+        ("/tags/findSeries", reads, get(tags::find_series).post(tags::find_series)),
+        ("/tags/tagSeries", writes, post(tags::tag_series)),
+        ("/tags/tagMultiSeries", writes, post(tags::tag_multi_series)),
+        ("/tags/delSeries", writes, post(tags::delete_series)),
+        ("/tags/autoComplete/tags", reads, get(tags::complete_tags).post(tags::complete_tags)),
+        ("/tags/autoComplete/values", reads, get(tags::complete_values).post(tags::complete_values)),
+        ("/functions", Known, get(functions::list)),
+        ("/functions/{name}", Known, get(functions::details)),
+        ("/version", Open, any(|| async { VERSION })),
     ];
-    let router = routes.into_iter().fold(Router::new(), |router, (path, route)| {
-        router.route(path, route.clone()).route(&format!("{path}/"), route)
-    });
-    let version = any(|| async { VERSION });
-    router.route("/version", version.clone()).route("/version/", version).with_state(state)
+    let both = |all: Routes<_>, (path, rule, methods): (&str, Rule, Methods)| {
+        all.route(path, rule, methods.clone()).route(format!("{path}/"), rule, methods)
+    };
+    routes.into_iter().fold(Routes::new(), both).with_state(state)
 }

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{Request, Response};
@@ -7,6 +8,7 @@ use jiff::tz::TimeZone;
 use tower::ServiceExt;
 
 use super::*;
+use crate::api::guard::Guard;
 use crate::query::graphite::tests::world::{NOW_S, World};
 
 struct Server {
@@ -34,7 +36,7 @@ fn server_with(limits: impl FnOnce(&mut Limits)) -> Server {
         limits: world.limits.clone(),
         bodies: Arc::new(Bodies::new(100_000, Duration::from_millis(50), Arc::default())),
     };
-    Server { router: router(Arc::new(state)), world }
+    Server { router: router(Arc::new(state)).guarded(&Guard::open()), world }
 }
 
 impl Server {

@@ -15,9 +15,10 @@
 //! Limits are [`Limits`]; a hit is an answer (413, 503 with `Retry-After`), and nothing was written then. An answer
 //! takes a few buffers of memory, but for MessagePack, whose documents are whole.
 //!
-//! Never does: check who asks. A statement that changes something is refused when it comes by GET.
+//! Who asks is checked before: a write needs the right to write its database, a query what each of its statements does
+//! ([`authorize`]). A statement that changes something is refused when it comes by GET.
 
-mod params;
+mod authorize;
 mod query;
 mod reply;
 #[cfg(test)]
@@ -27,7 +28,6 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use rhythmite_engine::{Durability, Engine};
@@ -36,6 +36,7 @@ use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
 
 use crate::api::body::Bodies;
+use crate::api::routes::{Routes, Rule};
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 use crate::ingest::influx::InfluxWriter;
@@ -156,15 +157,15 @@ impl std::ops::Deref for InfluxApi {
 }
 
 /// The routes. The server's fallback should be [`not_found`].
-pub fn router(api: Arc<InfluxApi>) -> Router {
-    let only =
-        |routes: MethodRouter<Arc<InfluxApi>>| routes.options(reply::options).fallback(reply::method_not_allowed);
-    Router::new()
-        .route("/ping", only(get(reply::ping)))
-        .route("/write", only(post(write::v1)))
-        .route("/api/v2/write", only(post(write::v2)))
-        .route("/api/v3/write_lp", only(post(write::v3)))
-        .route("/query", only(get(query::by_get).post(query::by_post).head(reply::method_not_allowed)))
-        .layer(middleware::from_fn_with_state(api.clone(), reply::headers))
-        .with_state(api)
+pub fn router(api: Arc<InfluxApi>) -> Routes {
+    let only = |routes: MethodRouter<Arc<InfluxApi>>| routes.fallback(reply::method_not_allowed);
+    let state = api.clone();
+    Routes::new()
+        .route("/ping", Rule::Open, only(get(reply::ping)))
+        .route("/write", Rule::Asks, only(post(write::v1)))
+        .route("/api/v2/write", Rule::Asks, only(post(write::v2)))
+        .route("/api/v3/write_lp", Rule::Asks, only(post(write::v3)))
+        .route("/query", Rule::Asks, only(get(query::by_get).post(query::by_post).head(reply::method_not_allowed)))
+        .with_state(state)
+        .outside(move |methods| methods.layer(middleware::from_fn_with_state(api.clone(), reply::headers)))
 }

@@ -17,10 +17,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::InfluxApi;
-use super::params::Params;
+use super::authorize::authorize;
 use super::reply::{Refused, no_content};
 use crate::api::body::{BodyMax, receive};
-use crate::query::influxql::{Interrupt, Request, ResultSink};
+use crate::api::query_string::Params;
+use crate::auth::Caller;
+use crate::query::influxql::{Interrupt, Request, ResultSink, Visible};
 
 /// Bytes of an answer that are sent at once.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -32,23 +34,25 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 /// `GET /query`.
 pub(super) async fn by_get(
     State(api): State<Arc<InfluxApi>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
     let params = Params::from_query(query.as_deref());
-    answer(api, params, &headers, Reading::Only).await
+    answer(api, caller, params, &headers, Reading::Only).await
 }
 
 /// `POST /query`: parameters may be in the body, where they come before those of the address.
 pub(super) async fn by_post(
     State(api): State<Arc<InfluxApi>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let params = Params::from_query(query.as_deref());
     match body_params(&api, &headers, body).await {
-        Ok(more) => answer(api, more.then(params), &headers, Reading::OrChanging).await,
+        Ok(more) => answer(api, caller, more.then(params), &headers, Reading::OrChanging).await,
         Err(refused) => refused.in_form(&answer_options(&params, &headers)),
     }
 }
@@ -68,7 +72,7 @@ async fn body_params(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> R
     blocking(move || {
         let body = received.unpack()?;
         Ok(match kind.as_str() {
-            "application/x-www-form-urlencoded" => Params::from_form(&body)?,
+            "application/x-www-form-urlencoded" => Params::from_form(&body).map_err(Refused::bad)?,
             "multipart/form-data" => Params::from_multipart(&content_type, &body),
             _ => {
                 let mut params = Params::default();
@@ -102,9 +106,15 @@ fn answer_options(params: &Params, headers: &HeaderMap) -> AnswerOptions {
     }
 }
 
-async fn answer(api: Arc<InfluxApi>, params: Params, headers: &HeaderMap, reading: Reading) -> Response {
+async fn answer(
+    api: Arc<InfluxApi>,
+    caller: Caller,
+    params: Params,
+    headers: &HeaderMap,
+    reading: Reading,
+) -> Response {
     let options = answer_options(&params, headers);
-    match run(api, &params, options, reading).await {
+    match run(api, caller, &params, options, reading).await {
         Ok(response) => response,
         Err(refused) => refused.in_form(&options),
     }
@@ -112,6 +122,7 @@ async fn answer(api: Arc<InfluxApi>, params: Params, headers: &HeaderMap, readin
 
 async fn run(
     api: Arc<InfluxApi>,
+    caller: Caller,
     params: &Params,
     options: AnswerOptions,
     reading: Reading,
@@ -132,16 +143,23 @@ async fn run(
         policy: named("rp"),
         interrupt: Interrupt { deadline, ..Interrupt::default() },
         times_as_text: options.epoch.is_none() && options.format == Format::Json,
-        visible: None,
+        visible: visible(&caller),
+        by_nobody: caller == Caller::Nobody,
     };
     let permit = turn(&api).await?;
     let (pieces, received) = mpsc::channel(PIECES_MAX);
     let pieces = Pieces { sender: pieces, api: api.clone(), interrupt: request.interrupt.clone() };
     let is_async = params.get("async") == "true";
     let cancel = CancelOnDrop((!is_async).then(|| request.interrupt.clone()));
-    let run = Run { api, text, bound, request, options, reading, is_async, pieces, _permit: permit };
+    let run = Run { api, caller, text, bound, request, options, reading, is_async, pieces, _permit: permit };
     drop(tokio::task::spawn_blocking(move || run.run()));
     respond(received, cancel, options).await
+}
+
+/// The databases that `SHOW DATABASES` lists.
+fn visible(caller: &Caller) -> Option<Visible> {
+    let caller = (!caller.is_admin()).then(|| caller.clone())?;
+    Some(Arc::new(move |database| caller.sees(database)))
 }
 
 /// Waits until a query may run.
@@ -207,6 +225,7 @@ async fn respond(
 /// A query on its way to a thread that may be busy.
 struct Run {
     api: Arc<InfluxApi>,
+    caller: Caller,
     text: String,
     bound: influxql::Params,
     request: Request,
@@ -258,6 +277,10 @@ impl Run {
     fn parse(&self) -> Result<Query, Refused> {
         let query = influxql::parse_query(&self.text, &self.bound)
             .map_err(|error| Refused::bad(format!("error parsing query: {error}")))?;
+        authorize(&self.caller, &query, self.request.database.as_deref().unwrap_or_default()).map_err(|reason| {
+            self.api.counters.auth_forbidden.one();
+            Refused::new(StatusCode::FORBIDDEN, format!("error authorizing query: {reason}"))
+        })?;
         let changes = |statement: &&Statement| !statement.is_read_only();
         match query.statements.iter().find(changes).filter(|_| self.reading == Reading::Only) {
             Some(statement) => Err(Refused::bad(format!(

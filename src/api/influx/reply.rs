@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rhythmite_influx::answer::{AnswerOptions, write_error};
 use rhythmite_model::{Error, ErrorKind};
+use serde_json::json;
 
 use super::InfluxApi;
-use super::params::Params;
 use crate::api::body::BodyError;
+use crate::api::guard::v2_code;
+use crate::api::query_string::Params;
 
 /// The version whose interface this is, which clients read from `X-Influxdb-Version` to know what they may ask for.
 pub const INFLUXDB_VERSION: &str = "1.8.10";
@@ -57,6 +59,12 @@ impl Refused {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER_S.into());
         }
         response
+    }
+
+    /// The answer with the members that clients of 1.x and of 2.x look for.
+    pub(super) fn of_v2(self) -> Response {
+        let body = json!({ "code": v2_code(self.status), "message": self.text, "error": self.text });
+        self.with_body("application/json", body.to_string().into_bytes())
     }
 
     /// The answer in the form that a client of `/query` asked for.
@@ -116,11 +124,6 @@ pub(super) async fn ping(RawQuery(query): RawQuery) -> Response {
     }
 }
 
-/// What browsers ask before a request from another origin; the headers are those of every answer.
-pub(super) async fn options() -> Response {
-    StatusCode::OK.into_response()
-}
-
 /// 405 as Go's server words it.
 pub(super) async fn method_not_allowed() -> Response {
     plain(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
@@ -140,7 +143,6 @@ pub(super) async fn headers(State(api): State<Arc<InfluxApi>>, request: Request<
     let sent = request.headers();
     let id = sent.get(X_REQUEST_ID).or_else(|| sent.get(REQUEST_ID)).cloned();
     let id = id.unwrap_or_else(|| request_id(&api));
-    let origin = sent.get(header::ORIGIN).cloned();
     let is_head = request.method() == Method::HEAD;
     let mut response = next.run(request).await;
     if is_head {
@@ -151,24 +153,7 @@ pub(super) async fn headers(State(api): State<Arc<InfluxApi>>, request: Request<
     headers.insert(BUILD, HeaderValue::from_static("OSS"));
     headers.insert(REQUEST_ID, id.clone());
     headers.insert(X_REQUEST_ID, id);
-    if let Some(origin) = origin {
-        allow_origin(headers, origin);
-    }
     response
-}
-
-/// As 1.x does: pages of any origin may ask. Credentials that a browser keeps are not sent by it, for nothing here
-/// allows them.
-fn allow_origin(headers: &mut HeaderMap, origin: HeaderValue) {
-    let methods = HeaderValue::from_static("DELETE, GET, OPTIONS, POST, PUT");
-    let allowed =
-        "Accept, Accept-Encoding, Authorization, Content-Length, Content-Type, X-CSRF-Token, X-HTTP-Method-Override";
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(allowed));
-    let exposed = HeaderValue::from_static("Date, X-InfluxDB-Version, X-InfluxDB-Build");
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
-    headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 /// A random UUID.

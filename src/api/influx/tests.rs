@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
 use flate2::Compression;
@@ -14,6 +15,7 @@ use rhythmite_model::Tier;
 use tower::ServiceExt;
 
 use super::*;
+use crate::api::guard::Guard;
 use crate::catalog::NewPolicy;
 
 const NOW_S: i64 = 1_700_000_000;
@@ -89,7 +91,7 @@ async fn world_with(rows: usize, change: impl FnOnce(&mut Limits, &mut Options))
     let (executor, counters, durability) = (fake.clone(), Arc::default(), Durability::Sync);
     let parts = Parts { engine, catalog, executor, clock, random, counters, limits, durability };
     let api = Arc::new(InfluxApi::new(parts));
-    World { router: router(api.clone()).fallback(not_found), api, fake, _dir: dir }
+    World { router: router(api.clone()).guarded(&Guard::open()).fallback(not_found), api, fake, _dir: dir }
 }
 
 async fn world() -> World {
@@ -297,7 +299,7 @@ async fn a_body_that_stops_is_given_up() {
     let body = Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()));
     let text = "the rest of the body did not come in time";
     assert_eq!(world.write("/write?db=d", body).await, (408, error(text)));
-    assert_eq!(world.counted(), ["body_timeouts 1"]);
+    assert_eq!(world.api.counters.http_body_timeouts.get(), 1);
     assert_eq!((world.stored().len(), world.api.bodies.held()), (0, 0));
 }
 

@@ -12,10 +12,11 @@ use rhythmite_model::{Error, Policy};
 use serde_json::json;
 
 use super::InfluxApi;
-use super::params::Params;
 use super::reply::{Refused, no_content};
 use crate::api::body::{BodyMax, Received, receive};
-use crate::catalog::NewPolicy;
+use crate::api::query_string::Params;
+use crate::auth::Caller;
+use crate::catalog::{NewPolicy, Rights};
 use crate::ingest::influx::{LineWrite, Outcome, Refusal, Refusals, TimeUnit};
 
 /// Where and how the lines of a request are to be written.
@@ -29,16 +30,23 @@ struct Plan {
 /// `POST /write`.
 pub(super) async fn v1(
     State(api): State<Arc<InfluxApi>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let params = Params::from_query(query.as_deref());
-    answer(write_v1(&api, &params, &headers, body).await)
+    answer(write_v1(&api, &caller, &params, &headers, body).await)
 }
 
-async fn write_v1(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, body: Body) -> Result<Refusals, Refused> {
-    let policy = find_policy(api, params.get("db"), params.get("rp"))?;
+async fn write_v1(
+    api: &Arc<InfluxApi>,
+    caller: &Caller,
+    params: &Params,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Refusals, Refused> {
+    let policy = find_policy(api, caller, params.get("db"), params.get("rp"))?;
     let precision = params.get("precision");
     let precision =
         Precision::from_param(precision).ok_or_else(|| Refused::bad(texts::invalid_precision(precision)))?;
@@ -53,29 +61,28 @@ async fn write_v1(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
 /// `POST /api/v2/write`. A refusal has the members that clients of 1.x and of 2.x look for.
 pub(super) async fn v2(
     State(api): State<Arc<InfluxApi>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let params = Params::from_query(query.as_deref());
-    let outcome = write_v2(&api, &params, &headers, body).await;
+    let outcome = write_v2(&api, &caller, &params, &headers, body).await;
     let refused = match outcome.map(|refusals| refusals.error_text()) {
         Ok(None) => return no_content(),
         Ok(Some(text)) => Refused::bad(text),
         Err(refused) => refused,
     };
-    let code = match refused.status {
-        StatusCode::NOT_FOUND => "not found",
-        StatusCode::PAYLOAD_TOO_LARGE => "request too large",
-        StatusCode::SERVICE_UNAVAILABLE => "unavailable",
-        status if status.is_server_error() => "internal error",
-        _ => "invalid",
-    };
-    let body = json!({ "code": code, "message": refused.text, "error": refused.text });
-    refused.with_body("application/json", body.to_string().into_bytes())
+    refused.of_v2()
 }
 
-async fn write_v2(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, body: Body) -> Result<Refusals, Refused> {
+async fn write_v2(
+    api: &Arc<InfluxApi>,
+    caller: &Caller,
+    params: &Params,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Refusals, Refused> {
     let precision = match params.get("precision") {
         "" | "n" | "ns" => Precision::Nanosecond,
         "u" | "us" => Precision::Microsecond,
@@ -92,7 +99,7 @@ async fn write_v2(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
         };
         return Err(Refused::new(StatusCode::NOT_FOUND, text));
     }
-    let policy = find_policy(api, database, policy)?;
+    let policy = find_policy(api, caller, database, policy)?;
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
     run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
@@ -101,13 +108,14 @@ async fn write_v2(api: &Arc<InfluxApi>, params: &Params, headers: &HeaderMap, bo
 /// `POST /api/v3/write_lp`. Refused lines are listed one by one.
 pub(super) async fn v3(
     State(api): State<Arc<InfluxApi>>,
+    caller: Caller,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let params = Params::from_query(query.as_deref());
     let accept_partial = params.get("accept_partial") != "false";
-    let refusals = match write_v3(&api, &params, accept_partial, &headers, body).await {
+    let refusals = match write_v3(&api, &caller, &params, accept_partial, &headers, body).await {
         Ok(refusals) if refusals.is_empty() => return no_content(),
         Ok(refusals) => refusals,
         Err(refused) => return refused.into_response(),
@@ -126,6 +134,7 @@ pub(super) async fn v3(
 
 async fn write_v3(
     api: &Arc<InfluxApi>,
+    caller: &Caller,
     params: &Params,
     accept_partial: bool,
     headers: &HeaderMap,
@@ -140,11 +149,13 @@ async fn write_v3(
         other => return Err(Refused::bad(format!("unknown precision {other:?}"))),
     };
     let database = params.get("db");
-    if !database.is_empty() && api.catalog.databases().get(database).is_none() {
+    may_write(api, caller, database)?;
+    let may_make = caller.rights_everywhere().write;
+    if may_make && !database.is_empty() && api.catalog.databases().get(database).is_none() {
         // As 3.x does. Whoever comes second finds it.
         api.catalog.create_database(database, NewPolicy::autogen()).await?;
     }
-    let policy = find_policy(api, database, "")?;
+    let policy = find_policy(api, caller, database, "")?;
     let durability = if params.get("no_sync") == "true" { Durability::Interval } else { api.durability };
     let plan = Plan { policy, unit, accept_partial, durability };
     run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
@@ -154,11 +165,25 @@ fn body_max(api: &InfluxApi) -> BodyMax {
     BodyMax { sent: api.limits.body_bytes_max, unpacked: api.limits.unpacked_bytes_max }
 }
 
-/// The policy that a write names.
-fn find_policy(api: &InfluxApi, database: &str, policy: &str) -> Result<Policy, Refused> {
+/// Refuses a caller who may not write a database, there or not: whether it is there is not his business.
+fn may_write(api: &InfluxApi, caller: &Caller, database: &str) -> Result<(), Refused> {
     if database.is_empty() {
         return Err(Refused::bad(texts::DATABASE_REQUIRED));
     }
+    if caller.may(Rights::WRITE, database) {
+        return Ok(());
+    }
+    api.counters.auth_forbidden.one();
+    let text = match caller {
+        Caller::Nobody => format!("user is required to write to database {database:?}"),
+        _ => format!("{:?} user is not authorized to write to database {database:?}", caller.name()),
+    };
+    Err(Refused::new(StatusCode::FORBIDDEN, text))
+}
+
+/// The policy that a write names.
+fn find_policy(api: &InfluxApi, caller: &Caller, database: &str, policy: &str) -> Result<Policy, Refused> {
+    may_write(api, caller, database)?;
     let databases = api.catalog.databases();
     let not_found = |text| Refused::new(StatusCode::NOT_FOUND, text);
     let found = databases.get(database).ok_or_else(|| not_found(texts::database_not_found(database)))?;

@@ -13,12 +13,12 @@ use rhythmite_model::{Column, Error, FieldType, Result};
 
 use super::index::{StreamEntry, StreamKind};
 use super::layout::column;
-use super::reader::SstReader;
+use super::reader::PointsFile;
 use super::{decimal, read_error};
 
 /// A reading position in one SST; for one thread.
 pub struct SstCursor {
-    sst: Arc<SstReader>,
+    sst: Arc<PointsFile>,
     time: Decoder<Int64Type>,
     m: Decoder<Int64Type>,
     e: Decoder<Int32Type>,
@@ -40,7 +40,7 @@ struct Scratch {
 }
 
 impl SstCursor {
-    pub(super) fn new(sst: Arc<SstReader>) -> Self {
+    pub(super) fn new(sst: Arc<PointsFile>) -> Self {
         Self {
             sst,
             time: Decoder::new(column::TIME),
@@ -78,7 +78,7 @@ impl SstCursor {
         let sst = self.sst.clone();
         self.read_rows(&sst, entry, &range_ns, times_ns, out).map_err(|e| match e.kind() {
             rhythmite_model::ErrorKind::Invalid => e,
-            _ => e.at(sst.path().display()),
+            _ => e.at(sst.path.display()),
         })
     }
 
@@ -97,7 +97,7 @@ impl SstCursor {
 
     fn read_rows(
         &mut self,
-        sst: &SstReader,
+        sst: &PointsFile,
         entry: &StreamEntry,
         range_ns: &RangeInclusive<i64>,
         times_ns: &mut Vec<i64>,
@@ -113,7 +113,7 @@ impl SstCursor {
             rows = sst.narrow(rows, start_ns, end_ns);
         }
         self.time.read(sst, rows.clone(), None, times_ns)?;
-        let unit_ns = sst.time_unit().ns();
+        let unit_ns = sst.time_unit.ns();
         let fresh = &mut times_ns[before..];
         if unit_ns != 1 {
             fresh.iter_mut().for_each(|t| *t = t.wrapping_mul(unit_ns));
@@ -128,7 +128,7 @@ impl SstCursor {
         if rows.is_empty() { Ok(()) } else { self.read_values(sst, entry.kind, rows, out) }
     }
 
-    fn read_values(&mut self, sst: &SstReader, kind: StreamKind, rows: Range<u64>, out: &mut Column) -> Result<()> {
+    fn read_values(&mut self, sst: &PointsFile, kind: StreamKind, rows: Range<u64>, out: &mut Column) -> Result<()> {
         let scratch = &mut self.scratch;
         match (kind, out) {
             (StreamKind::Decimal(e), Column::Float(out)) => {
@@ -171,7 +171,7 @@ impl SstCursor {
     }
 
     /// Rows of runs of different kinds: where a row has an exponent its value is decimal, elsewhere it is in `f`.
-    fn read_mixed(&mut self, sst: &SstReader, rows: Range<u64>, out: &mut Vec<f64>) -> Result<()> {
+    fn read_mixed(&mut self, sst: &PointsFile, rows: Range<u64>, out: &mut Vec<f64>) -> Result<()> {
         let scratch = &mut self.scratch;
         scratch.ints.clear();
         scratch.exponents.clear();
@@ -222,7 +222,7 @@ impl<T: DataType> Decoder<T> {
     /// Appends the values of `rows`, none of which may be null.
     fn read_present(
         &mut self,
-        sst: &SstReader,
+        sst: &PointsFile,
         rows: Range<u64>,
         levels: &mut Vec<i16>,
         out: &mut Vec<T::T>,
@@ -236,7 +236,7 @@ impl<T: DataType> Decoder<T> {
     /// Appends what is not null of `rows` to `out`, and a level per row to `levels` if the column is optional.
     pub(super) fn read(
         &mut self,
-        sst: &SstReader,
+        sst: &PointsFile,
         rows: Range<u64>,
         mut levels: Option<&mut Vec<i16>>,
         out: &mut Vec<T::T>,
@@ -267,7 +267,7 @@ impl<T: DataType> Decoder<T> {
     }
 }
 
-fn open_column<T: DataType>(sst: &SstReader, group: usize, column: usize) -> Result<ColumnReaderImpl<T>> {
+fn open_column<T: DataType>(sst: &PointsFile, group: usize, column: usize) -> Result<ColumnReaderImpl<T>> {
     let metadata = sst.metadata.row_group(group);
     let rows = (sst.group_start[group + 1] - sst.group_start[group]) as usize;
     let offsets = sst.metadata.offset_index().ok_or_else(|| Error::internal("open requires the offset index"))?;

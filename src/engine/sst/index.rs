@@ -278,11 +278,6 @@ impl Index {
         })
     }
 
-    /// Checksum of the page that starts at `offset`.
-    pub fn page_crc(&self, offset: u64) -> Option<u32> {
-        self.page_offset.binary_search(&offset).ok().map(|i| self.page_crc[i])
-    }
-
     /// Memory held, in bytes.
     pub fn heap_bytes(&self) -> usize {
         self.series.capacity() * 8

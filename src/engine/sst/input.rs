@@ -1,10 +1,8 @@
 //! Bytes of the points file on their way to the Parquet decoders: nothing passes that fails its checksum.
 
 use std::io;
-use std::sync::Arc;
 
 use super::handles::Handle;
-use super::index::Index;
 use bytes::{Buf, Bytes};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
@@ -13,13 +11,17 @@ use parquet::file::reader::{ChunkReader, Length};
 pub struct PageSource {
     /// The points file.
     pub(super) file: Handle,
-    /// Knows every page's checksum.
-    pub index: Arc<Index>,
+    /// Length of the file.
+    pub(super) len: u64,
+    /// Offset of every page, ascending.
+    pub(super) page_offset: Vec<u64>,
+    /// CRC-32C of each page.
+    pub(super) page_crc: Vec<u32>,
 }
 
 impl Length for PageSource {
     fn len(&self) -> u64 {
-        self.index.facts.points.len
+        self.len
     }
 }
 
@@ -31,7 +33,8 @@ impl ChunkReader for PageSource {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
-        let crc = self.index.page_crc(start);
+        let page = self.page_offset.binary_search(&start).ok();
+        let crc = page.and_then(|at| self.page_crc.get(at).copied());
         let crc = crc.ok_or_else(|| ParquetError::General(format!("the index knows no page at offset {start}")))?;
         if start.checked_add(length as u64).is_none_or(|end| end > self.len()) {
             return Err(ParquetError::General(format!("the page at offset {start} ends behind the file")));

@@ -12,7 +12,7 @@ use rhythmite_model::{Error, FieldId, Result, SeriesId};
 
 use super::cursor::SstCursor;
 use super::handles::Handles;
-use super::index::{Index, StreamEntry};
+use super::index::{FileFacts, Index, StreamEntry};
 use super::input::{Footer, PageSource};
 use super::layout::{self, TimeUnit, column};
 use super::{SstMeta, SstPaths, index_codec, read_error};
@@ -34,14 +34,21 @@ pub struct SstReader {
     pub(super) env: Env,
     pub(super) id: String,
     pub(super) paths: SstPaths,
-    pub(super) index: Arc<Index>,
+    pub(super) index: Index,
+    pub(super) points: Arc<PointsFile>,
+    checksum: u32,
+    index_bytes: u64,
+}
+
+/// What reading rows takes; cursors hold it, not the index, which is large.
+pub(super) struct PointsFile {
+    pub(super) path: PathBuf,
+    pub(super) time_unit: TimeUnit,
     pub(super) source: Arc<PageSource>,
     pub(super) metadata: ParquetMetaData,
     /// First row of each row group, and the number of rows at the end.
     pub(super) group_start: Vec<u64>,
     pub(super) time_pages: Vec<TimePage>,
-    checksum: u32,
-    index_bytes: u64,
 }
 
 impl SstReader {
@@ -61,29 +68,23 @@ impl SstReader {
     pub fn open_shared(env: &Env, handles: &Arc<Handles>, dir: &Path, id: &str) -> Result<Arc<Self>> {
         let paths = SstPaths::new(dir, id)?;
         let bytes = env.fs.read(&paths.index, INDEX_BYTES_MAX).map_err(|e| opening(e, &paths.index))?;
-        let (index, checksum) = index_codec::decode(&bytes).map_err(|e| e.at(paths.index.display()))?;
-        let index = Arc::new(index);
+        let (mut index, checksum) = index_codec::decode(&bytes).map_err(|e| e.at(paths.index.display()))?;
         let handle = handles.handle(paths.points.clone());
         let file = handle.file().map_err(|e| match e.kind() {
             // The index is renamed last: the points were there.
             io::ErrorKind::NotFound => Error::corrupt("is missing, its index is not").at(paths.points.display()),
             _ => opening(e, &paths.points),
         })?;
-        let source = Arc::new(PageSource { file: handle, index: index.clone() });
-        let opened = open_points(&*file, &index).map_err(|e| e.at(paths.points.display()))?;
+        let opened = open_points(&*file, &index.facts).map_err(|e| e.at(paths.points.display()))?;
         let (metadata, group_start, time_pages) = opened;
-        Ok(Arc::new(Self {
-            env: env.clone(),
-            id: id.to_owned(),
-            paths,
-            index,
-            source,
-            metadata,
-            group_start,
-            time_pages,
-            checksum,
-            index_bytes: bytes.len() as u64,
-        }))
+        let len = index.facts.points.len;
+        let page_offset = std::mem::take(&mut index.page_offset);
+        let source =
+            Arc::new(PageSource { file: handle, len, page_offset, page_crc: std::mem::take(&mut index.page_crc) });
+        let (path, time_unit) = (paths.points.clone(), index.facts.time_unit);
+        let points = Arc::new(PointsFile { path, time_unit, source, metadata, group_start, time_pages });
+        let (env, id, index_bytes) = (env.clone(), id.to_owned(), bytes.len() as u64);
+        Ok(Arc::new(Self { env, id, paths, index, points, checksum, index_bytes }))
     }
 
     /// What the catalogue keeps of this file.
@@ -186,13 +187,25 @@ impl SstReader {
     }
 
     /// A cursor at the file's start.
-    pub fn cursor(self: &Arc<Self>) -> SstCursor {
-        SstCursor::new(self.clone())
+    pub fn cursor(&self) -> SstCursor {
+        SstCursor::new(self.points.clone())
     }
 
     /// Memory held by the index and the metadata, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        self.index.heap_bytes() + self.metadata.memory_size() + self.time_pages.capacity() * size_of::<TimePage>()
+        self.index.heap_bytes() + self.points.heap_bytes()
+    }
+}
+
+impl PointsFile {
+    /// Number of rows.
+    pub(super) fn rows(&self) -> u64 {
+        self.group_start.last().copied().unwrap_or(0)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let pages = self.source.page_offset.capacity() * 12 + self.time_pages.capacity() * size_of::<TimePage>();
+        self.metadata.memory_size() + pages + self.group_start.capacity() * 8
     }
 
     /// The rows among `rows` of one stream that may lie in `[start_ns, end_ns]`, by the page index.
@@ -223,8 +236,7 @@ fn opening(error: io::Error, path: &Path) -> Error {
     error.at(path.display())
 }
 
-fn open_points(file: &dyn File, index: &Index) -> Result<(ParquetMetaData, Vec<u64>, Vec<TimePage>)> {
-    let facts = &index.facts;
+fn open_points(file: &dyn File, facts: &FileFacts) -> Result<(ParquetMetaData, Vec<u64>, Vec<TimePage>)> {
     let len = file.len()?;
     if len != facts.points.len {
         return Err(Error::corrupt(format!("{len} bytes long, its index says {}", facts.points.len)));

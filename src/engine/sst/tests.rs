@@ -230,7 +230,7 @@ fn a_stream_longer_than_pages_and_row_groups_comes_back() {
             floats(4, 0, &long[..1]),
         ],
     );
-    assert!(sst.group_start.len() > 10);
+    assert!(sst.points.group_start.len() > 10);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn texts_end_a_row_group_early() {
     let long = "x".repeat(300);
     let values = texts(&vec![long.as_str(); 50]);
     let sst = check(options, &[stream(1, 0, values.clone()), stream(2, 0, values)]);
-    assert!(sst.group_start.windows(2).all(|w| w[1] - w[0] <= 10), "eight rows behind a rest of two");
+    assert!(sst.points.group_start.windows(2).all(|w| w[1] - w[0] <= 10), "eight rows behind a rest of two");
 }
 
 #[test]
@@ -287,10 +287,10 @@ fn a_long_stream_is_narrowed_to_pages() {
     let sst = SstReader::open(&Env::real(), dir.path(), "n").unwrap();
     let time = |i: usize| s[1].times_ns[i];
     // At most the page of each end is read besides the rows asked for.
-    let rows = sst.narrow(7..1007, time(500), time(510));
+    let rows = sst.points.narrow(7..1007, time(500), time(510));
     assert!(rows.start <= 507 && rows.end >= 518, "{rows:?}");
     assert!(rows.end - rows.start <= 48, "{rows:?}");
-    assert_eq!(sst.narrow(7..1007, i64::MIN, i64::MAX), 7..1007);
+    assert_eq!(sst.points.narrow(7..1007, i64::MIN, i64::MAX), 7..1007);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rhythmite_model::{Column, Error, Result};
 use super::cursor::Decoder;
 use super::index::{FileCheck, StreamEntry};
 use super::layout::column;
-use super::reader::SstReader;
+use super::reader::{PointsFile, SstReader};
 use super::stats::Fold;
 
 /// Bytes read at a time.
@@ -23,7 +23,7 @@ impl SstReader {
     ///
     /// # Errors
     /// `Corrupt`: something does not fit; the message names file and place. `Unavailable`: disk.
-    pub fn verify(self: &Arc<Self>) -> Result<()> {
+    pub fn verify(&self) -> Result<()> {
         let facts = &self.index.facts;
         let files = [
             (&self.paths.points, facts.points),
@@ -51,14 +51,14 @@ impl SstReader {
         Ok(())
     }
 
-    fn verify_rows(self: &Arc<Self>) -> Result<()> {
+    fn verify_rows(&self) -> Result<()> {
         let mut cursor = self.cursor();
         let mut ids = Ids { series: Decoder::new(column::SERIES), field: Decoder::new(column::FIELD) };
         let (mut min_ns, mut max_ns) = (i64::MAX, i64::MIN);
         for entry in self.entries() {
             (min_ns, max_ns) = (min_ns.min(entry.min_time_ns), max_ns.max(entry.max_time_ns));
             let place = || format!("series {} field {}", entry.series.0, entry.field.0);
-            ids.verify(self, &entry).map_err(|e| e.at(place()))?;
+            ids.verify(&self.points, &entry).map_err(|e| e.at(place()))?;
             let mut times_ns = Vec::new();
             let mut values = Column::new(entry.field_type());
             cursor.read_all(&entry, &mut times_ns, &mut values)?;
@@ -77,7 +77,7 @@ struct Ids {
 }
 
 impl Ids {
-    fn verify(&mut self, sst: &SstReader, entry: &StreamEntry) -> Result<()> {
+    fn verify(&mut self, sst: &PointsFile, entry: &StreamEntry) -> Result<()> {
         let rows = entry.row_start..entry.row_start + u64::from(entry.rows);
         let (mut series, mut fields) = (Vec::new(), Vec::new());
         self.series.read(sst, rows.clone(), None, &mut series)?;

@@ -4,7 +4,7 @@ use rhythmite_env::sim::{Fault, Unsynced};
 use rhythmite_model::{Column, ErrorKind, FieldType, KeyKind, Rows, Tier};
 
 use super::world::{Map, P, POLICY, SECOND, World, p, put};
-use crate::Durability;
+use crate::{Durability, SeriesFilter};
 
 const PARTITION_S: i64 = 100;
 
@@ -105,6 +105,62 @@ fn a_step_that_fails_is_done_again_alone() {
     assert_eq!(world.files_on_disk(), 3 + 20);
     assert!(world.engine().compact_once().unwrap());
     assert_eq!(world.files_on_disk(), 30);
+    assert_eq!(world.read(), model);
+}
+
+#[test]
+fn a_scan_holds_no_index_and_finds_what_it_asks_for() {
+    let mut world = narrow();
+    world.options.index_cache_bytes = 1;
+    world.engine = None;
+    world.open().unwrap();
+    let mut model = Map::new();
+    let made = world.engine().create(Durability::Sync, |names| {
+        let table = names.create_table(POLICY, "cpu", KeyKind::Tagged)?;
+        (0..9).map(|host| names.create_series(table, &format!("cpu,host={host}"), None)).collect()
+    });
+    let ids: Vec<_> = made.unwrap().0;
+    for time_s in (0..20).map(|n| n * PARTITION_S) {
+        // Series 0 to 8, of which each partition has some.
+        let points: Vec<P> = (0..9)
+            .filter(|h| (time_s / PARTITION_S + h) % 3 > 0)
+            .map(|h| p("cpu", h as u8, "a", time_s, h as f64))
+            .collect();
+        world.write(&points, Durability::Sync).unwrap();
+        put(&mut model, &points);
+    }
+    world.engine().compact_all().unwrap();
+    assert_eq!(world.engine().files().len(), 20);
+    let table = world.table("cpu").unwrap();
+    let snapshot = world.engine().snapshot();
+    let loaded = || {
+        let view = world.engine().inner.shared.view.read();
+        view.files.values().flatten().filter(|f| f.is_loaded()).count()
+    };
+    let list = |hosts: &[usize]| SeriesFilter::List(hosts.iter().map(|&h| ids[h]).collect());
+    let cases = [
+        (SeriesFilter::Range(ids[0]..=ids[8]), (0..9).collect::<Vec<_>>()),
+        (SeriesFilter::Range(ids[3]..=ids[5]), vec![3, 4, 5]),
+        (list(&[0, 4, 8]), vec![0, 4, 8]),
+        (list(&[7]), vec![7]),
+        (list(&[]), vec![]),
+    ];
+    for (filter, hosts) in cases {
+        for (first, last) in [(0, 19), (5, 5), (10, 11), (30, 40)] {
+            let times_ns = first * PARTITION_S * SECOND..=last * PARTITION_S * SECOND;
+            let mut found = Vec::new();
+            for points in snapshot.scan(table, Tier::RAW, filter.clone(), None, times_ns).unwrap() {
+                let points = points.unwrap();
+                assert!(loaded() <= 1, "{} indexes in memory", loaded());
+                found.push((points.series, points.streams[0].times_ns.len()));
+            }
+            let expected = hosts.iter().map(|&h| {
+                let has = |n: &i64| (n + h as i64) % 3 > 0;
+                (ids[h], (first..=last.min(19)).filter(has).count())
+            });
+            assert_eq!(found, expected.filter(|e| e.1 > 0).collect::<Vec<_>>(), "{hosts:?} {first}..={last}");
+        }
+    }
     assert_eq!(world.read(), model);
 }
 

@@ -52,6 +52,12 @@ struct Active {
     file_bytes: u64,
 }
 
+impl Active {
+    fn close(self) -> Closed {
+        Closed { path: self.path, last_seq: self.last_seq, bytes: self.bytes, file_bytes: self.file_bytes }
+    }
+}
+
 /// Figures that are read without the lock.
 #[derive(Default)]
 pub(super) struct Gauges {
@@ -78,6 +84,8 @@ pub(super) struct Segments {
     written_seq: u64,
     durable_seq: u64,
     released_seq: u64,
+    /// The segment being written is long and mostly released: the next record begins another.
+    roll_next: bool,
     gauges: Arc<Gauges>,
 }
 
@@ -107,6 +115,7 @@ impl Segments {
             written_seq: last_seq,
             durable_seq: last_seq,
             released_seq: 0,
+            roll_next: false,
             gauges,
         };
         segments.measure();
@@ -117,7 +126,7 @@ impl Segments {
     pub(super) fn write(&mut self, record: &mut RecordBuffer, first_seq: u64, count: u32) -> Result<()> {
         let len = record.len() as u64;
         let full = |a: &Active| a.bytes > SECTOR_BYTES as u64 && a.bytes + len > self.segment_bytes_max;
-        if self.active.as_ref().is_none_or(full) {
+        if self.roll_next || self.active.as_ref().is_none_or(full) {
             self.roll(first_seq)?;
         }
         let active = self.active.as_mut().expect("a segment was opened above");
@@ -158,13 +167,9 @@ impl Segments {
     /// Closes the segment being written and opens the next, which begins with `first_seq`.
     fn roll(&mut self, first_seq: u64) -> Result<()> {
         self.sync()?;
+        self.roll_next = false;
         if let Some(active) = self.active.take() {
-            self.closed.push_back(Closed {
-                path: active.path,
-                last_seq: active.last_seq,
-                bytes: active.bytes,
-                file_bytes: active.file_bytes,
-            });
+            self.closed.push_back(active.close());
         }
         // A file that cannot be removed is tried again later and shows in the gauges; it is no reason to stop writing.
         let _ = self.recycle();
@@ -199,10 +204,22 @@ impl Segments {
         Ok(())
     }
 
-    /// Segments that hold nothing after `up_to_seq` become spare.
+    /// Segments that hold nothing after `up_to_seq` become spare, the one being written too; where that one holds a
+    /// little more, what comes next goes to another, so that few late records do not keep it until it is full.
     pub(super) fn release(&mut self, up_to_seq: u64) -> Result<()> {
         self.released_seq = self.released_seq.max(up_to_seq);
+        self.retire_released();
+        self.roll_next = self.active.as_ref().is_some_and(|a| a.bytes > GROWTH_BYTES);
         self.recycle()
+    }
+
+    /// Makes the segment being written a spare if it holds nothing unreleased.
+    fn retire_released(&mut self) {
+        if let Some(active) = self.active.take_if(|a| a.last_seq <= self.released_seq) {
+            self.spares.push_back(active.close());
+            // What is in files needs no sync here.
+            self.durable_seq = self.written_seq;
+        }
     }
 
     fn recycle(&mut self) -> Result<()> {
@@ -236,15 +253,7 @@ impl Segments {
 
     /// Unlinks spare files, and the segment being written if it holds nothing unreleased.
     pub(super) fn idle(&mut self) -> Result<()> {
-        if let Some(active) = self.active.take_if(|a| a.last_seq <= self.released_seq) {
-            self.spares.push_back(Closed {
-                path: active.path,
-                last_seq: active.last_seq,
-                bytes: active.bytes,
-                file_bytes: active.file_bytes,
-            });
-            self.durable_seq = self.written_seq;
-        }
+        self.retire_released();
         let result = self.unlink_spares(|_, _| false);
         self.measure();
         result

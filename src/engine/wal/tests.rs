@@ -473,6 +473,39 @@ fn a_full_log_refuses_until_something_is_released() {
 }
 
 #[test]
+fn a_long_segment_is_not_kept_for_the_little_that_came_late() {
+    let fs = SimFs::new(4);
+    let mut log = Log::on(&fs);
+    log.options.segment_bytes_max = 64 << 20;
+    let wal = log.open();
+    let mut last = 0;
+    while wal.stats().live_bytes < 5 << 20 {
+        last = wal
+            .append(&batch(1, 300_000), Durability::Sync)
+            .map(|(seq, commit)| commit.wait().map(|()| seq))
+            .unwrap()
+            .unwrap();
+    }
+    // As a flush does: what is in files is released while others write.
+    let late = write(&wal, 2).unwrap();
+    wal.release(last).unwrap();
+    assert_eq!(wal.stats().segments, 1, "the late one is not released");
+    write(&wal, 3).unwrap();
+    assert_eq!(wal.stats().segments, 2);
+    wal.release(late).unwrap();
+    let stats = wal.stats();
+    assert_eq!((stats.segments, stats.spares), (1, 1));
+    assert!(stats.live_bytes < 4096, "{}", stats.live_bytes);
+    wal.release(late + 1).unwrap();
+    assert_eq!((wal.stats().segments, wal.stats().live_bytes), (0, 0), "nothing is left to keep");
+    wal.idle().unwrap();
+    assert_eq!(log.files(), 0);
+    drop(wal);
+    log.flushed_seq = late + 1;
+    assert_eq!(log.replayed(), []);
+}
+
+#[test]
 fn files_are_written_over_and_given_back() {
     let fs = SimFs::new(4);
     let mut log = Log::on(&fs);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rhythmite_engine::Engine;
 use rhythmite_env::Clock;
 
+use crate::auth::Passwords;
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 
@@ -23,6 +24,18 @@ pub struct Context {
     pub limits: Limits,
     /// Where hits of limits are counted.
     pub counters: Arc<Counters>,
+    /// Who users are.
+    pub users: Users,
+}
+
+/// What statements about users need.
+#[derive(Clone)]
+pub struct Users {
+    /// Makes hashes.
+    pub passwords: Arc<Passwords>,
+    /// Credentials are asked for: then the last administrator cannot be dropped, or whoever comes first would be the
+    /// next.
+    pub guarded: bool,
 }
 
 /// What a query may use at most; 0 is no limit.
@@ -55,6 +68,8 @@ pub struct Request {
     pub times_as_text: bool,
     /// The databases `SHOW DATABASES` lists; `None` for all.
     pub visible: Option<Visible>,
+    /// Nobody asks: `CREATE USER` fails if there is an administrator by then.
+    pub by_nobody: bool,
 }
 
 /// When a query stops before its end.

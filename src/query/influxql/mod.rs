@@ -5,7 +5,7 @@
 //! runtime.
 //!
 //! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases, policies and
-//! names. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select` runs it and `output` hands its
+//! names, `users` users and what they may do. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select` runs it and `output` hands its
 //! rows out: `plan` is what it asks of each `group` of series, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
 //! `eval` computes fields.
@@ -36,12 +36,13 @@ mod technical;
 #[cfg(test)]
 mod tests;
 mod transform;
+mod users;
 mod value;
 mod window;
 
 use rhythmite_influx::influxql::Query;
 
-pub use context::{Context, Interrupt, Limits, Request};
+pub use context::{Context, Interrupt, Limits, Request, Users, Visible};
 pub use sink::ResultSink;
 
 /// Executes the statements of `query` in order.

@@ -5,7 +5,7 @@ use rhythmite_influx::influxql::{Show, Statement};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::sink::ResultSink;
-use super::{ddl, output, show};
+use super::{ddl, output, show, users};
 
 /// Whether a statement's answer is never split into chunks: 1.x splits what it executes as a SELECT.
 pub(super) fn is_whole(statement: &Statement) -> bool {
@@ -39,11 +39,13 @@ pub(super) fn run(context: &Context, request: &Request, statement: &Statement, o
         Statement::DropContinuousQuery { .. } => Err(unsupported("DROP CONTINUOUS QUERY")),
         Statement::CreateSubscription(_) => Err(unsupported("CREATE SUBSCRIPTION")),
         Statement::DropSubscription { .. } => Err(unsupported("DROP SUBSCRIPTION")),
-        Statement::CreateUser { .. } => Err(unsupported("CREATE USER")),
-        Statement::DropUser(_) => Err(unsupported("DROP USER")),
-        Statement::SetPassword { .. } => Err(unsupported("SET PASSWORD")),
-        Statement::Grant { .. } | Statement::GrantAdmin(_) => Err(unsupported("GRANT")),
-        Statement::Revoke { .. } | Statement::RevokeAdmin(_) => Err(unsupported("REVOKE")),
+        Statement::CreateUser { name, password, admin } => users::create(context, request, name, password, *admin),
+        Statement::DropUser(name) => users::drop_user(context, name),
+        Statement::SetPassword { user, password } => users::set_password(context, user, password),
+        Statement::Grant { privilege, database, user } => users::grant(context, user, database, *privilege),
+        Statement::GrantAdmin(user) => users::set_admin(context, user, true),
+        Statement::Revoke { privilege, database, user } => users::revoke(context, user, database, *privilege),
+        Statement::RevokeAdmin(user) => users::set_admin(context, user, false),
     }
 }
 

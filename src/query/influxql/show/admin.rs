@@ -6,6 +6,7 @@ use rhythmite_influx::answer::Cell;
 
 use super::output::Output;
 use super::source;
+use crate::catalog::Rights;
 use crate::query::influxql::context::{Context, Request};
 use crate::query::influxql::failure::{Failure, Result};
 
@@ -59,14 +60,25 @@ pub(super) fn queries(request: &Request, out: &mut Output<'_>) -> Result<()> {
     out.series("", &["qid", "query", "database", "duration", "status"], [row])
 }
 
-/// `SHOW USERS`
-pub(super) fn users(out: &mut Output<'_>) -> Result<()> {
-    out.series("", &["user", "admin"], [])
+/// `SHOW USERS`, in the order in which they were made.
+pub(super) fn users(context: &Context, out: &mut Output<'_>) -> Result<()> {
+    let accounts = context.catalog.accounts();
+    let rows = accounts.users().map(|user| vec![Cell::from(user.name.as_str()), Cell::Bool(user.is_admin)]);
+    out.series("", &["user", "admin"], rows)
 }
 
-/// `SHOW GRANTS FOR`: there are no users.
-pub(super) fn grants(_user: &str) -> Result<()> {
-    Err(Failure::new("user not found"))
+/// `SHOW GRANTS FOR`: what was revoked is shown as no privileges, as in 1.x.
+pub(super) fn grants(context: &Context, user: &str, out: &mut Output<'_>) -> Result<()> {
+    let accounts = context.catalog.accounts();
+    let user = accounts.user(user).ok_or_else(|| Failure::new("user not found"))?;
+    let privilege = |rights: &Rights| match (rights.read, rights.write) {
+        (true, true) => "ALL PRIVILEGES",
+        (true, false) => "READ",
+        (false, true) => "WRITE",
+        (false, false) => "NO PRIVILEGES",
+    };
+    let rows = user.grants.iter().map(|(name, rights)| vec![Cell::from(name.as_str()), Cell::from(privilege(rights))]);
+    out.series("", &["database", "privilege"], rows)
 }
 
 /// `SHOW CONTINUOUS QUERIES`: none in any database.

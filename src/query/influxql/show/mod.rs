@@ -32,8 +32,8 @@ pub(super) fn run(context: &Context, request: &Request, show: &Show, out: &mut d
         Show::Queries => admin::queries(request, &mut out),
         Show::Stats(module) => admin::stats(context, module.as_deref(), &mut out),
         Show::Diagnostics(module) => admin::diagnostics(context, module.as_deref(), &mut out),
-        Show::Users => admin::users(&mut out),
-        Show::Grants(user) => admin::grants(user),
+        Show::Users => admin::users(context, &mut out),
+        Show::Grants(user) => admin::grants(context, user, &mut out),
         Show::ContinuousQueries => admin::continuous_queries(context, &mut out),
         // As 1.x without subscriptions.
         Show::Subscriptions => Ok(()),

@@ -1,4 +1,5 @@
 mod select;
+mod users;
 mod world;
 
 use std::num::NonZeroUsize;
@@ -293,7 +294,6 @@ fn the_server_tells_about_itself() {
         ("SHOW STATS FOR 'none'", ""),
         ("SHOW DIAGNOSTICS FOR 'build'", &format!("build[Branch,Build Time,Commit,Version] ,,,{version}")),
         ("KILL QUERY 7", "ERROR no such query id: 7"),
-        ("CREATE USER u WITH PASSWORD 'p'", "ERROR CREATE USER is not supported in this version"),
     ]);
 }
 

@@ -4,15 +4,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use rhythmite_engine::{Durability, Engine, Options};
-use rhythmite_env::{Env, ManualClock};
+use rhythmite_env::{CpuPool, Env, ManualClock};
 use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Message, SeriesHead, StatementEnd};
 use rhythmite_influx::influxql::{Params, parse_query};
 use rhythmite_model::{FieldType, KeyKind, Level};
 use serde_json::Value;
 
+use crate::auth::Passwords;
 use crate::catalog::{Catalog, NewPolicy};
 use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
-use crate::query::influxql::{Context, Limits, Request, ResultSink, execute};
+use crate::query::influxql::{Context, Limits, Request, ResultSink, Users, execute};
 
 /// 2024-06-01 12:00:00 UTC.
 pub(super) const NOW_NS: i64 = 1_717_243_200_000_000_000;
@@ -29,7 +30,7 @@ impl World {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let env = Env { clock: Arc::new(ManualClock::new(NOW_NS)), ..Env::real() };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let context = open(&dir, &env, runtime.handle().clone());
         Self { context, request: Request::default(), dir, runtime, env }
     }
@@ -101,7 +102,11 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, policies).unwrap();
     let told = engine.clone();
     catalog.tell(move |policy| told.put_policy(policy.clone()));
-    Context { engine, catalog, clock: env.clock.clone(), runtime, limits: Limits::default(), counters: Arc::default() }
+    let cpu = Arc::new(CpuPool::start(1, 8).unwrap());
+    let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::default(), 1));
+    let users = Users { passwords, guarded: false };
+    let (limits, counters) = (Limits::default(), Arc::default());
+    Context { engine, catalog, clock: env.clock.clone(), runtime, limits, counters, users }
 }
 
 /// A database `d` with its first policy and a second one, `rp2`.

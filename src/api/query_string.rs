@@ -5,8 +5,6 @@ use std::borrow::Cow;
 use memchr::memmem;
 use percent_encoding::percent_decode;
 
-use super::reply::Refused;
-
 /// Parts of a multipart body that are read.
 const PARTS_MAX: usize = 64;
 /// Pairs of a form; more is 400.
@@ -26,13 +24,13 @@ impl Params {
     /// Those of a body with the type `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// 400 for more than [`PAIRS_MAX`] pairs: a pair takes many times the bytes that it has in a form.
-    pub(super) fn from_form(form: &[u8]) -> Result<Self, Refused> {
+    /// A text for more than [`PAIRS_MAX`] pairs: a pair takes many times the bytes that it has in a form.
+    pub(super) fn from_form(form: &[u8]) -> Result<Self, String> {
         let mut all = pairs(form);
         let params = Self(all.by_ref().take(PAIRS_MAX).collect());
         match all.next() {
             None => Ok(params),
-            Some(_) => Err(Refused::bad(format!("the form has more than {PAIRS_MAX} parameters"))),
+            Some(_) => Err(format!("the form has more than {PAIRS_MAX} parameters")),
         }
     }
 
@@ -135,7 +133,7 @@ mod tests {
         assert_eq!(all.0.len(), PAIRS_MAX);
         let more = "a&".repeat(PAIRS_MAX + 1);
         let refused = Params::from_form(more.as_bytes()).unwrap_err();
-        assert_eq!((refused.status.as_u16(), refused.text.as_str()), (400, "the form has more than 10000 parameters"));
+        assert_eq!(refused, "the form has more than 10000 parameters");
         assert_eq!(Params::from_query(Some(&more)), all);
     }
 

@@ -1,0 +1,135 @@
+//! InfluxDB's line protocol by UDP.
+//!
+//! Order of events: datagrams are read until there are no more or a batch is full; their lines are one write into the
+//! listener's database. A batch that the engine cannot take now is dropped and counted; a line that is refused costs only
+//! itself, and is counted as one that came by HTTP. Nobody is told: the protocol has no answers.
+//!
+//! Limits: datagrams and bytes of a batch. A line that was cut by the length of its datagram is refused, or is another.
+
+use std::sync::Arc;
+
+use rhythmite_engine::{Commit, Durability};
+use rhythmite_model::{Error, Result};
+
+use super::store::{Batch, Store};
+use super::{Shared, UdpPort, udp};
+use crate::catalog::Catalog;
+use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
+
+/// The longest datagram there is.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// Datagrams of one batch; then it is handed over even if more wait.
+const BATCH_DATAGRAMS: usize = 4_096;
+/// Batches still taken from the sockets when the server stops, if senders do not pause.
+const LAST_BATCHES: usize = 64;
+
+/// Where lines go, and how they are read.
+pub struct InfluxUdp {
+    /// What every adapter is given.
+    pub shared: Shared,
+    /// Knows the policy.
+    pub catalog: Catalog,
+    /// The way in.
+    pub writer: InfluxWriter,
+    /// The database.
+    pub database: String,
+    /// Its policy; the default one if empty.
+    pub policy: String,
+    /// The unit of timestamps.
+    pub unit: TimeUnit,
+    /// Bytes of a batch.
+    pub batch_bytes: usize,
+}
+
+/// Datagrams of one write.
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    datagrams: usize,
+}
+
+impl InfluxUdp {
+    /// Receives datagrams until the server stops.
+    pub async fn datagrams(self: Arc<Self>, port: UdpPort) {
+        let shared = &self.shared;
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut lines = Lines::default();
+        let mut store =
+            Store::new(shared.clone(), Durability::Interval, |c| &c.influx_udp_dropped, |c| &c.influx_udp_failed);
+        let mut left = LAST_BATCHES;
+        loop {
+            match udp::ready(&port.socket, &shared.stop).await {
+                Ok(true) if left > 0 => {}
+                Ok(_) => break,
+                Err(e) => {
+                    tracing::error!("[influx] udp_listen: {e}");
+                    break;
+                }
+            }
+            left -= usize::from(shared.stop.is_cancelled());
+            self.receive(&port, &mut buffer, &mut lines);
+            store.write_or_drop(&(&*self, &lines), |c| &c.influx_udp_dropped).await;
+            lines.text.clear();
+            lines.datagrams = 0;
+        }
+        store.finish().await;
+    }
+
+    /// Takes datagrams until the batch is full or there are no more. Those of refused peers are part of the batch.
+    fn receive(&self, port: &UdpPort, buffer: &mut [u8], lines: &mut Lines) {
+        let counters = &self.shared.counters;
+        let (mut datagrams, mut bytes) = (0, 0);
+        while datagrams < BATCH_DATAGRAMS && bytes < self.batch_bytes {
+            match port.socket.try_recv_from(buffer) {
+                Ok((n, peer)) => {
+                    (datagrams, bytes) = (datagrams + 1, bytes + n);
+                    if !port.allow.accepts(peer.ip()) {
+                        counters.connections_not_allowed.one();
+                        continue;
+                    }
+                    lines.text.extend_from_slice(&buffer[..n]);
+                    // The next datagram begins a line, even if this one did not end its last.
+                    lines.text.push(b'\n');
+                    lines.datagrams += 1;
+                }
+                // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
+                Err(_) => break,
+            }
+        }
+        counters.influx_udp_datagrams.add(datagrams as u64);
+        counters.influx_udp_bytes.add(bytes as u64);
+    }
+}
+
+/// Counted in datagrams: of what is dropped unread, the lines are not known.
+impl Batch for (&InfluxUdp, &Lines) {
+    fn points(&self) -> usize {
+        self.1.datagrams
+    }
+
+    fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {
+        let (udp, lines) = self;
+        let databases = udp.catalog.databases();
+        let found = databases.get(&udp.database).and_then(|database| database.policy(&udp.policy));
+        let policy = &found.filter(|policy| !policy.internal).ok_or_else(|| udp.not_found())?.policy;
+        let outcome = udp.writer.write(&LineWrite {
+            body: &lines.text,
+            policy,
+            unit: udp.unit,
+            now_ns: shared.clock.now_ns(),
+            accept_partial: true,
+            durability,
+        })?;
+        if let Some(text) = outcome.refusals.error_text() {
+            tracing::debug!("[influx] udp_listen: {text}");
+        }
+        Ok(outcome.commit)
+    }
+}
+
+impl InfluxUdp {
+    fn not_found(&self) -> Error {
+        let of = if self.policy.is_empty() { String::new() } else { format!(" with policy {:?}", self.policy) };
+        Error::not_found(format!("[influx] udp_listen: there is no database {:?}{of} any more", self.database))
+    }
+}

@@ -1,0 +1,162 @@
+//! One file as a source of a scan: what of its index the scan needs, a piece at a time.
+//!
+//! A scan over thousands of files must not hold their indexes: they may be many times what the cache may keep. So each
+//! file's entries that the scan asks for (its series, fields and times) are copied out of the index, some series at a
+//! time, and the index goes back to the cache until the next are needed. What stays with the scan is the file's footer.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use rhythmite_model::{Column, FieldId, Result, SeriesId};
+
+use crate::files::LiveFile;
+use crate::merge::Piece;
+use crate::scan::SeriesFilter;
+use crate::sst::{SstCursor, SstReader, StreamEntry};
+
+/// Entries that one scan holds of all of its files together, some 50 MiB. Few in tests, which then meet every boundary.
+const ENTRIES: usize = if cfg!(test) { 8 } else { 1 << 19 };
+/// But of each file at least so many: looking an index up again costs more than these.
+const ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 64 };
+/// Files of one scan whose columns stay open from one series to the next: an open column holds a page, some 64 KiB. The
+/// files beyond open their columns for each series again, so that a scan over thousands of partitions fits in memory.
+const OPEN_FILES: usize = 256;
+
+/// What a scan asks of each file.
+pub(crate) struct Wanted<'a> {
+    pub(crate) filter: &'a SeriesFilter,
+    /// Ascending; `None` for all.
+    pub(crate) fields: Option<&'a [FieldId]>,
+    pub(crate) times_ns: &'a RangeInclusive<i64>,
+    /// Files of the scan.
+    pub(crate) files: usize,
+}
+
+impl Wanted<'_> {
+    fn has(&self, entry: &StreamEntry) -> bool {
+        entry.overlaps(self.times_ns) && self.fields.is_none_or(|f| f.binary_search(&entry.field).is_ok())
+    }
+}
+
+pub(crate) struct FileRun {
+    rank: u64,
+    /// Held, so that the file is not removed under the cursor.
+    file: Arc<LiveFile>,
+    cursor: Option<SstCursor>,
+    /// Entries of the next series that are wanted.
+    entries: Vec<StreamEntry>,
+    /// Position among them.
+    at: usize,
+    /// Where the entries behind these begin: no wanted series between is in the file. `None`: there are none.
+    behind: Option<SeriesId>,
+    /// Whether the columns stay open from one series to the next.
+    stays_open: bool,
+}
+
+impl FileRun {
+    /// The source number `number` of its kind.
+    pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize) -> Self {
+        let behind = Some(file.record.min_series);
+        let stays_open = number < OPEN_FILES;
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open }
+    }
+
+    /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
+    ///
+    /// # Errors
+    /// As [`LiveFile::reader`].
+    pub(crate) fn seek(&mut self, series: SeriesId, wanted: &Wanted<'_>) -> Result<Option<SeriesId>> {
+        self.at += self.entries[self.at..].iter().take_while(|e| e.series < series).count();
+        if let Some(entry) = self.entries.get(self.at) {
+            return Ok(Some(entry.series));
+        }
+        match self.behind {
+            // Not looked up before its turn has come.
+            Some(behind) if series <= behind => Ok(Some(behind)),
+            Some(_) if series <= self.file.record.max_series => {
+                self.load(series, wanted)?;
+                Ok(self.entries.first().map(|e| e.series).or(self.behind))
+            }
+            _ => {
+                (self.cursor, self.behind) = (None, None);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Adds the pieces of `series`, which `seek` has just given, to `out`.
+    ///
+    /// # Errors
+    /// As [`SstCursor::read`].
+    pub(crate) fn read(
+        &mut self,
+        series: SeriesId,
+        wanted: &Wanted<'_>,
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
+        if self.at == self.entries.len() {
+            self.load(series, wanted)?;
+        }
+        let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
+            self.at += 1;
+            let mut times = Vec::new();
+            let mut values = Column::new(entry.field_type());
+            cursor.read(entry, wanted.times_ns.clone(), &mut times, &mut values)?;
+            if !times.is_empty() {
+                out.push((entry.field, Piece::Owned { rank: self.rank, times_ns: times, values }));
+            }
+        }
+        if !self.stays_open {
+            cursor.rest();
+        }
+        Ok(())
+    }
+
+    /// Copies the next entries, those of `from` on.
+    fn load(&mut self, from: SeriesId, wanted: &Wanted<'_>) -> Result<()> {
+        let reader = self.file.reader()?;
+        self.cursor.get_or_insert_with(|| reader.cursor());
+        self.entries.clear();
+        (self.at, self.behind) = (0, None);
+        let enough = (ENTRIES / wanted.files.max(1)).max(ENTRIES_MIN);
+        match wanted.filter {
+            SeriesFilter::Range(range) => self.load_range(&reader, from, *range.end(), wanted, enough),
+            SeriesFilter::List(list) => {
+                let list = &list[list.partition_point(|&s| s < from)..];
+                self.load_list(&reader, list, wanted, enough);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_range(&mut self, reader: &SstReader, from: SeriesId, last: SeriesId, wanted: &Wanted<'_>, enough: usize) {
+        let mut position = reader.seek(0, from);
+        while let Some(series) = reader.series_at(position).filter(|&s| s <= last) {
+            if self.entries.len() >= enough {
+                self.behind = Some(series);
+                return;
+            }
+            self.entries.extend(reader.streams_at(position).filter(|entry| wanted.has(entry)));
+            position += 1;
+        }
+    }
+
+    fn load_list(&mut self, reader: &SstReader, list: &[SeriesId], wanted: &Wanted<'_>, enough: usize) {
+        let mut position = 0;
+        for &series in list {
+            if self.entries.len() >= enough {
+                self.behind = Some(series);
+                return;
+            }
+            position = reader.seek(position, series);
+            match reader.series_at(position) {
+                Some(found) if found == series => {
+                    self.entries.extend(reader.streams_at(position).filter(|entry| wanted.has(entry)));
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+}
