@@ -1,6 +1,7 @@
 //! Lines over time: which series is drawn how, on which axis, above what.
 //!
-//! The order of events: colours, unknown points, titles, legend, merging of points, stacking, axes, grid, areas, lines.
+//! The order of events: colours, unknown points, title, legend, titles of axes, merging of points, stacking, axes, grid,
+//! areas, lines.
 //! Areas come first so that no line is hidden; a later area shows only where earlier ones are not.
 //!
 //! Limits: [`POINTS_MAX`] points after merging, [`CLIPPED_AREAS_MAX`] areas that show through.
@@ -32,7 +33,7 @@ const TIME_GAP: f64 = 7.0;
 /// Half the width of what stands for a point without neighbours, px.
 const LONELY_PX: f64 = 1.0;
 /// Dashes of `leftDashed` and `rightDashed`, px.
-const DASH: f64 = 5.0;
+const DASH: f64 = 2.5;
 
 /// A series with all that is known about its looks.
 struct Line {
@@ -83,12 +84,6 @@ pub fn line_graph(series: Vec<Series>, options: &DrawOptions, go_on: &dyn Fn() -
         return Err(Error::invalid(fault.clone()));
     }
     layout.title();
-    if let Some(text) = &line.vtitle {
-        layout.side_title(text, !two_axes && line.y_axis_side == Side::Right);
-    }
-    if let Some(text) = line.vtitle_right.as_ref().filter(|_| two_axes) {
-        layout.side_title(text, true);
-    }
     let listed = |l: &&Line| !l.series.look.invisible && (l.known || !options.hide_null_from_legend);
     let entries = lines.iter().filter(listed).map(|l| Entry {
         name: l.series.name.clone(),
@@ -97,25 +92,30 @@ pub fn line_graph(series: Vec<Series>, options: &DrawOptions, go_on: &dyn Fn() -
     });
     let entries = entries.collect();
     layout.legend(entries, lines.len());
+    room_for_time_labels(&mut layout);
+    if let Some(text) = &line.vtitle {
+        layout.side_title(text, !two_axes && line.y_axis_side == Side::Right);
+    }
+    if let Some(text) = line.vtitle_right.as_ref().filter(|_| two_axes) {
+        layout.side_title(text, true);
+    }
 
     let (start_s, end_s) = range(&lines, line.line_mode);
-    let range_s = (end_s - start_s).max(1) as f64;
+    let range_s = end_s.saturating_sub(start_s).max(1) as f64;
     merge_points(&mut lines, layout.area.width(), range_s, line.min_x_step, go_on)?;
     if line.area_mode == AreaMode::Stacked {
         stack(&mut lines, false)?;
         stack(&mut lines, true)?;
     }
 
-    let plot_area = room_for_time_labels(&layout, layout.area);
-    let font = options.font;
-    let labels_max = (plot_area.height() / (font.line_height() * 1.1)).max(2.0) as usize;
+    let labels_max = (layout.area.height() / (options.font.line_height() * 1.1)).max(2.0) as usize;
     let axis = |right: bool, side: &SideOptions| {
         let data = extent(lines.iter().filter(|l| l.right == right), line.log_base.is_some());
         Axis::new(&Ask { data, side, line, labels_max })
     };
     let left = axis(false, if two_axes { &line.left } else { &line.single });
     let right = two_axes.then(|| axis(true, &line.right));
-    let area = value_labels(&mut layout, plot_area, &left, right.as_ref());
+    let area = value_labels(&mut layout, &left, right.as_ref());
     let seen = Rect { left: area.left, top: area.top - 1.0, right: area.right + 1.0, bottom: area.bottom + 1.0 };
     let plot = Plot { area, seen, mode: line.line_mode, start_s: start_s as f64, range_s };
     time_labels(&mut layout, &plot, start_s, end_s, [Some(&left), right.as_ref()]);
@@ -281,24 +281,22 @@ fn extent<'l>(lines: impl Iterator<Item = &'l Line>, positive: bool) -> Option<(
     counted.fold(None, |ends: Option<(f64, f64)>, v| Some(ends.map_or((v, v), |(min, max)| (min.min(v), max.max(v)))))
 }
 
-/// The area without the line of labels below it.
-fn room_for_time_labels(layout: &Layout<'_>, area: Rect) -> Rect {
-    let line = &layout.options.line;
-    if line.hide_axes || line.hide_x_axis && line.hide_y_axis {
-        return area;
-    }
-    if line.hide_x_axis {
+/// Takes the line of labels below the graph from the room that is left.
+fn room_for_time_labels(layout: &mut Layout<'_>) {
+    let (font, line) = (layout.options.font, &layout.options.line);
+    layout.area.bottom -= match (line.hide_axes, line.hide_x_axis, line.hide_y_axis) {
+        (true, _, _) | (_, true, true) => 0.0,
         // Half a letter below for the lowest value.
-        return Rect { bottom: area.bottom - (layout.options.font.size / 2.0).round(), ..area };
-    }
-    Rect { bottom: area.bottom - layout.options.font.line_height() - TIME_GAP, ..area }
+        (_, true, false) => (font.size / 2.0).round(),
+        (_, false, _) => font.line_height() + TIME_GAP,
+    };
 }
 
-/// Writes the values' labels; gives the area without them.
-fn value_labels(layout: &mut Layout<'_>, area: Rect, left: &Axis, right: Option<&Axis>) -> Rect {
+/// Writes the values' labels; gives the room without them.
+fn value_labels(layout: &mut Layout<'_>, left: &Axis, right: Option<&Axis>) -> Rect {
     let options = layout.options;
     let (font, line) = (options.font, &options.line);
-    let mut plot = area;
+    let mut plot = layout.area;
     if !line.hide_axes && !line.hide_x_axis {
         // The last time may stand on the edge.
         plot.right -= 2.0;

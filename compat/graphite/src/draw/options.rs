@@ -300,8 +300,8 @@ impl LineOptions {
         ];
         let flag = |name: &str| p.flag(name).unwrap_or(false);
         let text = |name: &str| p.text(name).filter(|_| !graph_only).map(str::to_owned);
-        let sides = SideOptions::parse(p, "Left", true).and_then(|left| {
-            let (left, right) = (left.lines(p, "left")?, SideOptions::parse(p, "Right", false)?.lines(p, "right")?);
+        let sides = SideOptions::parse(p, "Left").and_then(|left| {
+            let (left, right) = (left.lines(p, "left")?, SideOptions::parse(p, "Right")?.lines(p, "right")?);
             Ok((left, right))
         });
         let (left, right, two_axes_fault) = match sides {
@@ -320,7 +320,7 @@ impl LineOptions {
             hide_grid: graph_only || flag("hideGrid"),
             graph_only,
             y_axis_side: if p.text("yAxisSide") == Some("right") { Side::Right } else { Side::Left },
-            single: SideOptions::parse(p, "", true)?,
+            single: SideOptions::parse(p, "")?,
             left,
             right,
             two_axes_fault,
@@ -337,12 +337,9 @@ impl LineOptions {
 }
 
 impl SideOptions {
-    /// `suffix` ends the names of the axis's options; `plain`: names without suffix count as well.
-    fn parse(p: Reader<'_>, suffix: &str, plain: bool) -> Result<Self> {
-        let own = |name: &str| {
-            let with_suffix = format!("{name}{suffix}");
-            if p.text(&with_suffix).is_some() || !plain { with_suffix } else { name.to_owned() }
-        };
+    /// `suffix` ends the names of the axis's options.
+    fn parse(p: Reader<'_>, suffix: &str) -> Result<Self> {
+        let own = |name: &str| format!("{name}{suffix}");
         let (min, max) = (own("yMin"), own("yMax"));
         let to_data = p.text(&max).is_some_and(|text| text.eq_ignore_ascii_case("max"));
         let side = Self {

@@ -81,10 +81,7 @@ impl UnitSystem {
         match self {
             Self::Binary if least > 1.0 => {
                 let unit = BINARY.iter().find(|(_, size)| least >= *size).map_or(1.0, |(_, size)| *size);
-                let count = least / unit;
-                let power = 2f64.powf(count.log2().ceil());
-                // Half a unit reads well, a third does not.
-                power * unit
+                2f64.powf((least / unit).log2().ceil()) * unit
             }
             Self::Sec => clock(1.0),
             Self::Msec => clock(1_000.0),
