@@ -20,6 +20,7 @@ use crate::memtable::Generation;
 use crate::registry::{Creator, Limits, Mark, Registry};
 use crate::scan::{Scan, SeriesFilter};
 use crate::wal::{self, Commit, Durability, Wal};
+use crate::weight::{self, Weight};
 
 /// How the engine is set up. Sizes in bytes.
 #[derive(Clone, Debug)]
@@ -598,6 +599,38 @@ impl Snapshot {
             }
         }
         Ok(scan)
+    }
+
+    /// What each source would give to [`Snapshot::scan`] of the same, from indexes alone. If the sources hold no more than
+    /// `small` values altogether, that is told instead, without looking at series.
+    ///
+    /// # Errors
+    /// `NotFound` when the table is gone; as of reading, for an index that cannot be loaded.
+    pub fn weigh(
+        &self,
+        table: TableId,
+        tier: Tier,
+        series: &SeriesFilter,
+        fields: Option<&[FieldId]>,
+        times_ns: &RangeInclusive<i64>,
+        small: u64,
+    ) -> Result<Vec<Weight>> {
+        let policy = self.registry.read().table(table).map(|t| t.policy());
+        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
+        let in_time = |file: &&Arc<LiveFile>| {
+            file.record.max_time_ns >= *times_ns.start() && file.record.min_time_ns <= *times_ns.end()
+        };
+        let files = || self.view.files.get(&(policy, tier)).into_iter().flatten().filter(in_time);
+        let actives = self.view.frozen.iter().map(|f| &f.active).chain([&self.view.active]);
+        let parts: Vec<_> = actives.flat_map(|active| active.generation.parts(table, tier)).collect();
+        let mut weights: Vec<Weight> = files().map(|file| weight::whole_file(file)).collect();
+        weights.extend(parts.iter().filter_map(weight::whole_part));
+        if weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values)) <= small {
+            return Ok(weights);
+        }
+        let asked = weight::Asked { series, fields, times_ns };
+        let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;
+        Ok(of_files.into_iter().chain(parts.iter().map(|part| asked.part(part))).flatten().collect())
     }
 
     /// Every series id of a table.

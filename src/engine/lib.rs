@@ -27,8 +27,10 @@ pub mod sst;
 #[cfg(test)]
 mod tests;
 pub mod wal;
+mod weight;
 
 pub use background::Background;
 pub use engine::{Engine, OpenReport, Options, Snapshot, Stats};
 pub use scan::{Scan, SeriesFilter, SeriesPoints, Stream};
 pub use wal::{Commit, Durability};
+pub use weight::Weight;
