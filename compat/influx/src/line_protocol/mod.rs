@@ -35,11 +35,11 @@ mod write;
 
 pub use error::{LineError, Reason};
 pub use key::{RawKey, SeriesKey};
-pub use parser::{Field, Fields, LineParser, ParseOptions, Point, Row, Value, for_each_point};
+pub use parser::{Field, Fields, LineParser, ParseOptions, Point, Row, Value, for_each_point, line_end};
 pub use precision::{MAX_TIME_NS, MIN_TIME_NS, Precision};
 pub use shape::Shape;
 pub use unescape::{Name, Text};
-pub use write::{Unwritable, write_line};
+pub use write::{Unwritable, write_keyed_line, write_line};
 
 /// Appends a tag's key or value with InfluxDB's escapes.
 pub(crate) fn escape_name(name: &str, out: &mut String) {

@@ -518,6 +518,18 @@ fn check_stored_keys<'a>(key_bytes: usize, fields: &[Field<'a>], max: usize) -> 
     if len > max { Err(Reason::KeyTooLong { len, max }) } else { Ok(()) }
 }
 
+/// Where the line at the start of `bytes` ends: the place of its newline, which may not be inside a string. `None` if it
+/// goes on behind these bytes.
+///
+/// For readers that take a long text in parts. A comment is a line of its own: look for it before.
+pub fn line_end(bytes: &[u8]) -> Option<usize> {
+    let newline = memchr(b'\n', bytes)?;
+    if memchr(b'"', &bytes[..newline]).is_none() {
+        return Some(newline);
+    }
+    quoted_line_end(bytes).filter(|end| *end < bytes.len())
+}
+
 /// Where the line at the start of `bytes` ends if quotes behind a field's `=` enclose text; `None` if
 /// a quote is still open at the end.
 fn quoted_line_end(bytes: &[u8]) -> Option<usize> {

@@ -517,3 +517,19 @@ proptest! {
         prop_assert_eq!(fast, Some(slow.map_err(|reason| reason.to_string())));
     }
 }
+
+#[test]
+fn lines_end_outside_of_strings() {
+    for (text, expected) in [
+        ("", None),
+        ("m v=1", None),
+        ("m v=1\nm", Some(5)),
+        ("m s=\"a\nb\" 1\nm", Some(12)),
+        ("m s=\"a\nb", None),
+        ("m s=\"a\\\"\nb\" 1\nm", Some(14)),
+        ("a\"b v=1\nc\"d v=2\n", Some(7)),
+        ("\n", Some(0)),
+    ] {
+        assert_eq!(line_end(text.as_bytes()), expected, "{text:?}");
+    }
+}

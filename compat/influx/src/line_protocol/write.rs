@@ -69,6 +69,34 @@ fn write_point<'f>(
         check_name(value)?;
     }
     key.write_canonical(out);
+    write_rest(out, fields, timestamp_ns)
+}
+
+/// As [`write_line`], for a key that is written already: [`SeriesKey::canonical`] of one that this protocol can carry.
+///
+/// # Errors
+/// [`Unwritable`]; then `out` is as it was.
+pub fn write_keyed_line<'f>(
+    out: &mut String,
+    canonical: &str,
+    fields: impl IntoIterator<Item = (&'f str, FieldValue<'f>)>,
+    timestamp_ns: i64,
+) -> Result<(), Unwritable> {
+    let start = out.len();
+    out.push_str(canonical);
+    let written = write_rest(out, fields, Some(timestamp_ns));
+    if written.is_err() {
+        out.truncate(start);
+    }
+    written
+}
+
+/// Fields and time.
+fn write_rest<'f>(
+    out: &mut String,
+    fields: impl IntoIterator<Item = (&'f str, FieldValue<'f>)>,
+    timestamp_ns: Option<i64>,
+) -> Result<(), Unwritable> {
     let mut separator = ' ';
     for (name, value) in fields {
         check_name(name)?;
