@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
 use super::GRAPHITE;
+use super::continuous::{self, ContinuousQuery};
 
 /// Longest name of a database or policy, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -36,6 +37,8 @@ pub struct Database {
     pub policies: Vec<RetentionPolicy>,
     /// The policy that writes and queries without one use.
     pub default: Option<PolicyId>,
+    /// In the order in which they were made.
+    pub continuous: Vec<ContinuousQuery>,
 }
 
 impl Database {
@@ -144,12 +147,12 @@ impl NewPolicy {
     }
 }
 
-/// InfluxDB's shard group duration for a retention: 1 h below two days, 1 d up to 180 days, else 7 d.
+/// InfluxDB's shard group duration for a retention: 1 h below two days, 1 d below 180 days, else 7 d.
 pub fn shard_duration(retention_ns: i64) -> i64 {
     match retention_ns {
         0 => 7 * 24 * HOUR_NS,
         n if n < 48 * HOUR_NS => HOUR_NS,
-        n if n <= 180 * 24 * HOUR_NS => 24 * HOUR_NS,
+        n if n < 180 * 24 * HOUR_NS => 24 * HOUR_NS,
         _ => 7 * 24 * HOUR_NS,
     }
 }
@@ -186,7 +189,12 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
     let mut by_id: BTreeMap<i64, Database> = BTreeMap::new();
     for row in sqlx::query("SELECT id, name FROM database").fetch_all(&mut *connection).await? {
         let (id, name) = (row.try_get(0)?, row.try_get(1)?);
-        by_id.insert(id, Database { id, name, policies: Vec::new(), default: None });
+        by_id.insert(id, Database { id, name, policies: Vec::new(), default: None, continuous: Vec::new() });
+    }
+    for (database, queries) in continuous::load(&mut *connection).await? {
+        if let Some(database) = by_id.get_mut(&database) {
+            database.continuous = queries;
+        }
     }
     let rows = sqlx::query(
         "SELECT id, database_id, name, partition_ns, shard_ns, replica_n, is_default, internal FROM policy ORDER BY id",

@@ -12,6 +12,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (1, "catalogue", include_str!("../../migrations/sqlite/0001_catalogue.sql")),
     (2, "kept_from", include_str!("../../migrations/sqlite/0002_kept_from.sql")),
     (3, "accounts", include_str!("../../migrations/sqlite/0003_accounts.sql")),
+    (4, "continuous", include_str!("../../migrations/sqlite/0004_continuous.sql")),
 ];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {

@@ -1,4 +1,5 @@
-//! The catalogue: databases, retention policies, users, tokens and the list of live files, in SQLite.
+//! The catalogue: databases, retention policies, continuous queries, users, tokens and the list of live files, in
+//! SQLite.
 //!
 //! One thread owns the one connection (`journal_mode=WAL, synchronous=FULL`); every change is one transaction. What
 //! queries and ingest need is kept in memory as [`Databases`] and [`Accounts`], replaced as a whole after each change. The
@@ -9,6 +10,7 @@
 //! The number of databases is bounded ([`Catalog::limit_databases`]); a refusal is an error and is counted.
 
 mod accounts;
+mod continuous;
 mod databases;
 mod files;
 mod migrations;
@@ -26,6 +28,7 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
 pub use accounts::{Accounts, Digest, NewToken, NewUser, PasswordHash, Rights, Token, User};
+pub use continuous::ContinuousQuery;
 pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolicy};
 pub use files::SqliteManifest;
 use store::Store;
