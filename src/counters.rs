@@ -211,6 +211,11 @@ counters! {
     influx_queries, "influx_queries_total", "influx.queries", "Requests with InfluxQL that were executed.";
     query_refused_memory, "query_refused_memory_total", "query.refused_memory",
         "InfluxQL statements refused because they would hold more than `[query] max_select_values`.";
+    into_points, "into_points_total", "into.points", "Points that SELECT INTO and continuous queries wrote.";
+    into_refused, "into_refused_total", "into.refused",
+        "Points of SELECT INTO and of continuous queries refused for a type, a name, a limit of `[limits]` or their age.";
+    continuous_runs, "continuous_runs_total", "continuous.runs", "Runs of continuous queries that ended well.";
+    continuous_failed, "continuous_failed_total", "continuous.failed", "Runs of continuous queries that failed.";
     influx_cut_documents, "influx_cut_documents_total", "influx.cut_documents",
         "MessagePack answers cut because they were too long for one document.";
     influx_stalled, "influx_stalled_total", "influx.stalled",

@@ -17,6 +17,7 @@
 //! Limits: those of [`ParseOptions`], of the registry, and of the texts of refusals. Memory is proportional to the
 //! body. Never waits for the disk; never reads a clock.
 
+mod columns;
 mod groups;
 mod outcome;
 mod pending;
@@ -32,6 +33,7 @@ use rhythmite_influx::line_protocol::{Field, Fields, LineParser, ParseOptions, P
 use rhythmite_model::{Error, ErrorKind, KeyKind, Policy, Result, Rows, SeriesId};
 
 use crate::counters::Counters;
+pub use columns::{FieldColumn, SeriesOutcome, SeriesWrite};
 use groups::{Groups, Placed};
 pub use outcome::{Outcome, Refusal, Refusals};
 use pending::{KeyNumber, Pending, Wanted};
