@@ -27,8 +27,8 @@ use crate::query::sql::SqlOptions;
 
 pub use load::{FILE_BYTES_MAX, Layers};
 pub use rooms::{
-    Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, Graphite, Http, Influx, Limits, Memory,
-    OwnSeries, Postgres, Query, Statsd, Wal,
+    Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, ContinuousQueries, Graphite, Http, Influx,
+    Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
 };
 pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span};
 
@@ -61,6 +61,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[query]`
     pub query: Query,
+    /// `[continuous_queries]`
+    pub continuous_queries: ContinuousQueries,
     /// `[memory]`
     pub memory: Memory,
     /// `[wal]`
@@ -86,6 +88,7 @@ impl Default for Config {
             postgres: Postgres::default(),
             auth: Auth::default(),
             query: Query::default(),
+            continuous_queries: ContinuousQueries::default(),
             memory: Memory::default(),
             wal: Wal::default(),
             limits: Limits::default(),

@@ -352,6 +352,22 @@ impl Default for Query {
     }
 }
 
+/// `[continuous_queries]`: when InfluxQL's continuous queries are run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContinuousQueries {
+    /// Whether they are run at all; they can be made all the same.
+    pub enabled: bool,
+    /// How often it is looked whether one is due.
+    pub run_interval: Span,
+}
+
+impl Default for ContinuousQueries {
+    fn default() -> Self {
+        Self { enabled: true, run_interval: Span::secs(1) }
+    }
+}
+
 /// `[memory]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -3,4 +3,5 @@
 pub mod graphite;
 pub mod influxql;
 pub mod scan;
+pub(crate) mod slices;
 pub mod sql;

@@ -9,6 +9,7 @@
 //! signal ends the process at once, which loses nothing that was acknowledged as durable.
 
 mod collectd;
+mod continuous;
 mod descriptors;
 mod http;
 mod influx;
@@ -126,7 +127,8 @@ pub async fn run(
     // Half of the threads are for others, however many log in.
     let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), counters.clone(), threads / 2));
     let guard = storage.guard(&env, &config, &counters, &passwords)?;
-    let influx = storage.influx(&env, &config, &counters, passwords);
+    let queries = storage.influxql(&env, &config, &counters, passwords, tokio::runtime::Handle::current());
+    let influx = storage.influx(&env, &config, &counters, queries.clone());
     let graphite = storage.graphite(&env, &config, influx.bodies().clone(), cpu);
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
     let figures = Figures {
@@ -146,6 +148,7 @@ pub async fn run(
     let own = Arc::new(Own::new(figures.clone()));
     let engine = storage.engine.clone();
     http.route(api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine, guard }));
+    let continuous = continuous::start(queries, &config.continuous_queries, &stop);
     let reporting = config
         .own
         .interval
@@ -168,7 +171,7 @@ pub async fn run(
         tracing::warn!("some senders did not pause: {} connections are cut", shared.tasks.len());
         shared.cut.cancel();
     }
-    for task in emitting.into_iter().chain(reporting) {
+    for task in emitting.into_iter().chain(reporting).chain(continuous) {
         finish(task).await;
     }
     if let Some(folding) = folding
@@ -209,6 +212,11 @@ impl Offline {
         Ok(Self { catalog: storage.catalog.clone(), engine: storage.engine.clone(), storage, _lock: lock })
     }
 
+    /// What InfluxQL's statements work on; to be dropped before [`Offline::close`].
+    pub fn influxql(&self, env: &Env, config: &Config, runtime: &tokio::runtime::Handle) -> influxql::Context {
+        self.storage.influxql_on(env, config, &Arc::default(), runtime.clone())
+    }
+
     /// Flushes and lets go.
     ///
     /// # Errors
@@ -225,6 +233,8 @@ struct Storage {
     catalog: Catalog,
     engine: Engine,
     paths: Arc<PathIngest>,
+    /// The queries in InfluxQL that run now.
+    running: Arc<influxql::Running>,
     background: Background,
 }
 
@@ -254,7 +264,7 @@ impl Storage {
         catalog.tell(move |policy| policies_of.put_policy(policy.clone()));
         let background = Background::start(&engine)?;
         let paths = Arc::new(PathIngest::new(engine.clone(), env.clock.clone(), path_rules));
-        Ok(Self { catalog, engine, paths, background })
+        Ok(Self { catalog, engine, paths, running: Arc::default(), background })
     }
 
     /// Who may ask HTTP.
@@ -284,27 +294,39 @@ impl Storage {
         Ok(Arc::new(Guard { auth: Arc::new(auth), origins, counters: counters.clone() }))
     }
 
-    fn influx(
+    fn influxql(
         &self,
         env: &Env,
         config: &Config,
         counters: &Arc<Counters>,
         passwords: Arc<Passwords>,
-    ) -> Arc<InfluxApi> {
-        let context = influxql::Context {
+        runtime: tokio::runtime::Handle,
+    ) -> influxql::Context {
+        influxql::Context {
             engine: self.engine.clone(),
             catalog: self.catalog.clone(),
             clock: env.clock.clone(),
-            runtime: tokio::runtime::Handle::current(),
+            runtime,
             limits: influxql::Limits {
                 select_series_max: config.query.max_select_series,
                 select_buckets_max: config.query.max_select_buckets,
                 rows_max: config.query.max_row_limit,
                 values_max: config.query.max_select_values,
+                ..influxql::Limits::default()
             },
             counters: counters.clone(),
             users: influxql::Users { passwords, guarded: config.auth.enabled },
-        };
+            running: self.running.clone(),
+        }
+    }
+
+    fn influx(
+        &self,
+        env: &Env,
+        config: &Config,
+        counters: &Arc<Counters>,
+        context: influxql::Context,
+    ) -> Arc<InfluxApi> {
         let limits = InfluxLimits {
             body_bytes_max: config.http.body_max.bytes(),
             query_timeout: config.query.timeout.limit(),
@@ -337,7 +359,7 @@ impl Storage {
 
     /// Flushes, which is not needed for safety (the log has everything) but makes the next start short.
     async fn close(self) -> Result<()> {
-        let Self { catalog, engine, paths, background } = self;
+        let Self { catalog, engine, paths, running: _, background } = self;
         let closed = tokio::task::spawn_blocking(move || {
             drop(background);
             drop(paths);

@@ -6,6 +6,7 @@ use rhythmite_engine::Engine;
 use rhythmite_env::Clock;
 
 use crate::auth::Passwords;
+use super::running::Running;
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 
@@ -26,6 +27,8 @@ pub struct Context {
     pub counters: Arc<Counters>,
     /// Who users are.
     pub users: Users,
+    /// The queries that run now.
+    pub running: Arc<Running>,
 }
 
 /// What statements about users need.
@@ -49,6 +52,8 @@ pub struct Limits {
     pub rows_max: u64,
     /// Values a SELECT holds at a time: points kept, windows filled, rows of subqueries (`[query] max_select_values`).
     pub values_max: u64,
+    /// Values of stored points that are read at a time where that is possible, about; 0 for two million.
+    pub piece_values: u64,
 }
 
 /// Whether a database is shown to who asks.

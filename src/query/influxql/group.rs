@@ -1,11 +1,9 @@
-//! Groups of series, read batch by batch: the points of each call, then the rows.
+//! A group of series whose points are read: the points of each call, then the rows.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use rhythmite_engine::SeriesFilter;
 use rhythmite_influx::influxql::{Call, Expr, Fill, VarRef};
-use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
+use rhythmite_model::FieldType;
 
 use super::aggregate::fold::{Fold, Folded};
 use super::aggregate::integral::integral;
@@ -15,33 +13,23 @@ use super::column::Col;
 use super::condition::{Residual, is_tag};
 use super::eval::Dividing;
 use super::failure::{Failure, Result};
-use super::frame::{Frame, FramePlan, Series, Stream};
+use super::frame::{Frame, FramePlan, Series};
+use super::holt_winters::{self, HoltWinters};
 use super::order::merge;
 use super::plan::Plan;
-use super::points::{Filling, Points, limited};
-use super::select::{Emit, Rows, Select, Tags};
-use super::source::reads_tag;
+use super::points::{Filling, Page, Points, WINDOWS_MAX};
+use super::select::{Rows, Select, Tags};
 use super::transform::Transform;
 use super::value::{Value, field_type};
 
 /// What is known of one group.
-struct Group {
-    tags: Tags,
-    folded: Vec<Option<Folded>>,
-    series: Vec<Series>,
+pub(super) struct Group {
+    pub(super) tags: Tags,
+    pub(super) folded: Vec<Option<Folded>>,
+    pub(super) series: Vec<Series>,
 }
 
-/// A series of a group.
-pub(super) enum Member {
-    Stored(TableId, SeriesId, Tags),
-    /// Of the rows of a subquery.
-    Made(usize, usize),
-}
-
-/// Group of a stored series, its place within the group, its tags.
-type Place = (usize, usize, Tags);
-
-/// Reads batches of groups of one name.
+/// Makes the rows of groups of one name.
 pub(super) struct Reader<'r, 'a, 'c> {
     pub(super) select: &'r Select<'a>,
     pub(super) plan: &'r Plan<'c>,
@@ -51,133 +39,9 @@ pub(super) struct Reader<'r, 'a, 'c> {
 }
 
 impl Reader<'_, '_, '_> {
-    pub(super) fn batch(
-        &self,
-        groups: Vec<(Vec<String>, Vec<Member>)>,
-        rows_of: &[Vec<Series>],
-        emit: &mut Emit<'_>,
-    ) -> Result<()> {
-        let plan = self.plan;
-        let mut by_table: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
-        let mut made: Vec<Group> = Vec::new();
-        let mut places: HashMap<SeriesId, Vec<Place>> = HashMap::new();
-        let mut orders: Vec<Vec<(usize, Series)>> = Vec::new();
-        for (number, (key, members)) in groups.into_iter().enumerate() {
-            let tags: Vec<_> = plan.dimensions.iter().cloned().zip(key).collect();
-            let folded = plan.calls.iter().map(|call| call.leaf.fold.map(Folded::new)).collect();
-            let mut group = Group { tags: tags.into(), folded, series: Vec::new() };
-            let mut kept = Vec::new();
-            for (place, member) in members.into_iter().enumerate() {
-                match member {
-                    Member::Stored(table, id, tags) => {
-                        by_table.entry(table).or_default().push(id);
-                        places.entry(id).or_default().push((number, place, tags));
-                    }
-                    Member::Made(list, at) => {
-                        let series = &rows_of[list][at];
-                        self.fold(&mut group, series, self.whole)?;
-                        if plan.keeps_series() {
-                            kept.push((place, series.clone()));
-                        }
-                    }
-                }
-            }
-            made.push(group);
-            orders.push(kept);
-        }
-        let mut kept_values = 0;
-        for (table, mut ids) in by_table {
-            // A measurement named twice is read once and counts twice.
-            ids.sort_unstable();
-            ids.dedup();
-            let names = self.fields(table);
-            let wanted: Arc<[FieldId]> = names.iter().map(|(id, _)| *id).collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let (min, max) = plan.widest();
-            let scan =
-                self.select.snapshot.scan(table, Tier::RAW, SeriesFilter::List(ids.into()), Some(wanted), min..=max)?;
-            for points in scan {
-                self.select.check()?;
-                let points = points?;
-                let Some(found) = places.get(&points.series) else { continue };
-                if plan.keeps_series() {
-                    let values: usize = points.streams.iter().map(|stream| stream.times_ns.len()).sum();
-                    self.select.hold(values as u64)?;
-                    kept_values += values as u64;
-                }
-                let streams = points.streams.into_iter().filter_map(|stream| {
-                    let name = names.iter().find(|(id, _)| *id == stream.field)?.1.clone();
-                    Some(Stream {
-                        name,
-                        times_ns: Arc::new(stream.times_ns),
-                        values: Arc::new(Col::full(stream.values)),
-                    })
-                });
-                let mut series =
-                    Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
-                for (at, (number, place, tags)) in found.iter().enumerate() {
-                    series.tags = tags.clone();
-                    self.fold(&mut made[*number], &series, self.residual)?;
-                    if plan.keeps_series() {
-                        let last = at + 1 == found.len();
-                        let series = if last { std::mem::take(&mut series) } else { series.clone() };
-                        orders[*number].push((*place, series));
-                    }
-                }
-            }
-        }
-        for (mut group, mut kept) in made.into_iter().zip(orders) {
-            self.select.check()?;
-            kept.sort_by_key(|(place, _)| *place);
-            group.series = kept.into_iter().map(|(_, series)| series).collect();
-            let before = self.select.held.get();
-            let rows = self.rows(group)?;
-            let filled = self.select.held.get() - before;
-            if let Some(rows) = rows {
-                for rows in rows.split(plan.tag_columns.clone()) {
-                    emit(rows)?;
-                }
-            }
-            self.select.held.set(self.select.held.get() - filled);
-        }
-        self.select.held.set(self.select.held.get() - kept_values);
-        Ok(())
-    }
-
-    /// The fields of a table that the statement reads, ascending by number.
-    fn fields(&self, table: TableId) -> Vec<(FieldId, Arc<str>)> {
-        let directory = self.select.context.engine.registry().read();
-        let drivers = self.plan.calls.iter().map(|call| call.leaf.driver);
-        let conditions = self.residual.iter().flat_map(|residual| &residual.columns);
-        let mut found: Vec<(FieldId, Arc<str>)> = Vec::new();
-        for var in drivers.chain(&self.plan.aux).chain(conditions).filter(|var| !reads_tag(var.data_type)) {
-            if let Some((id, _)) = directory.find_field(table, &var.name)
-                && !found.iter().any(|(known, _)| *known == id)
-            {
-                found.push((id, var.name.as_str().into()));
-            }
-        }
-        found.sort_by_key(|(id, _)| *id);
-        found
-    }
-
     fn frame_plan<'p>(&'p self, driver: Option<&'p VarRef>, range: (i64, i64), made: bool) -> FramePlan<'p> {
         let residual = if made { self.whole } else { self.residual };
         FramePlan { driver, aux: &self.plan.aux, residual, range }
-    }
-
-    fn fold(&self, group: &mut Group, series: &Series, residual: Option<&Residual>) -> Result<()> {
-        for (call, folded) in self.plan.calls.iter().zip(&mut group.folded) {
-            let (Some(folded), Some(fold)) = (folded, call.leaf.fold) else { continue };
-            let plan =
-                FramePlan { driver: Some(call.leaf.driver), aux: &self.plan.aux, residual, range: call.leaf.range };
-            let Some(frame) = series.frame(&plan) else { continue };
-            check_type(call.leaf.call, fold.takes(frame_type(&frame)), frame_type(&frame))?;
-            folded.add(&frame, &self.plan.windows, call.leaf.range);
-        }
-        Ok(())
     }
 
     /// All points of a field in one order of time.
@@ -191,19 +55,18 @@ impl Reader<'_, '_, '_> {
         merge(frames.collect(), self.plan.compiled.ascending, stable)
     }
 
-    fn rows(&self, mut group: Group) -> Result<Option<Rows>> {
+    /// The rows of a group; of raw points those that `page` leaves.
+    pub(super) fn rows(&self, mut group: Group, page: &mut Page) -> Result<Option<Rows>> {
         let plan = self.plan;
         let (times_ns, slots) = if plan.calls.is_empty() {
             let Some(frame) = self.merged(&group, None, plan.range) else { return Ok(None) };
-            let mut times_ns = frame.times_ns.to_vec();
-            let mut columns = frame.aux;
-            let kept = limited(times_ns.len(), plan.limit, plan.offset);
-            if kept.len() < times_ns.len() {
+            let kept = page.advance(frame.times_ns.len());
+            if kept.len() < frame.times_ns.len() {
                 let rows: Vec<u32> = (kept.start as u32..kept.end as u32).collect();
-                times_ns = times_ns[kept].to_vec();
-                columns.iter_mut().for_each(|col| *col = col.gather(&rows));
+                (frame.times_ns[kept].to_vec(), frame.aux.iter().map(|col| col.gather(&rows)).collect())
+            } else {
+                (Arc::unwrap_or_clone(frame.times_ns), frame.aux)
             }
-            (times_ns, columns)
         } else {
             let mut results = Vec::with_capacity(plan.calls.len());
             for at in 0..plan.calls.len() {
@@ -231,7 +94,7 @@ impl Reader<'_, '_, '_> {
             .zip(&plan.field_types)
             .map(|(node, field_type)| node.eval(&slots, rows, Dividing::Float).into_col(rows, *field_type));
         let columns = columns.collect();
-        Ok(Some(Rows { name: self.name.clone(), tags: group.tags, times_ns, columns }))
+        Ok(Some(Rows { name: self.name.clone(), tags: group.tags, times_ns, columns, more: false }))
     }
 
     /// The points of a call; `folded` is what its innermost call has made, if it folds.
@@ -246,6 +109,18 @@ impl Reader<'_, '_, '_> {
                 check_type(call, transform.takes(input.value.field_type()), input.value.field_type())?;
             }
             return Ok(transform.apply(&input, ascending));
+        }
+        if let Some(forecast) = HoltWinters::of(call, windows.every_ns()) {
+            let input = self.argument(call, at, folded, group, range)?;
+            if input.len() > 0 {
+                check_type(call, is_number(input.value.field_type()), input.value.field_type())?;
+            }
+            let Some(values) = forecast.values(&input) else {
+                let most = holt_winters::POINTS_MAX;
+                return Err(Failure::new(format!("{}() of more than {most} points", call.name)));
+            };
+            self.select.hold(values)?;
+            return Ok(forecast.apply(&input, &|| self.select.stopped()));
         }
         if let Some(fold) = Fold::named(&call.name) {
             if let (Fold::Count, Some(Expr::Call(inner))) = (fold, call.args.first()) {
@@ -343,7 +218,14 @@ impl Reader<'_, '_, '_> {
             fill => fill,
         };
         let filling = Filling { fill, windows: &plan.windows, range, ascending: plan.compiled.ascending };
-        self.select.hold(filling.windows_of(&points))?;
+        let windows = filling.windows_of(&points);
+        self.select.hold(windows)?;
+        if windows > WINDOWS_MAX {
+            return Err(Failure::new(format!(
+                "the query would fill {windows} windows of one series, at most {WINDOWS_MAX} are possible: ask for less \
+                 time, longer windows or fill(none)"
+            )));
+        }
         Ok(filling.apply(points, &mut || self.select.stopped()))
     }
 }
@@ -391,7 +273,7 @@ fn fill_nulls(columns: &mut [Col], with: &Value) {
     columns.iter_mut().for_each(|col| col.fill(&with.cast(col.field_type())));
 }
 
-fn frame_type(frame: &Frame) -> FieldType {
+pub(super) fn frame_type(frame: &Frame) -> FieldType {
     frame.value.as_ref().map_or(FieldType::Float, |value| value.field_type())
 }
 
@@ -399,7 +281,7 @@ fn is_number(field_type: FieldType) -> bool {
     !matches!(field_type, FieldType::String | FieldType::Boolean)
 }
 
-fn check_type(call: &Call, takes: bool, field_type: FieldType) -> Result<()> {
+pub(super) fn check_type(call: &Call, takes: bool, field_type: FieldType) -> Result<()> {
     if takes {
         return Ok(());
     }

@@ -1,34 +1,48 @@
-//! SELECT INTO: the rows of an answer become points of another measurement.
+//! SELECT INTO: the rows of an answer become points of another measurement, by the way of all points: `ingest`.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use rhythmite_engine::registry::{Creator, Scope};
 use rhythmite_engine::{Commit, Durability};
 use rhythmite_influx::influxql::{Measurement, MeasurementName};
-use rhythmite_influx::line_protocol::SeriesKey;
-use rhythmite_model::{Column, FieldId, FieldType, KeyKind, PolicyId, Rows as Batch, SeriesId, TableId, Tier};
+use rhythmite_influx::line_protocol::texts;
+use rhythmite_model::{ErrorKind, Policy};
 
+use super::column::{Col, NO_ROW};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::select::Rows;
 use super::source;
+use crate::ingest::influx::{FieldColumn, InfluxWriter, SeriesWrite};
+
+/// Commits that are waited for at a time.
+const COMMITS_MAX: usize = 1_024;
+/// Pause when the engine is behind.
+const BACK_PRESSURE: Duration = Duration::from_millis(20);
+/// How long the engine may take nothing before the statement fails, if its own time is not up before.
+const BEHIND_MAX: Duration = Duration::from_secs(60);
 
 /// Where the rows of a statement go.
 pub(super) struct Into<'a> {
     context: &'a Context,
-    policy: PolicyId,
+    request: &'a Request,
+    writer: InfluxWriter,
+    policy: Policy,
     /// `None`: each row goes to the measurement it came from.
     name: Option<String>,
     columns: Vec<String>,
     written: u64,
-    pending: Vec<Commit>,
+    refused: u64,
+    /// Why the first point was refused.
+    reason: Option<String>,
+    pending: VecDeque<Commit>,
 }
 
 impl<'a> Into<'a> {
     /// `columns` are those of the answer, time first.
     pub(super) fn new(
         context: &'a Context,
-        request: &Request,
+        request: &'a Request,
         target: &Measurement,
         columns: &[String],
     ) -> Result<Self> {
@@ -42,85 +56,118 @@ impl<'a> Into<'a> {
             MeasurementName::Source => None,
             MeasurementName::Regex(_) => return Err(Failure::new("a target is one measurement")),
         };
-        let columns = columns.iter().skip(1).cloned().collect();
-        Ok(Self { context, policy: policy.policy.id, name, columns, written: 0, pending: Vec::new() })
+        Ok(Self {
+            context,
+            request,
+            writer: InfluxWriter::counted(context.engine.clone(), context.counters.clone()),
+            policy: policy.policy.clone(),
+            name,
+            columns: columns.iter().skip(1).cloned().collect(),
+            written: 0,
+            refused: 0,
+            reason: None,
+            pending: VecDeque::new(),
+        })
     }
 
-    /// Writes the rows of a series. A row of nothing but nulls is no point; a field whose stored type is another is
-    /// refused as in a write.
+    /// Writes the rows of a series. A row of nothing but nulls is no point; points that ingest refuses are counted.
+    ///
+    /// # Errors
+    /// The log has failed, or the engine was behind for too long.
     pub(super) fn take(&mut self, rows: Rows) -> Result<()> {
-        let name = self.name.as_deref().unwrap_or(&rows.name).to_owned();
-        let key = canonical(&name, &rows.tags);
-        // Rows with the same fields go together.
-        let mut by_fields: HashMap<Vec<usize>, Vec<u32>> = HashMap::new();
-        for row in 0..rows.times_ns.len() {
-            let valid = |at: &usize| match rows.columns[*at].get(row) {
-                Some(rhythmite_model::FieldValue::Float(value)) => value.is_finite(),
-                value => value.is_some(),
-            };
-            let present: Vec<usize> = (0..self.columns.len().min(rows.columns.len())).filter(valid).collect();
-            if !present.is_empty() {
-                by_fields.entry(present).or_default().push(row as u32);
-            }
-        }
-        for (present, picked) in by_fields {
-            let wanted: Vec<(&str, FieldType)> =
-                present.iter().map(|at| (self.columns[*at].as_str(), rows.columns[*at].field_type())).collect();
-            let (table, series, ids) = self.names(&name, &key, &wanted)?;
-            let mut fields: Vec<(FieldId, Column)> = Vec::new();
-            for (at, id) in present.iter().zip(ids) {
-                // Of two columns with one name the later one is kept.
-                let column = rows.columns[*at].gather(&picked).values().clone();
-                match fields.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, known)) => *known = column,
-                    None => fields.push((id, column)),
-                }
-            }
-            fields.sort_by_key(|(id, _)| *id);
-            let times_ns: Vec<i64> = picked.iter().map(|row| rows.times_ns[*row as usize]).collect();
-            self.written += times_ns.len() as u64;
-            let batch = Batch { table, tier: Tier::RAW, series: vec![series; times_ns.len()], times_ns, fields };
-            self.pending.push(self.context.engine.write(vec![batch], Durability::Sync)?);
+        let measurement = self.name.clone().unwrap_or_else(|| rows.name.to_string());
+        let made = rows.times_ns.len();
+        let rows = merged(rows);
+        // As 1.x counts: rows, though of those with one time one is left.
+        let twice = (made - rows.times_ns.len()) as u64;
+        let columns: Vec<FieldColumn<'_>> = self
+            .columns
+            .iter()
+            .zip(&rows.columns)
+            .enumerate()
+            // Of two columns with one name the later one is kept.
+            .filter(|(at, (name, _))| !self.columns[at + 1..].contains(name))
+            .map(|(_, (name, col))| FieldColumn { name, values: col.values(), valid: col.valid() })
+            .collect();
+        let write = SeriesWrite {
+            policy: &self.policy,
+            measurement: &measurement,
+            tags: &rows.tags,
+            times_ns: &rows.times_ns,
+            columns: &columns,
+            now_ns: self.context.clock.now_ns(),
+            durability: Durability::Sync,
+        };
+        let outcome = self.until_taken(|| self.writer.write_series(&write))?;
+        self.written += outcome.points + twice;
+        self.refused += outcome.refused;
+        self.reason = self.reason.take().or(outcome.reason);
+        self.pending.push_back(outcome.commit);
+        if self.pending.len() > COMMITS_MAX
+            && let Some(oldest) = self.pending.pop_front()
+        {
+            oldest.wait()?;
         }
         Ok(())
     }
 
+    /// Tries until the engine takes it.
+    fn until_taken<T>(&self, mut attempt: impl FnMut() -> rhythmite_model::Result<T>) -> Result<T> {
+        let clock = &*self.context.clock;
+        let started = clock.monotonic();
+        loop {
+            match attempt() {
+                Err(error) if error.kind() == ErrorKind::Overloaded => {
+                    if let Some(reason) = self.request.interrupt.reason(clock) {
+                        return Err(Failure::new(reason));
+                    }
+                    if clock.monotonic().saturating_sub(started) >= BEHIND_MAX {
+                        return Err(error.into());
+                    }
+                    std::thread::sleep(BACK_PRESSURE);
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+
     /// Waits until everything is on disk; the number of points written.
+    ///
+    /// # Errors
+    /// `partial write: ...` if points were refused; the others are written.
     pub(super) fn finish(self) -> Result<u64> {
         self.pending.into_iter().try_for_each(Commit::wait)?;
-        Ok(self.written)
-    }
-
-    fn names(&self, name: &str, key: &str, fields: &[(&str, FieldType)]) -> Result<(TableId, SeriesId, Vec<FieldId>)> {
-        let policy = self.policy;
-        let make = |names: &mut Creator<'_>| {
-            let table = names.create_table(policy, name, KeyKind::Tagged)?;
-            let ids = fields.iter().map(|(field, field_type)| names.create_field(table, field, *field_type));
-            let ids = ids.collect::<rhythmite_model::Result<Vec<_>>>()?;
-            Ok((table, names.create_series(table, key, None)?, ids))
-        };
-        if let Some(found) = self.known(name, key, fields) {
-            return Ok(found);
+        match self.reason {
+            Some(reason) => {
+                let refused = usize::try_from(self.refused).unwrap_or(usize::MAX);
+                Err(Failure::new(texts::partial_write(reason, refused)))
+            }
+            None => Ok(self.written),
         }
-        let (made, _) = self.context.engine.create(Durability::Sync, make)?;
-        Ok(made)
-    }
-
-    /// The names if all of them exist.
-    fn known(&self, name: &str, key: &str, fields: &[(&str, FieldType)]) -> Option<(TableId, SeriesId, Vec<FieldId>)> {
-        let directory = self.context.engine.registry().read();
-        let table = directory.find_table(self.policy, name)?.id();
-        let series = directory.series_id(directory.find_series(Scope::Policy(self.policy), key.as_bytes())?);
-        let ids = fields.iter().map(|(field, field_type)| {
-            directory.find_field(table, field).filter(|(_, known)| known == field_type).map(|(id, _)| id)
-        });
-        Some((table, series, ids.collect::<Option<Vec<_>>>()?))
     }
 }
 
-fn canonical(name: &str, tags: &[(String, String)]) -> String {
-    // Sorted already; an empty value is no tag.
-    let tags = tags.iter().filter(|(_, value)| !value.is_empty());
-    let tags = tags.map(|(tag, value)| (tag.as_str().into(), value.as_str().into())).collect();
-    SeriesKey { measurement: name.into(), tags }.canonical()
+/// Rows with the same time made one, with the last value of each field: among them there would be no order.
+fn merged(rows: Rows) -> Rows {
+    if !rows.times_ns.windows(2).any(|pair| pair[0] == pair[1]) {
+        return rows;
+    }
+    let mut times_ns: Vec<i64> = Vec::new();
+    let mut picks: Vec<Vec<u32>> = vec![Vec::new(); rows.columns.len()];
+    for (row, time) in (0_u32..).zip(&rows.times_ns) {
+        let same = times_ns.last() == Some(time);
+        if !same {
+            times_ns.push(*time);
+        }
+        for (picks, col) in picks.iter_mut().zip(&rows.columns) {
+            let here = if col.is_valid(row as usize) { row } else { NO_ROW };
+            match picks.last_mut().filter(|_| same) {
+                Some(pick) if here != NO_ROW => *pick = here,
+                Some(_) => {}
+                None => picks.push(here),
+            }
+        }
+    }
+    let columns: Vec<Col> = rows.columns.iter().zip(&picks).map(|(col, picks)| col.gather(picks)).collect();
+    Rows { times_ns, columns, ..rows }
 }

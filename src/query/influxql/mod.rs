@@ -5,10 +5,11 @@
 //! runtime.
 //!
 //! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases, policies and
-//! names, `users` users and what they may do. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select` runs it and `output` hands its
-//! rows out: `plan` is what it asks of each `group` of series, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
+//! names, `users` users and what they may do. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select`
+//! runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans them, `source`
+//! finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
-//! `eval` computes fields.
+//! `eval` computes fields. `continuous` runs such statements by the clock.
 //!
 //! Limits are [`Limits`]; a query stops at the next series or group after its [`Interrupt`] says so.
 
@@ -16,17 +17,21 @@ mod aggregate;
 mod column;
 mod condition;
 mod context;
+mod continuous;
 mod ddl;
 mod eval;
 mod failure;
 mod frame;
 mod group;
+mod holt_winters;
 mod into;
 mod math;
 mod order;
 mod output;
 mod plan;
 mod points;
+mod read;
+mod running;
 mod select;
 mod show;
 mod sink;
@@ -34,7 +39,7 @@ mod source;
 mod statement;
 mod technical;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transform;
 mod users;
 mod value;
@@ -43,6 +48,8 @@ mod window;
 use rhythmite_influx::influxql::Query;
 
 pub use context::{Context, Interrupt, Limits, Request, Users, Visible};
+pub use continuous::{Scheduler, Ticked};
+pub use running::Running;
 pub use sink::ResultSink;
 
 /// Executes the statements of `query` in order.
@@ -50,6 +57,10 @@ pub use sink::ResultSink;
 /// Each statement is `begin_statement`, then its series or an error, then `end_statement`. After an error the rest is
 /// not executed, as in 1.x: they get the answer `not executed`.
 pub fn execute(context: &Context, request: &Request, query: &Query, out: &mut dyn ResultSink) {
+    let texts: Vec<String> = query.statements.iter().map(ToString::to_string).collect();
+    let (database, started) = (request.database.as_deref().unwrap_or_default(), context.clock.monotonic());
+    let cancelled = request.interrupt.cancelled.clone();
+    let _entered = context.running.enter(texts.join(";\n"), database, started, cancelled);
     let mut failed = false;
     for (id, statement) in query.statements.iter().enumerate() {
         out.begin_statement(u32::try_from(id).unwrap_or(u32::MAX), statement::is_whole(statement));

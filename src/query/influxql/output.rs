@@ -1,7 +1,5 @@
 //! SELECT from the statement to the sink: checks, limits, the shape of the answer.
 
-use std::cell::RefCell;
-
 use jiff::tz::TimeZone;
 use rhythmite_influx::answer::{Cell, SeriesHead};
 use rhythmite_influx::influxql::{Compiled, SelectStatement, compile};
@@ -21,36 +19,43 @@ pub(super) fn select(
     statement: &SelectStatement,
     out: &mut dyn ResultSink,
 ) -> Result<()> {
-    let compiled = prepare(context, request, statement)?;
-    let select = Select {
-        context,
-        request,
-        snapshot: context.engine.snapshot(),
-        series_read: RefCell::new(0),
-        held: std::cell::Cell::new(0),
-    };
-    let names = compiled.column_names();
-    let range = (compiled.min_ns, compiled.max_ns);
-    if let Some(target) = &compiled.statement.target {
-        let mut target = Target::new(context, request, target, &names)?;
-        select.run(&compiled, &[], range, &mut |rows| target.take(rows))?;
-        let written = target.finish()?;
+    if statement.target.is_some() {
+        let written = write_target(context, request, statement)?;
         let columns = ["time", "written"].map(Into::into).to_vec();
         out.begin_series(&SeriesHead { name: "result".into(), tags: Vec::new(), columns });
         out.row(&[Cell::Time(0), Cell::Int(i64::try_from(written).unwrap_or(i64::MAX))]);
         out.end_series(false);
         return Ok(());
     }
+    let compiled = prepare(context, request, statement)?;
+    let select = Select::new(context, request);
+    let names = compiled.column_names();
     let zone = compiled.statement.zone.as_ref().filter(|_| request.times_as_text).map(|zone| zone.time_zone());
-    let mut answer = Answer { out, names: &names, zone, rows_max: context.limits.rows_max, rows: 0, full: false };
-    let done = select.run(&compiled, &[], range, &mut |rows| {
+    let rows_max = context.limits.rows_max;
+    let mut answer = Answer { out, names: &names, zone, rows_max, rows: 0, full: false, open: false };
+    let done = select.run(&compiled, &mut |rows| {
         answer.series(&rows)?;
         if answer.full { Err(Failure::new(FULL)) } else { Ok(()) }
     });
+    if answer.open {
+        answer.out.end_series(false);
+    }
     match done {
         Err(failure) if answer.full && failure == Failure::new(FULL) => Ok(()),
         other => other,
     }
+}
+
+/// Runs a SELECT and writes its rows to its target. Returns the number of points when they are durable.
+///
+/// # Errors
+/// As of a SELECT; also when points were refused, behind which others may be written.
+pub(super) fn write_target(context: &Context, request: &Request, statement: &SelectStatement) -> Result<u64> {
+    let compiled = prepare(context, request, statement)?;
+    let Some(target) = &compiled.statement.target else { return Err(Failure::new("the statement has no target")) };
+    let mut target = Target::new(context, request, target, &compiled.column_names())?;
+    Select::new(context, request).run(&compiled, &mut |rows| target.take(rows))?;
+    target.finish()
 }
 
 /// Ends a SELECT whose rows are complete; never shown.
@@ -88,16 +93,19 @@ struct Answer<'o> {
     rows_max: u64,
     rows: u64,
     full: bool,
+    /// A series has begun and more of its rows come.
+    open: bool,
 }
 
 impl Answer<'_> {
     fn series(&mut self, rows: &Rows) -> Result<()> {
-        let head = SeriesHead {
-            name: (&*rows.name).into(),
-            tags: rows.tags.iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            columns: self.names.iter().map(Into::into).collect(),
-        };
-        self.out.begin_series(&head);
+        if !self.open {
+            self.out.begin_series(&SeriesHead {
+                name: (&*rows.name).into(),
+                tags: rows.tags.iter().map(|(key, value)| (key.into(), value.into())).collect(),
+                columns: self.names.iter().map(Into::into).collect(),
+            });
+        }
         let mut cells: Vec<Cell<'_>> = Vec::with_capacity(self.names.len());
         for (row, time) in rows.times_ns.iter().enumerate() {
             if self.rows_max > 0 && self.rows == self.rows_max {
@@ -113,7 +121,10 @@ impl Answer<'_> {
             self.out.row(&cells);
             self.rows += 1;
         }
-        self.out.end_series(self.full);
+        self.open = rows.more && !self.full;
+        if !self.open {
+            self.out.end_series(self.full);
+        }
         Ok(())
     }
 }
@@ -144,17 +155,11 @@ pub(super) fn explain(
     let compiled = prepare(context, request, statement)?;
     let mut lines = vec![format!("EXPRESSION: {}", compiled.statement)];
     if analyze {
-        let select = Select {
-            context,
-            request,
-            snapshot: context.engine.snapshot(),
-            series_read: RefCell::new(0),
-            held: std::cell::Cell::new(0),
-        };
+        let select = Select::new(context, request);
         let began = context.clock.monotonic();
         let (mut series, mut rows) = (0_u64, 0_u64);
-        select.run(&compiled, &[], (compiled.min_ns, compiled.max_ns), &mut |found| {
-            series += 1;
+        select.run(&compiled, &mut |found| {
+            series += u64::from(!found.more);
             rows += found.times_ns.len() as u64;
             Ok(())
         })?;

@@ -27,6 +27,8 @@ pub(super) struct Plan<'c> {
     pub(super) offset: u64,
     /// Columns that become tags of what is written: those that `top` and `bottom` keep apart, after the fields.
     pub(super) tag_columns: Vec<(usize, String)>,
+    /// The rows of a series may be given out in parts.
+    pub(super) in_parts: bool,
 }
 
 pub(super) struct PlannedCall<'c> {
@@ -128,6 +130,7 @@ impl<'c> Plan<'c> {
             limit: statement.limit,
             offset: statement.offset,
             tag_columns,
+            in_parts: false,
         };
         plan.calls =
             calls.into_iter().filter_map(|call| Some(PlannedCall { call, leaf: plan.leaf(call, range)? })).collect();

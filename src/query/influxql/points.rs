@@ -64,6 +64,40 @@ pub(super) fn limited(rows: usize, limit: u64, offset: u64) -> std::ops::Range<u
     start..start.saturating_add(count).min(rows)
 }
 
+/// Windows that filling makes of one series at most, whatever `[query]` says: they come from nothing.
+pub(super) const WINDOWS_MAX: u64 = 100_000_000;
+
+/// What LIMIT and OFFSET leave of rows that come piece by piece.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page {
+    /// Rows to skip.
+    offset: usize,
+    /// Rows to show; `None` for all.
+    limit: Option<usize>,
+}
+
+impl Page {
+    /// 0 is no limit.
+    pub(super) fn new(limit: u64, offset: u64) -> Self {
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        Self { offset: size(offset), limit: (limit > 0).then(|| size(limit)) }
+    }
+
+    /// Which of the next rows are shown.
+    pub(super) fn advance(&mut self, rows: usize) -> std::ops::Range<usize> {
+        let start = self.offset.min(rows);
+        self.offset -= start;
+        let count = self.limit.map_or(rows - start, |limit| limit.min(rows - start));
+        self.limit = self.limit.map(|limit| limit - count);
+        start..start + count
+    }
+
+    /// Whether no further row is shown.
+    pub(super) fn is_done(&self) -> bool {
+        self.limit == Some(0)
+    }
+}
+
 /// How windows without points are filled.
 #[derive(Clone, Debug)]
 pub(super) struct Filling<'a> {
@@ -85,7 +119,7 @@ impl Filling<'_> {
         };
         let last = self.windows.start(self.range.1, self.range);
         let windows = (i128::from(last) - i128::from(first)) / i128::from(self.windows.every_ns().max(1)) + 1;
-        u64::try_from(windows).unwrap_or(0)
+        u64::try_from(windows.max(0)).unwrap_or(u64::MAX)
     }
 
     /// Adds the windows that are missing between the bounds of the range. Without any point there is nothing to fill.

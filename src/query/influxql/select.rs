@@ -24,9 +24,10 @@ use super::condition::{Residual, split};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::frame::{Series, Stream};
-use super::group::{Member, Reader};
+use super::group::Reader;
 use super::plan::{Plan, visible_columns};
 use super::points::limited;
+use super::read::{Member, Members};
 use super::source::{PATH_TAG, tables};
 use super::value::Value;
 
@@ -43,6 +44,8 @@ pub(super) struct Rows {
     pub(super) times_ns: Vec<i64>,
     /// One per field, then one per tag of `top` and `bottom`.
     pub(super) columns: Vec<Col>,
+    /// The next rows given out are of the same series.
+    pub(super) more: bool,
 }
 
 /// Keys and values of a series' tags.
@@ -69,7 +72,12 @@ enum Input {
     Rows(Vec<Rows>, Vec<String>, bool),
 }
 
-impl Select<'_> {
+impl<'a> Select<'a> {
+    /// A SELECT over the points there are now.
+    pub(super) fn new(context: &'a Context, request: &'a Request) -> Self {
+        Self { context, request, snapshot: context.engine.snapshot(), series_read: RefCell::new(0), held: Cell::new(0) }
+    }
+
     /// Fails when the query has to stop.
     pub(super) fn check(&self) -> Result<()> {
         match self.request.interrupt.reason(&*self.context.clock) {
@@ -93,19 +101,30 @@ impl Select<'_> {
         Ok(())
     }
 
+    /// Gives back what [`hold`](Self::hold) took.
+    pub(super) fn release(&self, values: u64) {
+        self.held.set(self.held.get().saturating_sub(values));
+    }
+
     pub(super) fn stopped(&self) -> bool {
         self.request.interrupt.reason(&*self.context.clock).is_some()
     }
 
-    /// Runs a statement. `around` are the dimensions of the statements around it, `range` the times they read.
-    pub(super) fn run(
+    /// Runs a statement. The rows of a series may come in parts, see [`Rows::more`].
+    pub(super) fn run(&self, compiled: &Compiled, emit: &mut Emit<'_>) -> Result<()> {
+        self.run_within(compiled, None, (compiled.min_ns, compiled.max_ns), emit)
+    }
+
+    /// Runs a statement, perhaps within others: `around` are their dimensions, `range` the times they read.
+    fn run_within(
         &self,
         compiled: &Compiled,
-        around: &[String],
+        around: Option<&[String]>,
         range: (i64, i64),
         emit: &mut Emit<'_>,
     ) -> Result<()> {
-        let plan = Plan::new(compiled, around, range);
+        let mut plan = Plan::new(compiled, around.unwrap_or_default(), range);
+        plan.in_parts = around.is_none();
         if plan.reads_nothing() {
             return Ok(());
         }
@@ -138,7 +157,7 @@ impl Select<'_> {
         let min = if subquery.min_ns == plan.compiled.min_ns { widest.0 } else { subquery.min_ns };
         let max = if subquery.max_ns == plan.compiled.max_ns { widest.1 } else { subquery.max_ns };
         let mut found: BTreeMap<String, Vec<Rows>> = BTreeMap::new();
-        self.run(subquery, &plan.dimensions, (min, max), &mut |rows| {
+        self.run_within(subquery, Some(&plan.dimensions), (min, max), &mut |rows| {
             self.hold((rows.times_ns.len() * (1 + rows.columns.len())) as u64)?;
             found.entry(rows.name.to_string()).or_default().push(rows);
             Ok(())
@@ -197,7 +216,7 @@ impl Select<'_> {
         }
         // A condition over rows of a subquery is asked of each; the index has answered for stored series.
         let whole = statement.condition.as_ref().map(Residual::of);
-        let mut batch: Vec<(Vec<String>, Vec<Member>)> = Vec::new();
+        let mut batch: Vec<Members> = Vec::new();
         let mut size = 0;
         let mut groups = groups.into_iter().peekable();
         while let Some(group) = groups.next() {
@@ -249,6 +268,7 @@ impl Rows {
             tags: tags.into(),
             times_ns: rows.iter().map(|row| self.times_ns[*row as usize]).collect(),
             columns: self.columns.iter().map(|col| col.gather(&rows)).collect(),
+            more: false,
         };
         by_tags.into_iter().map(part).collect()
     }

@@ -5,7 +5,7 @@ use rhythmite_influx::influxql::{Show, Statement};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::sink::ResultSink;
-use super::{ddl, output, show, users};
+use super::{continuous, ddl, output, show, users};
 
 /// Whether a statement's answer is never split into chunks: 1.x splits what it executes as a SELECT.
 pub(super) fn is_whole(statement: &Statement) -> bool {
@@ -32,11 +32,10 @@ pub(super) fn run(context: &Context, request: &Request, statement: &Statement, o
         Statement::DropMeasurement(name) => ddl::drop_measurement(context, request, name),
         Statement::DropSeries { sources, condition } => ddl::drop_series(context, request, sources, condition.as_ref()),
         Statement::Delete { sources, condition } => ddl::delete(context, request, sources, condition.as_ref()),
-        // No query has a number to be killed by.
-        Statement::KillQuery { id, .. } => Err(Failure::new(format!("no such query id: {id}"))),
+        Statement::KillQuery { id, .. } => context.running.kill(*id).map_err(Failure::new),
         Statement::DropShard(_) => Err(unsupported("DROP SHARD")),
-        Statement::CreateContinuousQuery(_) => Err(unsupported("CREATE CONTINUOUS QUERY")),
-        Statement::DropContinuousQuery { .. } => Err(unsupported("DROP CONTINUOUS QUERY")),
+        Statement::CreateContinuousQuery(create) => continuous::create(context, create),
+        Statement::DropContinuousQuery { name, database } => continuous::drop(context, database, name),
         Statement::CreateSubscription(_) => Err(unsupported("CREATE SUBSCRIPTION")),
         Statement::DropSubscription { .. } => Err(unsupported("DROP SUBSCRIPTION")),
         Statement::CreateUser { name, password, admin } => users::create(context, request, name, password, *admin),

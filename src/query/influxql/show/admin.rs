@@ -1,12 +1,13 @@
 //! SHOW of databases, policies and of the server itself.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use rhythmite_influx::answer::Cell;
 
 use super::output::Output;
 use super::source;
-use crate::catalog::Rights;
+use crate::catalog::{ContinuousQuery, Database, GRAPHITE, Rights};
 use crate::query::influxql::context::{Context, Request};
 use crate::query::influxql::failure::{Failure, Result};
 
@@ -48,16 +49,18 @@ pub(super) fn shard_groups(out: &mut Output<'_>) -> Result<()> {
     out.series("shard groups", &columns, [])
 }
 
-/// `SHOW QUERIES`: only this one; others are not numbered.
-pub(super) fn queries(request: &Request, out: &mut Output<'_>) -> Result<()> {
-    let row = vec![
-        Cell::Int(0),
-        Cell::from("SHOW QUERIES"),
-        Cell::from(request.database.as_deref().unwrap_or("")),
-        Cell::from("0s"),
-        Cell::from("running"),
-    ];
-    out.series("", &["qid", "query", "database", "duration", "status"], [row])
+/// `SHOW QUERIES`: all that run now, this one among them.
+pub(super) fn queries(context: &Context, out: &mut Output<'_>) -> Result<()> {
+    let rows = context.running.list(context.clock.monotonic()).into_iter().map(|query| {
+        vec![
+            Cell::UInt(query.id),
+            Cell::String(query.text.into()),
+            Cell::String(query.database.into()),
+            Cell::String(short_duration(query.took).into()),
+            Cell::from(if query.killed { "killed" } else { "running" }),
+        ]
+    });
+    out.series("", &["qid", "query", "database", "duration", "status"], rows)
 }
 
 /// `SHOW USERS`, in the order in which they were made.
@@ -81,9 +84,20 @@ pub(super) fn grants(context: &Context, user: &str, out: &mut Output<'_>) -> Res
     out.series("", &["database", "privilege"], rows)
 }
 
-/// `SHOW CONTINUOUS QUERIES`: none in any database.
-pub(super) fn continuous_queries(context: &Context, out: &mut Output<'_>) -> Result<()> {
-    context.catalog.databases().iter().try_for_each(|database| out.series(&database.name, &["name", "query"], []))
+/// `SHOW CONTINUOUS QUERIES`, database by database. That of Graphite's names, which nobody made, is shown if it has any.
+pub(super) fn continuous_queries(context: &Context, request: &Request, out: &mut Output<'_>) -> Result<()> {
+    let all = context.catalog.databases();
+    let visible = |name: &str| request.visible.as_ref().is_none_or(|visible| visible(name));
+    let shown = |database: &&Database| database.name != GRAPHITE || !database.continuous.is_empty();
+    for database in all.iter().filter(|database| visible(&database.name)).filter(shown) {
+        let row = |query: &ContinuousQuery| vec![text(&query.name), text(&query.query)];
+        out.series(&database.name, &["name", "query"], database.continuous.iter().map(row))?;
+    }
+    Ok(())
+}
+
+fn text(text: &str) -> Cell<'static> {
+    Cell::String(text.to_owned().into())
 }
 
 /// `SHOW STATS [FOR]`: modules `database` and `engine`.
@@ -136,6 +150,17 @@ pub(super) fn diagnostics(context: &Context, module: Option<&str>, out: &mut Out
     Ok(())
 }
 
+/// A duration in whole seconds, or whole units of what is shorter, as Go prints it.
+fn short_duration(took: Duration) -> String {
+    match took.as_nanos() {
+        1_000_000_000.. => go_duration(i64::try_from(took.as_secs() as u128 * 1_000_000_000).unwrap_or(i64::MAX)),
+        ns @ 1_000_000.. => format!("{}ms", ns / 1_000_000),
+        ns @ 1_000.. => format!("{}µs", ns / 1_000),
+        0 => "0s".to_owned(),
+        ns => format!("{ns}ns"),
+    }
+}
+
 /// A duration of seconds or more (or none) as Go prints it: `168h0m0s`.
 fn go_duration(ns: i64) -> String {
     const SECOND_NS: i64 = 1_000_000_000;
@@ -159,7 +184,9 @@ fn go_duration(ns: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::go_duration;
+    use std::time::Duration;
+
+    use super::{go_duration, short_duration};
 
     #[test]
     fn durations_print_as_in_go() {
@@ -172,6 +199,10 @@ mod tests {
             (3_600_000_000_001, "1h0m0.000000001s"),
         ] {
             assert_eq!(go_duration(ns), expected, "{ns}");
+        }
+        for (ns, expected) in [(0, "0s"), (999, "999ns"), (1_500, "1µs"), (2_999_999, "2ms"), (61_500_000_000, "1m1s")]
+        {
+            assert_eq!(short_duration(Duration::from_nanos(ns)), expected, "{ns}");
         }
     }
 }

@@ -1,6 +1,6 @@
 mod select;
 mod users;
-mod world;
+pub(crate) mod world;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
@@ -289,11 +289,11 @@ fn the_server_tells_about_itself() {
         ("SHOW CONTINUOUS QUERIES", "d[name,query]"),
         ("SHOW SHARDS", "d[id,database,retention_policy,shard_group,start_time,end_time,expiry_time,owners]"),
         ("SHOW SHARD GROUPS", "shard groups[id,database,retention_policy,start_time,end_time,expiry_time]"),
-        ("SHOW QUERIES", "[qid,query,database,duration,status] 0,SHOW QUERIES,d,0s,running"),
+        ("SHOW QUERIES", "[qid,query,database,duration,status] 8,SHOW QUERIES,d,0s,running"),
         ("SHOW STATS FOR 'database'", "database[numMeasurements,numSeries] 3,6"),
         ("SHOW STATS FOR 'none'", ""),
         ("SHOW DIAGNOSTICS FOR 'build'", &format!("build[Branch,Build Time,Commit,Version] ,,,{version}")),
-        ("KILL QUERY 7", "ERROR no such query id: 7"),
+        ("KILL QUERY 70", "ERROR no such query id: 70"),
     ]);
 }
 

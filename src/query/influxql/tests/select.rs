@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{World, two_policies};
 use super::{NS, play_step};
+use crate::query::influxql::Limits;
 
 /// See `tests/data/influxql/README.md` for the form.
 const VECTORS: &str = include_str!("../../../../tests/data/influxql/select.json");
@@ -145,7 +146,7 @@ fn what_is_written_by_into_can_be_read() {
         ("SELECT max FROM rp2.cpu", &rows("cpu", "time,max", &["30,30"])),
         (
             "SELECT s AS v INTO copy FROM cpu",
-            "ERROR field type conflict: field \"v\" of \"copy\" is of type float, not string",
+            "ERROR partial write: field type conflict: input field \"v\" on measurement \"copy\" is type string, already exists as type float dropped=1",
         ),
     ]);
 }
@@ -193,4 +194,47 @@ fn rows(name: &str, columns: &str, rows: &[&str]) -> String {
         text.push_str(&format!(" 1970-01-01T00:00:00{nanos}Z,{rest}"));
     }
     text
+}
+
+/// Answers do not depend on how much is read at a time; what is held does.
+#[test]
+fn what_is_heavy_is_read_in_pieces() {
+    let mut world = two_policies();
+    let lines: Vec<_> = (0..300).map(|i| format!("m,h={} v={i},n={}i {}", i % 3, i % 7, i * 1_000)).collect();
+    world.write("d", "", NS, &lines.join("\n"));
+    world.write("d", "", NS, "m,h=0 v=0.5 500\nm,h=1 n=1i 299500");
+    let queries = [
+        "SELECT * FROM m",
+        "SELECT v, n FROM m ORDER BY time DESC",
+        "SELECT v FROM m WHERE n = 3 GROUP BY h",
+        "SELECT v FROM m LIMIT 7 OFFSET 90",
+        "SELECT v FROM m ORDER BY time DESC LIMIT 4 OFFSET 3",
+        "SELECT v FROM m WHERE time >= 20000 AND time < 30000",
+        "SELECT v FROM m GROUP BY h LIMIT 2",
+        "SELECT v FROM m OFFSET 1000",
+        "SELECT mean(v), max(v), count(n), last(v), first(n) FROM m WHERE time < 300000 GROUP BY time(40u)",
+        "SELECT max(v), n FROM m",
+        "SELECT last(*) FROM m GROUP BY h",
+        "SELECT median(v), spread(n) FROM m GROUP BY h",
+        "SELECT sum(x) FROM (SELECT v * 2 AS x FROM m) GROUP BY h",
+        "SELECT v FROM m fill(previous) LIMIT 3",
+    ];
+    let whole: Vec<_> = queries.iter().map(|query| world.text("d", query)).collect();
+    assert!(whole.iter().all(|text| !text.contains("ERROR")), "{whole:?}");
+    for restarted in [false, true] {
+        if restarted {
+            world = world.restart();
+        }
+        for piece_values in [1, 10, 77, 250] {
+            world.context.limits.piece_values = piece_values;
+            for (query, whole) in queries.iter().zip(&whole) {
+                assert_eq!(world.text("d", query), *whole, "{query} by {piece_values}");
+            }
+        }
+    }
+    // Raw points and folds go where all at once would not.
+    world.context.limits = Limits { piece_values: 50, values_max: 400, ..Limits::default() };
+    let refused = |query: &str| world.text("d", query).contains("max_select_values");
+    assert!(!refused("SELECT * FROM m") && !refused("SELECT mean(v) FROM m GROUP BY time(100u) fill(none)"));
+    assert!(refused("SELECT median(v), median(n) FROM m"));
 }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::{CpuPool, Env, ManualClock};
@@ -16,35 +17,41 @@ use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
 use crate::query::influxql::{Context, Limits, Request, ResultSink, Users, execute};
 
 /// 2024-06-01 12:00:00 UTC.
-pub(super) const NOW_NS: i64 = 1_717_243_200_000_000_000;
+pub(crate) const NOW_NS: i64 = 1_717_243_200_000_000_000;
 
-pub(super) struct World {
-    pub(super) context: Context,
-    pub(super) request: Request,
-    pub(super) dir: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) context: Context,
+    pub(crate) request: Request,
+    pub(crate) dir: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
     env: Env,
+    clock: Arc<ManualClock>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let env = Env { clock: Arc::new(ManualClock::new(NOW_NS)), ..Env::real() };
+        let clock = Arc::new(ManualClock::new(NOW_NS));
+        let env = Env { clock: clock.clone(), ..Env::real() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let context = open(&dir, &env, runtime.handle().clone());
-        Self { context, request: Request::default(), dir, runtime, env }
+        Self { context, request: Request::default(), dir, runtime, env, clock }
     }
 
     /// Drops the engine and opens it again, from what is on disk.
-    pub(super) fn restart(self) -> Self {
-        let Self { context, request, dir, runtime, env } = self;
+    pub(crate) fn restart(self) -> Self {
+        let Self { context, request, dir, runtime, env, clock } = self;
         context.engine.drain().unwrap();
         drop(context);
         let context = open(&dir, &env, runtime.handle().clone());
-        Self { context, request, dir, runtime, env }
+        Self { context, request, dir, runtime, env, clock }
     }
 
-    pub(super) fn write(&self, database: &str, policy: &str, unit: TimeUnit, lines: &str) {
+    pub(crate) fn advance_s(&self, by_s: u64) {
+        self.clock.advance(Duration::from_secs(by_s));
+    }
+
+    pub(crate) fn write(&self, database: &str, policy: &str, unit: TimeUnit, lines: &str) {
         let databases = self.context.catalog.databases();
         let policy = &databases.get(database).unwrap().policy(policy).unwrap().policy;
         let write = LineWrite {
@@ -59,7 +66,7 @@ impl World {
     }
 
     /// Makes Graphite series, kept by a storage schema of their own.
-    pub(super) fn paths(&self, step_s: i64, paths: &[&str]) {
+    pub(crate) fn paths(&self, step_s: i64, paths: &[&str]) {
         let level = Level { step_ns: step_s * 1_000_000_000, retention_ns: 86_400_000_000_000 };
         let policy = self.runtime.block_on(self.context.catalog.intern_graphite_policy(vec![level])).unwrap();
         let made = self.context.engine.create(Durability::Interval, |names| {
@@ -71,7 +78,7 @@ impl World {
     }
 
     /// The answer as the JSON documents of `/query`.
-    pub(super) fn ask(&self, database: &str, query: &str, chunk_rows: Option<NonZeroUsize>) -> Vec<Value> {
+    pub(crate) fn ask(&self, database: &str, query: &str, chunk_rows: Option<NonZeroUsize>) -> Vec<Value> {
         let query = parse_query(query, &Params::default()).expect(query);
         let request = Request { database: Some(database.to_owned()), ..self.request.clone() };
         let options = AnswerOptions { chunk_rows, ..AnswerOptions::default() };
@@ -82,13 +89,13 @@ impl World {
     }
 
     /// The answer as short text: series as `name[columns] row row`, rows as `a,b`; statements separated by ` ; `.
-    pub(super) fn text(&self, database: &str, query: &str) -> String {
+    pub(crate) fn text(&self, database: &str, query: &str) -> String {
         let answer = &self.ask(database, query, None)[0];
         let results = answer["results"].as_array().cloned().unwrap_or_default();
         results.iter().map(statement_text).collect::<Vec<_>>().join(" ; ")
     }
 
-    pub(super) fn check(&self, cases: &[(&str, &str)]) {
+    pub(crate) fn check(&self, cases: &[(&str, &str)]) {
         for (query, expected) in cases {
             assert_eq!(self.text("d", query), *expected, "{query}");
         }
@@ -106,11 +113,11 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::default(), 1));
     let users = Users { passwords, guarded: false };
     let (limits, counters) = (Limits::default(), Arc::default());
-    Context { engine, catalog, clock: env.clock.clone(), runtime, limits, counters, users }
+    Context { engine, catalog, clock: env.clock.clone(), runtime, limits, counters, users, running: Arc::default() }
 }
 
 /// A database `d` with its first policy and a second one, `rp2`.
-pub(super) fn two_policies() -> World {
+pub(crate) fn two_policies() -> World {
     let world = World::new();
     let catalog = &world.context.catalog;
     world.runtime.block_on(catalog.create_database("d", NewPolicy::autogen())).unwrap();
@@ -175,4 +182,33 @@ impl ResultSink for Json {
     fn end_statement(&mut self) {
         self.writer.end_statement(&self.end);
     }
+}
+
+/// Rows as `time,value ...`, times in nanoseconds.
+#[derive(Default)]
+pub(crate) struct Plain(pub(crate) String);
+
+impl ResultSink for Plain {
+    fn begin_statement(&mut self, _: u32, _: bool) {}
+    fn begin_series(&mut self, _: &SeriesHead<'_>) {}
+    fn row(&mut self, cells: &[Cell<'_>]) {
+        let text = |cell: &Cell<'_>| match cell {
+            Cell::Null => "null".to_owned(),
+            Cell::Time(value) | Cell::Int(value) => value.to_string(),
+            Cell::UInt(value) => value.to_string(),
+            Cell::Float(value) => value.to_string(),
+            Cell::Bool(value) => value.to_string(),
+            Cell::String(text) => text.to_string(),
+        };
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        self.0.push_str(&cells.iter().map(text).collect::<Vec<_>>().join(","));
+    }
+    fn end_series(&mut self, _: bool) {}
+    fn message(&mut self, _: Message) {}
+    fn error(&mut self, text: &str) {
+        self.0.push_str(text);
+    }
+    fn end_statement(&mut self) {}
 }

@@ -1,0 +1,277 @@
+//! Reading: which series of which groups are scanned together, and how much time at once.
+//!
+//! What a batch of groups weighs is asked of the indexes first. Most batches are read in one go. A heavier one of
+//! functions that fold is read in pieces of time, of which nothing is kept. Of a heavier one of raw points each group is
+//! read for itself, and where one is heavy too its rows are given out piece by piece, in the order of the answer, until
+//! LIMIT is reached. Other functions need all points of a group, which [`Select::hold`] bounds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rhythmite_engine::{SeriesFilter, Weight};
+use rhythmite_influx::influxql::Fill;
+use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
+
+use super::aggregate::fold::Folded;
+use super::column::Col;
+use super::condition::Residual;
+use super::failure::Result;
+use super::frame::{FramePlan, Series, Stream};
+use super::group::{Group, Reader, check_type, frame_type};
+use super::points::Page;
+use super::select::{Emit, Rows, Tags};
+use super::source::reads_tag;
+use crate::query::slices::Slices;
+
+/// Values read at a time, about: 32 MiB.
+const PIECE_VALUES: u64 = 2 * 1024 * 1024;
+/// Values of the first piece where LIMIT may end the statement; each further one is twice as large.
+const FIRST_PIECE_VALUES: u64 = 16 * 1024;
+
+/// A series of a group.
+pub(super) enum Member {
+    Stored(TableId, SeriesId, Tags),
+    /// Of the rows of a subquery.
+    Made(usize, usize),
+}
+
+/// The values of the dimensions, and the series.
+pub(super) type Members = (Vec<String>, Vec<Member>);
+
+/// Group of a stored series, its place within the group, its tags.
+type Place = (usize, usize, Tags);
+
+/// What is scanned of a table.
+struct Target {
+    table: TableId,
+    series: Arc<[SeriesId]>,
+    /// The fields that the statement reads, ascending by number.
+    fields: Arc<[FieldId]>,
+    names: Vec<Arc<str>>,
+}
+
+/// Groups that are read together.
+struct Batch {
+    groups: Vec<Group>,
+    targets: Vec<Target>,
+    places: HashMap<SeriesId, Vec<Place>>,
+    /// The series kept of each group, by their places.
+    kept: Vec<Vec<(usize, Series)>>,
+}
+
+impl Reader<'_, '_, '_> {
+    /// Reads groups and hands their rows out.
+    pub(super) fn batch(&self, groups: Vec<Members>, rows_of: &[Vec<Series>], emit: &mut Emit<'_>) -> Result<()> {
+        let mut batch = self.begin(&groups, rows_of)?;
+        let range = self.plan.widest();
+        let weights = self.weigh(&batch, range)?;
+        let heavy = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values)) > self.piece_values();
+        if heavy && !self.plan.keeps_series() {
+            let mut slices = Slices::new(&weights, range, self.plan.compiled.ascending);
+            while let Some(slice) = slices.next(self.piece_values()) {
+                self.read(&mut batch, slice)?;
+            }
+            return self.finish(batch, emit);
+        }
+        if heavy && self.goes_in_pieces() {
+            let stored = |(_, members): &Members| members.iter().all(|m| matches!(m, Member::Stored(..)));
+            if groups.len() > 1 {
+                drop(batch);
+                return groups.into_iter().try_for_each(|group| self.batch(vec![group], rows_of, emit));
+            }
+            if groups.iter().all(stored) {
+                return self.in_pieces(batch, &weights, range, emit);
+            }
+        }
+        let held = self.read(&mut batch, range)?;
+        self.finish(batch, emit)?;
+        self.select.release(held);
+        Ok(())
+    }
+
+    /// Values read at a time, about.
+    fn piece_values(&self) -> u64 {
+        match self.select.context.limits.piece_values {
+            0 => PIECE_VALUES,
+            values => values,
+        }
+    }
+
+    /// Whether the rows of a group can be given out before its last point is read.
+    fn goes_in_pieces(&self) -> bool {
+        let plan = self.plan;
+        plan.in_parts && plan.calls.is_empty() && matches!(plan.compiled.fill, Fill::Null | Fill::None)
+    }
+
+    /// Finds out what is to be scanned, and takes the rows of subqueries.
+    fn begin(&self, groups: &[Members], rows_of: &[Vec<Series>]) -> Result<Batch> {
+        let plan = self.plan;
+        let mut by_table: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
+        let mut batch = Batch { groups: Vec::new(), targets: Vec::new(), places: HashMap::new(), kept: Vec::new() };
+        for (number, (key, members)) in groups.iter().enumerate() {
+            let tags: Vec<_> = plan.dimensions.iter().cloned().zip(key.iter().cloned()).collect();
+            let folded = plan.calls.iter().map(|call| call.leaf.fold.map(Folded::new)).collect();
+            let mut group = Group { tags: tags.into(), folded, series: Vec::new() };
+            let mut kept = Vec::new();
+            for (place, member) in members.iter().enumerate() {
+                match member {
+                    Member::Stored(table, id, tags) => {
+                        by_table.entry(*table).or_default().push(*id);
+                        batch.places.entry(*id).or_default().push((number, place, tags.clone()));
+                    }
+                    Member::Made(list, at) => {
+                        let series = &rows_of[*list][*at];
+                        self.fold(&mut group, series, self.whole)?;
+                        if plan.keeps_series() {
+                            kept.push((place, series.clone()));
+                        }
+                    }
+                }
+            }
+            batch.groups.push(group);
+            batch.kept.push(kept);
+        }
+        for (table, mut ids) in by_table {
+            // A measurement named twice is read once and counts twice.
+            ids.sort_unstable();
+            ids.dedup();
+            let (fields, names): (Vec<FieldId>, Vec<_>) = self.fields(table).into_iter().unzip();
+            if !fields.is_empty() {
+                batch.targets.push(Target { table, series: ids.into(), fields: fields.into(), names });
+            }
+        }
+        Ok(batch)
+    }
+
+    fn weigh(&self, batch: &Batch, range: (i64, i64)) -> Result<Vec<Weight>> {
+        let mut weights = Vec::new();
+        for target in &batch.targets {
+            weights.extend(self.scan(target, range)?.weigh(self.piece_values() / batch.targets.len() as u64)?);
+        }
+        Ok(weights)
+    }
+
+    fn scan(&self, target: &Target, (min_ns, max_ns): (i64, i64)) -> Result<rhythmite_engine::Scan> {
+        let (series, fields) = (SeriesFilter::List(target.series.clone()), Some(target.fields.clone()));
+        Ok(self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?)
+    }
+
+    /// Reads the points of a time into the groups; returns the number of values held.
+    fn read(&self, batch: &mut Batch, range: (i64, i64)) -> Result<u64> {
+        let keeps = self.plan.keeps_series();
+        let mut held = 0;
+        for target in &batch.targets {
+            for points in self.scan(target, range)? {
+                self.select.check()?;
+                let points = points?;
+                let Some(found) = batch.places.get(&points.series) else { continue };
+                if keeps {
+                    let values = points.streams.iter().map(|stream| stream.times_ns.len() as u64).sum();
+                    self.select.hold(values)?;
+                    held += values;
+                }
+                let streams = points.streams.into_iter().filter_map(|stream| {
+                    let name = target.names[target.fields.binary_search(&stream.field).ok()?].clone();
+                    Some(Stream {
+                        name,
+                        times_ns: Arc::new(stream.times_ns),
+                        values: Arc::new(Col::full(stream.values)),
+                    })
+                });
+                let mut series =
+                    Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
+                for (at, (number, place, tags)) in found.iter().enumerate() {
+                    series.tags = tags.clone();
+                    self.fold(&mut batch.groups[*number], &series, self.residual)?;
+                    if keeps {
+                        let last = at + 1 == found.len();
+                        let series = if last { std::mem::take(&mut series) } else { series.clone() };
+                        batch.kept[*number].push((*place, series));
+                    }
+                }
+            }
+        }
+        Ok(held)
+    }
+
+    /// Hands out the rows of groups that are read.
+    fn finish(&self, batch: Batch, emit: &mut Emit<'_>) -> Result<()> {
+        for (mut group, kept) in batch.groups.into_iter().zip(batch.kept) {
+            self.select.check()?;
+            group.series = in_order(kept);
+            let before = self.select.held.get();
+            let mut page = Page::new(self.plan.limit, self.plan.offset);
+            if let Some(rows) = self.rows(group, &mut page)? {
+                for rows in rows.split(self.plan.tag_columns.clone()) {
+                    emit(rows)?;
+                }
+            }
+            // What was filled is given out.
+            self.select.held.set(before);
+        }
+        Ok(())
+    }
+
+    /// Reads a group of raw points piece by piece and hands the rows of each out.
+    fn in_pieces(&self, mut batch: Batch, weights: &[Weight], range: (i64, i64), emit: &mut Emit<'_>) -> Result<()> {
+        let plan = self.plan;
+        let Some(group) = batch.groups.first() else { return Ok(()) };
+        let tags = group.tags.clone();
+        let mut page = Page::new(plan.limit, plan.offset);
+        let most = self.piece_values();
+        let mut values = if plan.limit > 0 { FIRST_PIECE_VALUES.min(most) } else { most };
+        let mut slices = Slices::new(weights, range, plan.compiled.ascending);
+        // The rows before the last ones are given out when it is known that there are others.
+        let mut waiting: Option<Rows> = None;
+        while let Some(slice) = slices.next(values) {
+            let held = self.read(&mut batch, slice)?;
+            let kept = batch.kept.first_mut().map(std::mem::take).unwrap_or_default();
+            let group = Group { tags: tags.clone(), folded: Vec::new(), series: in_order(kept) };
+            if let Some(rows) = self.rows(group, &mut page)?
+                && let Some(before) = waiting.replace(rows)
+            {
+                emit(Rows { more: true, ..before })?;
+            }
+            self.select.release(held);
+            if page.is_done() {
+                break;
+            }
+            values = values.saturating_mul(2).min(most);
+        }
+        waiting.map_or(Ok(()), emit)
+    }
+
+    /// The fields of a table that the statement reads, ascending by number.
+    fn fields(&self, table: TableId) -> Vec<(FieldId, Arc<str>)> {
+        let directory = self.select.context.engine.registry().read();
+        let drivers = self.plan.calls.iter().map(|call| call.leaf.driver);
+        let conditions = self.residual.iter().flat_map(|residual| &residual.columns);
+        let mut found: Vec<(FieldId, Arc<str>)> = Vec::new();
+        for var in drivers.chain(&self.plan.aux).chain(conditions).filter(|var| !reads_tag(var.data_type)) {
+            if let Some((id, _)) = directory.find_field(table, &var.name)
+                && !found.iter().any(|(known, _)| *known == id)
+            {
+                found.push((id, var.name.as_str().into()));
+            }
+        }
+        found.sort_by_key(|(id, _)| *id);
+        found
+    }
+
+    fn fold(&self, group: &mut Group, series: &Series, residual: Option<&Residual>) -> Result<()> {
+        for (call, folded) in self.plan.calls.iter().zip(&mut group.folded) {
+            let (Some(folded), Some(fold)) = (folded, call.leaf.fold) else { continue };
+            let plan =
+                FramePlan { driver: Some(call.leaf.driver), aux: &self.plan.aux, residual, range: call.leaf.range };
+            let Some(frame) = series.frame(&plan) else { continue };
+            check_type(call.leaf.call, fold.takes(frame_type(&frame)), frame_type(&frame))?;
+            folded.add(&frame, &self.plan.windows, call.leaf.range);
+        }
+        Ok(())
+    }
+}
+
+fn in_order(mut kept: Vec<(usize, Series)>) -> Vec<Series> {
+    kept.sort_by_key(|(place, _)| *place);
+    kept.into_iter().map(|(_, series)| series).collect()
+}
