@@ -47,6 +47,7 @@ async fn world_of(people: People) -> World {
         limits: influxql::Limits::default(),
         counters: counters.clone(),
         users: Users { passwords: people.passwords(), guarded: true },
+        running: Arc::default(),
     });
     let influx = influx::InfluxApi::new(influx::Parts {
         engine: engine.clone(),

@@ -2,6 +2,7 @@
 
 mod config;
 mod demo;
+mod export;
 mod import;
 mod serve;
 
@@ -37,6 +38,9 @@ enum Command {
     /// Read another system's data into the data directory of a stopped server.
     #[command(subcommand)]
     Import(import::Import),
+    /// Write what a stopped server keeps in the form of another system.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Run a server in a new data directory and show this machine's own figures.
     Demo(demo::Demo),
     /// Look at the configuration.
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Serve(command) => command.run(cli.log_format == LogFormat::Json).map(|()| 0),
         Command::Import(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Demo(command) => command.run().map(|()| 0),
         Command::Config(command) => command.run().map(|()| 0),
     };

@@ -1,7 +1,8 @@
 //! Data of the systems that this server replaces, read into the engine of a stopped server.
 //!
-//! [`whisper`] reads a tree of whisper files.
+//! [`whisper`] reads a tree of whisper files, [`influx`] line protocol with the headers of InfluxDB's export.
 
+pub mod influx;
 mod journal;
 mod load;
 mod progress;

@@ -50,12 +50,22 @@ impl Progress {
         }
     }
 
+    /// A file more is read.
     pub(super) fn file(&mut self, clock: &dyn Clock, bytes: u64) {
+        self.add(clock, 1, bytes);
+    }
+
+    /// So many bytes more of a file are read.
+    pub(super) fn read(&mut self, clock: &dyn Clock, bytes: u64) {
+        self.add(clock, 0, bytes);
+    }
+
+    fn add(&mut self, clock: &dyn Clock, files: u64, bytes: u64) {
         match &mut self.0 {
             Kind::Silent => {}
             Kind::Bar(bar) => bar.inc(bytes),
             Kind::Lines { total, done, next } => {
-                *done = (done.0 + 1, done.1 + bytes);
+                *done = (done.0 + files, done.1 + bytes);
                 let now = clock.monotonic();
                 if *next == Duration::ZERO {
                     *next = now + LINE_EVERY;

@@ -213,8 +213,14 @@ impl Offline {
     }
 
     /// What InfluxQL's statements work on; to be dropped before [`Offline::close`].
-    pub fn influxql(&self, env: &Env, config: &Config, runtime: &tokio::runtime::Handle) -> influxql::Context {
-        self.storage.influxql_on(env, config, &Arc::default(), runtime.clone())
+    ///
+    /// # Errors
+    /// `Unavailable` when a thread cannot be started.
+    pub fn influxql(&self, env: &Env, config: &Config, runtime: &tokio::runtime::Handle) -> Result<influxql::Context> {
+        let counters = Arc::default();
+        let cpu = Arc::new(CpuPool::start(1, 1)?);
+        let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::clone(&counters), 1));
+        Ok(self.storage.influxql(env, config, &counters, passwords, runtime.clone()))
     }
 
     /// Flushes and lets go.

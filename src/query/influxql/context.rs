@@ -5,8 +5,8 @@ use std::time::Duration;
 use rhythmite_engine::Engine;
 use rhythmite_env::Clock;
 
-use crate::auth::Passwords;
 use super::running::Running;
+use crate::auth::Passwords;
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 

@@ -145,8 +145,11 @@ impl Reader<'_, '_, '_> {
 
     fn weigh(&self, batch: &Batch, range: (i64, i64)) -> Result<Vec<Weight>> {
         let mut weights = Vec::new();
+        let small = self.piece_values() / batch.targets.len().max(1) as u64;
         for target in &batch.targets {
-            weights.extend(self.scan(target, range)?.weigh(self.piece_values() / batch.targets.len() as u64)?);
+            let series = SeriesFilter::List(target.series.clone());
+            let (fields, times_ns) = (Some(&*target.fields), range.0..=range.1);
+            weights.extend(self.select.snapshot.weigh(target.table, Tier::RAW, &series, fields, &times_ns, small)?);
         }
         Ok(weights)
     }
