@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, TypePtr};
@@ -111,29 +112,31 @@ pub fn schema(unit: TimeUnit) -> Result<TypePtr> {
     parse_message_type(&text).map(Arc::new).map_err(|e| Error::internal(format!("points schema: {e}")))
 }
 
-/// How a points file is encoded. A page holds exactly `page_rows` rows (fewer where a group ends, or texts are long).
+/// Level of [`PageCompression::Zstd1`].
+pub const ZSTD_LEVEL: i32 = 1;
+
+/// What Parquet calls a compression.
+pub fn codec(compression: PageCompression) -> Result<Compression, ParquetError> {
+    match compression {
+        PageCompression::Snappy => Ok(Compression::SNAPPY),
+        PageCompression::Zstd1 => ZstdLevel::try_new(ZSTD_LEVEL).map(Compression::ZSTD),
+    }
+}
+
+/// How the columns that the Parquet crate writes are encoded: floats, texts, booleans. Integers, and columns without a
+/// value, are [`super::chunk`]'s. A page holds exactly `page_rows` rows (fewer where a group ends, or texts are long).
 pub fn properties(compression: PageCompression, page_rows: usize) -> Result<WriterPropertiesPtr> {
-    let codec = match compression {
-        PageCompression::Snappy => Compression::SNAPPY,
-        PageCompression::Zstd1 => Compression::ZSTD(
-            ZstdLevel::try_new(1).map_err(|e| Error::internal(format!("zstd level 1 is refused: {e}")))?,
-        ),
-    };
+    let codec = codec(compression).map_err(|e| Error::internal(format!("a compression is refused: {e}")))?;
     let path = |c: usize| ColumnPath::from(column::NAMES[c]);
-    let mut properties = WriterProperties::builder()
+    let properties = WriterProperties::builder()
         .set_created_by(concat!("rhythmite ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(codec)
         .set_max_row_group_row_count(None)
         .set_data_page_row_count_limit(page_rows)
         .set_write_batch_size(page_rows)
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_column_statistics_enabled(path(column::TIME), EnabledStatistics::Page)
         .set_dictionary_enabled(false)
-        .set_column_dictionary_enabled(path(column::S), true);
-    for c in [column::SERIES, column::FIELD, column::TIME, column::M, column::E, column::I, column::U] {
-        properties = properties.set_column_encoding(path(c), Encoding::DELTA_BINARY_PACKED);
-    }
-    properties = properties
+        .set_column_dictionary_enabled(path(column::S), true)
         .set_column_encoding(path(column::F), Encoding::BYTE_STREAM_SPLIT)
         .set_column_encoding(path(column::S), Encoding::DELTA_LENGTH_BYTE_ARRAY);
     Ok(Arc::new(properties.build()))

@@ -11,8 +11,10 @@
 //!
 //! An SST never changes, and nothing here decides which ones live: the catalogue does.
 
+mod chunk;
 mod cursor;
 mod decimal;
+mod delta;
 mod handles;
 mod index;
 mod index_codec;

@@ -4,15 +4,17 @@
 //! in `f`). So series, field, exponent and null masks are kept once a run and expanded page by page when written.
 
 use std::io::Write;
+use std::ops::Range;
 
 use parquet::column::writer::{ColumnWriter, ColumnWriterImpl};
-use parquet::data_type::{ByteArray, DataType, Int32Type};
+use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
-use parquet::file::writer::SerializedFileWriter;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use rhythmite_model::{Column, FieldId, FieldType, SeriesId};
 
+use super::chunk::{ChunkWriter, Compressor};
 use super::decimal;
-use super::layout::{TimeUnit, column};
+use super::layout::{PageCompression, TimeUnit, column};
 
 /// How the values of one run are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,51 +138,85 @@ impl RowGroup {
         kind
     }
 
-    /// Writes the rows as one row group, pages of `page_rows`, and empties the buffer.
+    /// Writes the rows as one row group, pages of `page_rows`, and empties the buffer. A column without a value is one
+    /// page.
     ///
     /// Every time must be a multiple of `unit`.
     pub fn write<W: Write + Send>(
         &mut self,
         file: &mut SerializedFileWriter<W>,
         unit: TimeUnit,
+        compression: PageCompression,
         page_rows: usize,
     ) -> Result<(), ParquetError> {
+        let columns = file.schema_descr().columns().to_vec();
+        let mut compressor = Compressor::new(compression)?;
         let mut group = file.next_row_group()?;
-        let mut position = 0;
-        while let Some(mut writer) = group.next_column()? {
-            let c = position;
-            position += 1;
-            match (c, writer.untyped()) {
-                (column::SERIES, ColumnWriter::Int64ColumnWriter(w)) => {
-                    self.expand(page_rows, |run| run.series.0 as i64, |page| w.write_batch(page, None, None).map(drop))?
-                }
-                (column::FIELD, ColumnWriter::Int32ColumnWriter(w)) => self.expand(
-                    page_rows,
-                    |run| i32::from(run.field.0),
-                    |page| w.write_batch(page, None, None).map(drop),
-                )?,
-                (column::TIME, ColumnWriter::Int64ColumnWriter(w)) => {
-                    let mut page = Vec::with_capacity(page_rows);
-                    for times in self.times_ns.chunks(page_rows) {
-                        page.clear();
-                        unit.count(times, &mut page);
-                        w.write_batch(&page, None, None)?;
+        for (c, column) in columns.into_iter().enumerate() {
+            if self.is_empty(c) {
+                let mut chunk = ChunkWriter::new(column, &mut compressor, false);
+                chunk.nulls(self.rows())?;
+                append(&mut group, chunk)?;
+            } else if matches!(c, column::F | column::S | column::B) {
+                let missing = || ParquetError::General(format!("column {c} is not of the points layout"));
+                let mut writer = group.next_column()?.ok_or_else(missing)?;
+                match (c, writer.untyped()) {
+                    (column::F, ColumnWriter::DoubleColumnWriter(w)) => self.write_values(c, page_rows, &self.f, w)?,
+                    (column::S, ColumnWriter::ByteArrayColumnWriter(w)) => {
+                        self.write_values(c, page_rows, &self.s, w)?
                     }
+                    (column::B, ColumnWriter::BoolColumnWriter(w)) => self.write_values(c, page_rows, &self.b, w)?,
+                    _ => return Err(missing()),
                 }
-                (column::E, ColumnWriter::Int32ColumnWriter(w)) => self.write_exponents(page_rows, w)?,
-                (column::M, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.m, w)?,
-                (column::F, ColumnWriter::DoubleColumnWriter(w)) => self.write_values(c, page_rows, &self.f, w)?,
-                (column::I, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.i, w)?,
-                (column::U, ColumnWriter::Int64ColumnWriter(w)) => self.write_values(c, page_rows, &self.u, w)?,
-                (column::S, ColumnWriter::ByteArrayColumnWriter(w)) => self.write_values(c, page_rows, &self.s, w)?,
-                (column::B, ColumnWriter::BoolColumnWriter(w)) => self.write_values(c, page_rows, &self.b, w)?,
-                (c, _) => return Err(ParquetError::General(format!("column {c} is not of the points layout"))),
+                writer.close()?;
+            } else {
+                let mut chunk = ChunkWriter::new(column, &mut compressor, c == column::TIME);
+                self.write_integers(c, unit, page_rows, &mut chunk)?;
+                append(&mut group, chunk)?;
             }
-            writer.close()?;
         }
         group.close()?;
         self.clear();
         Ok(())
+    }
+
+    /// Whether no row has a value in a column.
+    fn is_empty(&self, position: usize) -> bool {
+        match position {
+            column::M | column::E => self.m.is_empty(),
+            column::F => self.f.is_empty(),
+            column::I => self.i.is_empty(),
+            column::U => self.u.is_empty(),
+            column::S => self.s.is_empty(),
+            column::B => self.b.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn write_integers(
+        &self,
+        position: usize,
+        unit: TimeUnit,
+        page_rows: usize,
+        chunk: &mut ChunkWriter<'_>,
+    ) -> Result<(), ParquetError> {
+        match position {
+            column::SERIES => self.expand(page_rows, |run| run.series.0 as i64, |page| chunk.integers(page, None)),
+            column::FIELD => self.expand(page_rows, |run| i64::from(run.field.0), |page| chunk.integers(page, None)),
+            column::TIME => {
+                let mut page = Vec::with_capacity(page_rows);
+                self.times_ns.chunks(page_rows).try_for_each(|times| {
+                    page.clear();
+                    unit.count(times, &mut page);
+                    chunk.integers(&page, None)
+                })
+            }
+            column::E => self.write_exponents(page_rows, chunk),
+            column::M => self.write_present(position, page_rows, &self.m, chunk),
+            column::I => self.write_present(position, page_rows, &self.i, chunk),
+            column::U => self.write_present(position, page_rows, &self.u, chunk),
+            _ => Err(ParquetError::General(format!("column {position} does not hold integers"))),
+        }
     }
 
     fn clear(&mut self) {
@@ -218,16 +254,12 @@ impl RowGroup {
         if page.is_empty() { Ok(()) } else { write(&page) }
     }
 
-    fn write_exponents(
-        &self,
-        page_rows: usize,
-        writer: &mut ColumnWriterImpl<'_, Int32Type>,
-    ) -> Result<(), ParquetError> {
-        const NONE: i32 = -1;
+    fn write_exponents(&self, page_rows: usize, chunk: &mut ChunkWriter<'_>) -> Result<(), ParquetError> {
+        const NONE: i64 = -1;
         let mut values = Vec::with_capacity(page_rows);
         let mut levels = Vec::with_capacity(page_rows);
         let exponent = |run: &Run| match run.kind {
-            RunKind::Decimal(e) => i32::from(e),
+            RunKind::Decimal(e) => i64::from(e),
             RunKind::Plain(_) => NONE,
         };
         self.expand(page_rows, exponent, |page| {
@@ -235,11 +267,22 @@ impl RowGroup {
             values.extend(page.iter().filter(|e| **e != NONE));
             levels.clear();
             levels.extend(page.iter().map(|e| i16::from(*e != NONE)));
-            writer.write_batch(&values, Some(&levels), None).map(drop)
+            chunk.integers(&values, Some(&levels))
         })
     }
 
-    /// Writes one value column: `values` are those of its runs, all other rows are null.
+    /// Writes one column of integers: `values` are those of its runs, all other rows are null.
+    fn write_present(
+        &self,
+        position: usize,
+        page_rows: usize,
+        values: &[i64],
+        chunk: &mut ChunkWriter<'_>,
+    ) -> Result<(), ParquetError> {
+        self.paged(position, page_rows, |present, levels| chunk.integers(&values[present], Some(levels)))
+    }
+
+    /// Writes one other value column: `values` are those of its runs, all other rows are null.
     fn write_values<T: DataType>(
         &self,
         position: usize,
@@ -247,16 +290,36 @@ impl RowGroup {
         values: &[T::T],
         writer: &mut ColumnWriterImpl<'_, T>,
     ) -> Result<(), ParquetError> {
+        self.paged(position, page_rows, |present, levels| {
+            writer.write_batch(&values[present], Some(levels), None).map(drop)
+        })
+    }
+
+    /// Gives `write` the levels of each page and which of the column's values are in it.
+    fn paged(
+        &self,
+        position: usize,
+        page_rows: usize,
+        mut write: impl FnMut(Range<usize>, &[i16]) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
         let mut from = 0;
         self.expand(
             page_rows,
             |run| i16::from(run.kind.column() == position),
             |levels| {
                 let present = levels.iter().filter(|level| **level == 1).count();
-                writer.write_batch(&values[from..from + present], Some(levels), None)?;
                 from += present;
-                Ok(())
+                write(from - present..from, levels)
             },
         )
     }
+}
+
+/// Puts a chunk into the file.
+fn append<W: Write + Send>(
+    group: &mut SerializedRowGroupWriter<'_, W>,
+    chunk: ChunkWriter<'_>,
+) -> Result<(), ParquetError> {
+    let (bytes, close) = chunk.close()?;
+    group.append_column(&bytes, close)
 }

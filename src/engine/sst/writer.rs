@@ -392,7 +392,7 @@ impl SstWriter {
             Points::Closed => Err(Error::internal("the points file is closed")),
         };
         let (mut file, unit) = file?;
-        let written = self.group.write(&mut file, unit, self.options.page_rows);
+        let written = self.group.write(&mut file, unit, self.options.compression, self.options.page_rows);
         self.points = Points::Open(file, unit);
         written.map_err(|e| write_error(e).at(self.paths.points.display()))
     }

@@ -1,0 +1,165 @@
+//! Column chunks that we encode ourselves: integers, and columns without a value.
+//!
+//! The Parquet crate's writer takes the fewest bits for deltas and cuts every column into equal pages, also those that
+//! hold nothing. What is made here is ordinary Parquet (data pages of version 1) that compresses better; see
+//! [`super::delta`]. `docs/formats/sst.md` has the layout.
+
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding, Type};
+use parquet::column::page::{CompressedPage, Page, PageWriter};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder};
+use parquet::file::statistics::Statistics;
+use parquet::file::writer::{SerializedPageWriter, TrackedWrite};
+use parquet::schema::types::ColumnDescPtr;
+
+use super::delta::{self, Widths};
+use super::layout::{self, PageCompression};
+
+/// Compresses pages; keeps its contexts from one page to the next.
+pub(super) struct Compressor {
+    kind: PageCompression,
+    codec: Compression,
+    zstd: zstd::bulk::Compressor<'static>,
+    snappy: snap::raw::Encoder,
+}
+
+impl Compressor {
+    /// # Errors
+    /// When zstd has no memory.
+    pub(super) fn new(kind: PageCompression) -> Result<Self> {
+        let zstd = zstd::bulk::Compressor::new(layout::ZSTD_LEVEL).map_err(|e| ParquetError::External(e.into()))?;
+        Ok(Self { kind, codec: layout::codec(kind)?, zstd, snappy: snap::raw::Encoder::new() })
+    }
+
+    fn compress(&mut self, page: &[u8]) -> Result<Vec<u8>> {
+        match self.kind {
+            PageCompression::Snappy => self.snappy.compress_vec(page).map_err(|e| ParquetError::External(e.into())),
+            PageCompression::Zstd1 => self.zstd.compress(page).map_err(|e| ParquetError::External(e.into())),
+        }
+    }
+
+    fn widths(&self) -> Widths {
+        match self.kind {
+            PageCompression::Snappy => Widths::Tight,
+            PageCompression::Zstd1 => Widths::Aligned,
+        }
+    }
+}
+
+/// One column chunk in memory, page by page.
+pub(super) struct ChunkWriter<'c> {
+    column: ColumnDescPtr,
+    compressor: &'c mut Compressor,
+    file: TrackedWrite<Vec<u8>>,
+    pages: OffsetIndexBuilder,
+    /// Least and greatest of each page, where they are wanted.
+    ranges: Option<(ColumnIndexBuilder, i64, i64)>,
+    encodings: Vec<Encoding>,
+    rows: u64,
+    uncompressed: u64,
+    scratch: Vec<u8>,
+}
+
+impl<'c> ChunkWriter<'c> {
+    /// A chunk of `column`; `ranges` says whether each page's least and greatest value are kept.
+    pub(super) fn new(column: ColumnDescPtr, compressor: &'c mut Compressor, ranges: bool) -> Self {
+        Self {
+            column,
+            compressor,
+            file: TrackedWrite::new(Vec::new()),
+            pages: OffsetIndexBuilder::new(),
+            ranges: ranges.then(|| (ColumnIndexBuilder::new(Type::INT64), i64::MAX, i64::MIN)),
+            encodings: vec![Encoding::RLE],
+            rows: 0,
+            uncompressed: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// A page of integers. `levels` has a 1 for each row with a value and a 0 for each without; `None` in a column
+    /// that always has one. A 32-bit column takes 32-bit values only.
+    pub(super) fn integers(&mut self, values: &[i64], levels: Option<&[i16]>) -> Result<()> {
+        let mut page = std::mem::take(&mut self.scratch);
+        page.clear();
+        if let Some(levels) = levels {
+            put_levels(levels.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0] != 0)), &mut page);
+        }
+        delta::encode(values, self.compressor.widths(), &mut page);
+        if let Some((index, least, greatest)) = &mut self.ranges {
+            let (min, max) = values.iter().fold((i64::MAX, i64::MIN), |(min, max), &v| (min.min(v), max.max(v)));
+            index.append(false, min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec(), 0);
+            (*least, *greatest) = (min.min(*least), max.max(*greatest));
+        }
+        let rows = levels.map_or(values.len(), <[i16]>::len);
+        let written = self.page(&page, rows, Encoding::DELTA_BINARY_PACKED);
+        self.scratch = page;
+        written
+    }
+
+    /// One page of `rows` rows without a value.
+    pub(super) fn nulls(&mut self, rows: usize) -> Result<()> {
+        let mut page = Vec::new();
+        put_levels(std::iter::once((rows, false)), &mut page);
+        self.page(&page, rows, Encoding::PLAIN)
+    }
+
+    fn page(&mut self, bytes: &[u8], rows: usize, encoding: Encoding) -> Result<()> {
+        if !self.encodings.contains(&encoding) {
+            self.encodings.push(encoding);
+        }
+        let page = Page::DataPage {
+            buf: Bytes::from(self.compressor.compress(bytes)?),
+            num_values: u32::try_from(rows).map_err(|_| ParquetError::General(format!("a page of {rows} rows")))?,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let spec = SerializedPageWriter::new(&mut self.file).write_page(CompressedPage::new(page, bytes.len()))?;
+        self.pages.append_row_count(rows as i64);
+        self.pages.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
+        self.uncompressed += spec.uncompressed_size as u64;
+        self.rows += rows as u64;
+        Ok(())
+    }
+
+    /// The bytes, and what the file's footer says of them; offsets count from the start of the bytes.
+    pub(super) fn close(self) -> Result<(Bytes, ColumnCloseResult)> {
+        let bytes = self.file.into_inner()?;
+        let mut metadata = ColumnChunkMetaData::builder(self.column)
+            .set_compression(self.compressor.codec)
+            .set_encodings(self.encodings)
+            .set_total_compressed_size(bytes.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.rows as i64)
+            .set_data_page_offset(0);
+        let mut column_index = None;
+        if let Some((index, least, greatest)) = self.ranges {
+            metadata = metadata.set_statistics(Statistics::int64(Some(least), Some(greatest), None, Some(0), false));
+            column_index = Some(index.build()?);
+        }
+        let close = ColumnCloseResult {
+            bytes_written: bytes.len() as u64,
+            rows_written: self.rows,
+            metadata: metadata.build()?,
+            bloom_filter: None,
+            column_index,
+            offset_index: Some(self.pages.build()),
+        };
+        Ok((bytes.into(), close))
+    }
+}
+
+/// Definition levels of a column that is not nested: the length in 4 bytes, then runs of (rows, has a value).
+fn put_levels(runs: impl Iterator<Item = (usize, bool)>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    for (rows, present) in runs {
+        delta::varint((rows as u64) << 1, out);
+        out.push(u8::from(present));
+    }
+    let len = (out.len() - start - 4) as u32;
+    out[start..start + 4].copy_from_slice(&len.to_le_bytes());
+}
