@@ -17,35 +17,45 @@ use parquet::schema::types::ColumnDescPtr;
 use super::delta::{self, Widths};
 use super::layout::{self, PageCompression};
 
-/// Compresses pages; keeps its contexts from one page to the next.
+/// Compresses pages; keeps its context from one page to the next.
 pub(super) struct Compressor {
-    kind: PageCompression,
     codec: Compression,
-    zstd: zstd::bulk::Compressor<'static>,
-    snappy: snap::raw::Encoder,
+    context: Context,
+}
+
+enum Context {
+    Snappy(snap::raw::Encoder),
+    Zstd(zstd::bulk::Compressor<'static>),
 }
 
 impl Compressor {
     /// # Errors
     /// When zstd has no memory.
     pub(super) fn new(kind: PageCompression) -> Result<Self> {
-        let zstd = zstd::bulk::Compressor::new(layout::ZSTD_LEVEL).map_err(|e| ParquetError::External(e.into()))?;
-        Ok(Self { kind, codec: layout::codec(kind)?, zstd, snappy: snap::raw::Encoder::new() })
+        let context = match kind {
+            PageCompression::Snappy => Context::Snappy(snap::raw::Encoder::new()),
+            PageCompression::Zstd1 => Context::Zstd(zstd::bulk::Compressor::new(layout::ZSTD_LEVEL).map_err(external)?),
+        };
+        Ok(Self { codec: layout::codec(kind)?, context })
     }
 
     fn compress(&mut self, page: &[u8]) -> Result<Vec<u8>> {
-        match self.kind {
-            PageCompression::Snappy => self.snappy.compress_vec(page).map_err(|e| ParquetError::External(e.into())),
-            PageCompression::Zstd1 => self.zstd.compress(page).map_err(|e| ParquetError::External(e.into())),
+        match &mut self.context {
+            Context::Snappy(encoder) => encoder.compress_vec(page).map_err(external),
+            Context::Zstd(compressor) => compressor.compress(page).map_err(external),
         }
     }
 
     fn widths(&self) -> Widths {
-        match self.kind {
-            PageCompression::Snappy => Widths::Tight,
-            PageCompression::Zstd1 => Widths::Aligned,
+        match self.context {
+            Context::Snappy(_) => Widths::Tight,
+            Context::Zstd(_) => Widths::Aligned,
         }
     }
+}
+
+fn external(e: impl std::error::Error + Send + Sync + 'static) -> ParquetError {
+    ParquetError::External(e.into())
 }
 
 /// One column chunk in memory, page by page.
