@@ -76,8 +76,7 @@ impl Axis {
     fn linear(ask: &Ask<'_>) -> Self {
         let (min, max) = ends(ask, (0.0, 1.0));
         let (units, labels_max) = (ask.line.units, ask.labels_max.max(2));
-        let fixed = |bound: Option<Bound>| bound.is_some();
-        let open = (!fixed(ask.side.min), !fixed(ask.side.max));
+        let open = (ask.side.min.is_none(), ask.side.max.is_none());
         let mut step = match ask.side.step {
             Some(step) => step.max((max - min) / LINES_MAX as f64),
             None => choose_step(min, max, open, &ask.line.divisors, units),
@@ -87,11 +86,12 @@ impl Axis {
             let up = if open.1 { (max / step - 1e-9).ceil() * step } else { max };
             if up > down { (down, up) } else { (down, down + step) }
         };
-        // Labels on top of each other say nothing.
-        while {
+        let crowded = |step: f64| {
             let (bottom, top) = range(step);
             (top - bottom) / step + 1.0 > labels_max as f64 + 0.5
-        } {
+        };
+        // Labels on top of each other say nothing.
+        while crowded(step) {
             let longer = units.step_from(step * 1.5);
             if longer <= step {
                 break;
