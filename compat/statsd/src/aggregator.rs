@@ -12,7 +12,7 @@
 use crate::dogstatsd::{self, Message};
 use crate::flush::{Flush, FlushReport, Stamped};
 use crate::keys::{Key, KeyId, Keys};
-use crate::name::Namespace;
+use crate::name::{self, Namespace};
 use crate::options::{Deletes, Dialect, Options};
 use crate::packet::{self, Kind, Line};
 use crate::timer::TimerPlan;
@@ -23,6 +23,10 @@ const PACKETS: KeyId = 1;
 const METRICS: KeyId = 2;
 /// The daemon's own gauge.
 const TIMESTAMP_LAG: KeyId = 3;
+/// Bad lines of which the beginning is kept, and how much of it.
+const BAD_SAMPLES_MAX: usize = 8;
+const BAD_SAMPLE_BYTES_MAX: usize = 200;
+
 /// The daemon's own keys; what `collect` never drops.
 const OWN_KEYS: [&str; 4] = [".bad_lines_seen", ".packets_received", ".metrics_received", ".timestamp_lag"];
 
@@ -84,6 +88,8 @@ pub struct Aggregator {
     last_message_s: i64,
     last_flush_s: Option<i64>,
     bad_lines: u64,
+    bad_samples: Vec<Vec<u8>>,
+    scratch: Vec<u8>,
     report: FlushReport,
 }
 
@@ -113,6 +119,8 @@ impl Aggregator {
             last_message_s: now_s,
             last_flush_s: None,
             bad_lines: 0,
+            bad_samples: Vec::new(),
+            scratch: Vec::new(),
             report: FlushReport::default(),
             options,
         };
@@ -130,12 +138,17 @@ impl Aggregator {
             if line.len() > self.options.max_line_bytes {
                 self.drops.long_lines += 1;
                 bad += 1;
+                self.keep_sample(line);
                 continue;
             }
-            bad += match self.options.dialect {
+            let bad_values = match self.options.dialect {
                 Dialect::Statsd => self.fold_statsd(line),
                 Dialect::Dogstatsd => self.fold_dogstatsd(line, now_s),
             };
+            if bad_values > 0 {
+                bad += bad_values;
+                self.keep_sample(line);
+            }
         }
         self.count(PACKETS, 1.0);
         if lines > 0 {
@@ -181,6 +194,11 @@ impl Aggregator {
     /// Events and service checks since the last call.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
+    }
+
+    /// The beginnings of the first bad lines since the last call.
+    pub fn take_bad_samples(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.bad_samples)
     }
 
     /// What limits have cost so far.
@@ -327,6 +345,7 @@ impl Aggregator {
                 return 0;
             }
             Ok(Message::ServiceCheck(check)) => {
+                self.stamp_check(&check, now_s);
                 self.notice(check.tags, || Notice {
                     title: unescape(check.name),
                     text: unescape(check.message),
@@ -342,7 +361,16 @@ impl Aggregator {
         if self.has_too_many_tags(metric.tags) {
             return 1;
         }
-        let Some(id) = self.keys.resolve(metric.name, metric.tags) else {
+        let id = if metric.container.is_empty() || self.options.container_tag.is_empty() {
+            self.keys.resolve(metric.name, metric.tags)
+        } else {
+            let mut tags = std::mem::take(&mut self.scratch);
+            self.with_container(&metric, &mut tags);
+            let id = self.keys.resolve(metric.name, &tags);
+            self.scratch = tags;
+            id
+        };
+        let Some(id) = id else {
             self.drops.keys += metric.values().count() as u64;
             return 0;
         };
@@ -444,6 +472,47 @@ impl Aggregator {
             } else {
                 self.stamped.push(Stamped { name, value, ts_s });
             }
+        }
+    }
+
+    /// The tags of a metric and that of its container.
+    fn with_container(&self, metric: &dogstatsd::Metric<'_>, tags: &mut Vec<u8>) {
+        tags.clear();
+        tags.extend_from_slice(metric.tags);
+        if !tags.is_empty() {
+            tags.push(b',');
+        }
+        tags.extend_from_slice(self.options.container_tag.as_bytes());
+        tags.push(b':');
+        // Newer clients say what kind of name it is.
+        tags.extend_from_slice(metric.container.strip_prefix(b"ci-").unwrap_or(metric.container));
+    }
+
+    /// Keeps a service check as a point: its status under its name, tags and host.
+    fn stamp_check(&mut self, check: &dogstatsd::ServiceCheck<'_>, now_s: i64) {
+        if self.stamped.len() >= self.options.max_events || packet::count_tags(check.tags) > self.options.max_tags {
+            self.drops.events += 1;
+            return;
+        }
+        let mut tags = check.tags.to_vec();
+        if !check.host.is_empty() {
+            if !tags.is_empty() {
+                tags.push(b',');
+            }
+            tags.extend_from_slice(b"host:");
+            tags.extend_from_slice(check.host);
+        }
+        let mut key = String::new();
+        name::dogstatsd_key(check.name, &tags, true, &mut key);
+        let (base, tags) = key.split_at(key.find(';').unwrap_or(key.len()));
+        let name = [&self.namespace.check, base, &self.namespace.suffix, tags].concat();
+        let ts_s = check.timestamp_s.unwrap_or(now_s);
+        self.stamped.push(Stamped { name, value: f64::from(check.status), ts_s });
+    }
+
+    fn keep_sample(&mut self, line: &[u8]) {
+        if self.bad_samples.len() < BAD_SAMPLES_MAX {
+            self.bad_samples.push(line[..line.len().min(BAD_SAMPLE_BYTES_MAX)].to_vec());
         }
     }
 

@@ -13,7 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashSet, HashTable};
 
 use crate::name;
-use crate::options::{Dialect, Options};
+use crate::options::{Dialect, Options, TagStyle};
 
 /// Flushes a key without any state is remembered.
 const DEAD_FLUSHES: u32 = 30;
@@ -79,6 +79,7 @@ pub(crate) struct Keys {
     keys_max: usize,
     clean: bool,
     dialect: Dialect,
+    styles: Vec<TagStyle>,
     scratch: String,
 }
 
@@ -92,6 +93,7 @@ impl Keys {
             keys_max: options.max_keys,
             clean: options.key_name_sanitize,
             dialect: options.dialect,
+            styles: options.tag_styles.clone(),
             scratch: String::new(),
         }
     }
@@ -109,9 +111,19 @@ impl Keys {
     #[cold]
     fn resolve_new(&mut self, hash: u64, key: &[u8], tags: &[u8]) -> Option<KeyId> {
         let mut name = std::mem::take(&mut self.scratch);
-        match self.dialect {
-            Dialect::Statsd => name::statsd_key(key, tags, self.clean, &mut name),
-            Dialect::Dogstatsd => name::dogstatsd_key(key, tags, self.clean, &mut name),
+        let write = match self.dialect {
+            Dialect::Statsd => name::statsd_key,
+            Dialect::Dogstatsd => name::dogstatsd_key,
+        };
+        match name::split_styled(key, &self.styles) {
+            Some((base, mut all)) => {
+                if !all.is_empty() && !tags.is_empty() {
+                    all.push(b',');
+                }
+                all.extend_from_slice(tags);
+                write(&base, &all, self.clean, &mut name);
+            }
+            None => write(key, tags, self.clean, &mut name),
         }
         let id = self.find(&name).or_else(|| (self.list.len() < self.keys_max).then(|| self.insert(&name)));
         let own_name = tags.is_empty() && key == name.as_bytes();

@@ -13,6 +13,7 @@
 
 pub mod admin;
 pub mod aggregator;
+pub mod config_js;
 pub mod dogstatsd;
 mod flush;
 mod keys;
@@ -26,5 +27,5 @@ mod timer;
 pub use admin::{Admin, Reply};
 pub use aggregator::{Aggregator, Drops, Notice};
 pub use flush::{Flush, FlushReport, Stamped};
-pub use options::{Dialect, Options};
+pub use options::{Dialect, Options, TagStyle};
 pub use stream::LineBuffer;

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use crate::number::is_space;
-use crate::options::Graphite;
+use crate::options::{Graphite, TagStyle};
 
 /// Cleans as StatsD does: white space becomes `_`, `/` becomes `-`, of the rest only
 /// `A-Z a-z 0-9 _ - . ; =` stay. Appends to `out`.
@@ -59,6 +59,41 @@ pub fn dogstatsd_key(key: &[u8], tags: &[u8], clean: bool, out: &mut String) {
     }
 }
 
+/// Takes the tags out of a key that holds them in one of `styles`: the name, and the tags as they would stand behind
+/// `|#`. `None` if it holds none.
+pub fn split_styled(key: &[u8], styles: &[TagStyle]) -> Option<(Vec<u8>, Vec<u8>)> {
+    styles.iter().find_map(|style| {
+        let (name, tags, rest) = match style {
+            TagStyle::Influx => split_at_byte(key, b',')?,
+            TagStyle::Librato => split_at_byte(key, b'#')?,
+            TagStyle::Signalfx => {
+                let (name, tags, _) = split_at_byte(key, b'[')?;
+                let close = memchr::memchr(b']', tags)?;
+                (name, &tags[..close], &tags[close + 1..])
+            }
+        };
+        let mut as_sent = Vec::with_capacity(tags.len());
+        for tag in tags.split(|b| *b == b',').filter(|tag| !tag.is_empty()) {
+            if !as_sent.is_empty() {
+                as_sent.push(b',');
+            }
+            let equals = memchr::memchr(b'=', tag);
+            let start = as_sent.len();
+            as_sent.extend_from_slice(tag);
+            if let Some(at) = equals {
+                as_sent[start + at] = b':';
+            }
+        }
+        (!name.is_empty() || !rest.is_empty()).then(|| ([name, rest].concat(), as_sent))
+    })
+}
+
+/// What stands before and behind the first `byte`, and nothing.
+fn split_at_byte(text: &[u8], byte: u8) -> Option<(&[u8], &[u8], &[u8])> {
+    let at = memchr::memchr(byte, text)?;
+    Some((&text[..at], &text[at + 1..], &[]))
+}
+
 /// `name;tags` with the tags in Graphite's order: by name, the last of equal names, none empty.
 pub fn sort_tags(key: &str) -> Cow<'_, str> {
     let Some((base, tags)) = key.split_once(';') else { return Cow::Borrowed(key) };
@@ -102,6 +137,8 @@ pub struct Namespace {
     pub gauge: String,
     /// Before a set.
     pub set: String,
+    /// Before a service check.
+    pub check: String,
     /// Before the daemon's own values, with its name: `stats.statsd.`.
     pub own: String,
     /// The whole name of the number of series, which stands outside `own` in the old namespace.
@@ -125,6 +162,7 @@ impl Namespace {
                 timer: "stats.timers.".into(),
                 gauge: "stats.gauges.".into(),
                 set: "stats.sets.".into(),
+                check: join(&["stats", &options.prefix_check]),
                 own: format!("stats.{prefix_stats}."),
                 num_stats: format!("{prefix_stats}.numStats{suffix}"),
                 suffix,
@@ -141,6 +179,7 @@ impl Namespace {
             timer: join(&[global, &options.prefix_timer]),
             gauge: join(&[global, &options.prefix_gauge]),
             set: join(&[global, &options.prefix_set]),
+            check: join(&[global, &options.prefix_check]),
             num_stats: format!("{own}numStats{suffix}"),
             own,
             suffix,

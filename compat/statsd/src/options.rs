@@ -34,6 +34,18 @@ pub enum Dialect {
     Dogstatsd,
 }
 
+/// A way to write tags into the name of a line, beside `|#`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TagStyle {
+    /// `name,tag=value,tag=value`
+    Influx,
+    /// `name#tag=value,tag=value`
+    Librato,
+    /// `name[tag=value,tag=value]`, also within the name.
+    Signalfx,
+}
+
 /// The admin interface's `health` at the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +64,10 @@ pub enum Health {
 pub struct Options {
     /// The wire format.
     pub dialect: Dialect,
+    /// Ours: further ways to write tags, all looked for in this order.
+    pub tag_styles: Vec<TagStyle>,
+    /// Ours: the tag that holds the sender's container (DogStatsD `|c:`); none if empty.
+    pub container_tag: String,
     /// Milliseconds between two flushes; 0 means the default, 10 000.
     pub flush_interval: u64,
     /// Percentiles of timers, a number or a list; a negative one is of the top values.
@@ -115,6 +131,8 @@ pub struct Graphite {
     pub prefix_gauge: String,
     /// Before sets.
     pub prefix_set: String,
+    /// Ours: before service checks (DogStatsD).
+    pub prefix_check: String,
     /// Behind all names, before the tags; empty for none.
     pub global_suffix: String,
 }
@@ -148,8 +166,10 @@ pub struct Deletes {
 
 impl Options {
     /// Every key of the section, for messages about unknown ones.
-    pub const KEYS: [&'static str; 23] = [
+    pub const KEYS: [&'static str; 25] = [
         "dialect",
+        "tag_styles",
+        "container_tag",
         "flush_interval",
         "percent_threshold",
         "histogram",
@@ -216,6 +236,8 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             dialect: Dialect::Statsd,
+            tag_styles: Vec::new(),
+            container_tag: String::new(),
             flush_interval: 10_000,
             percent_threshold: vec![90.0],
             histogram: Vec::new(),
@@ -251,6 +273,7 @@ impl Default for Graphite {
             prefix_timer: "timers".into(),
             prefix_gauge: "gauges".into(),
             prefix_set: "sets".into(),
+            prefix_check: "checks".into(),
             global_suffix: String::new(),
         }
     }

@@ -2,7 +2,7 @@
 //! that no bytes can do harm.
 
 use proptest::prelude::*;
-use rhythmite_statsd::{Admin, Aggregator, Dialect, Drops, Flush, FlushReport, Options};
+use rhythmite_statsd::{Admin, Aggregator, Dialect, Drops, Flush, FlushReport, Options, TagStyle};
 
 const START_S: i64 = 1_700_000_000;
 
@@ -93,6 +93,64 @@ fn events_and_service_checks_are_kept_for_the_server() {
         .collect();
     assert_eq!(told, ["title|te\nxt|1700000000|None|error||a:b,c", "db|down|1600000000|Some(2)||web|"]);
     assert_eq!((aggregator.bad_lines(), aggregator.take_notices().len()), (1, 0));
+}
+
+/// Points with times of their own of one flush: `name value time`.
+fn stamped(options: Options, packet: &[u8]) -> Vec<String> {
+    let mut aggregator = Aggregator::new(options, START_S);
+    aggregator.ingest(packet, START_S);
+    let mut flush = Flush::new();
+    aggregator.emit(START_S + 1, &mut flush);
+    flush.stamped().iter().map(|s| format!("{} {} {}", s.name, s.value, s.ts_s)).collect()
+}
+
+#[test]
+fn service_checks_are_points() {
+    let packet = b"_sc|db.up|2|d:1600000000|h:web-1|#zone:eu,a|m:down\n_sc|disk|0";
+    let want = ["stats.checks.db.up;a=true;host=web-1;zone=eu 2 1600000000", "stats.checks.disk 0 1700000000"];
+    assert_eq!(stamped(dog(), packet), want);
+    let mut legacy = dog();
+    legacy.graphite.legacy_namespace = true;
+    assert_eq!(stamped(legacy, packet), want);
+    assert_eq!(stamped(Options { max_events: 1, ..dog() }, packet).len(), 1);
+}
+
+#[test]
+fn containers_are_a_tag_if_asked_for() {
+    let packet = "g:1|g|#z:1|c:ci-abc\ng:2|g|c:in-7";
+    check(dog(), &[packet], &["stats.gauges.g 2", "stats.gauges.g;z=1 1"]);
+    let options = Options { container_tag: "container".into(), ..dog() };
+    check(options, &[packet], &["stats.gauges.g;container=abc;z=1 1", "stats.gauges.g;container=in-7 2"]);
+}
+
+#[test]
+fn tags_may_stand_in_the_name_if_asked_for() {
+    use TagStyle::{Influx, Librato, Signalfx};
+    let lines = ["a,x=1,y=2:1|g", "b#x=1,y:1|g", "c[x=1].d:1|g", "e[x=1:1|g", "f,x=1:1|g|#z:3", ",x=1:1|g"].join("\n");
+    for (styles, want) in [
+        (vec![Influx], vec!["a;x=1;y=2", "bx=1;y", "cx=1.d", "ex=1", "f;x=1;z=3", "x=1"]),
+        (vec![Librato], vec!["ax=1y=2", "b;x=1;y", "cx=1.d", "ex=1", "fx=1;z=3", "x=1"]),
+        (vec![Signalfx], vec!["ax=1y=2", "bx=1y", "c.d;x=1", "ex=1", "fx=1;z=3", "x=1"]),
+        (vec![], vec!["ax=1y=2", "bx=1y", "cx=1.d", "ex=1", "fx=1;z=3", "x=1"]),
+    ] {
+        let mut want: Vec<String> = want.iter().map(|key| format!("stats.gauges.{key} 1")).collect();
+        want.sort();
+        let mut aggregator = Aggregator::new(Options { tag_styles: styles.clone(), ..small() }, START_S);
+        let got = run(&mut aggregator, &[&lines]);
+        assert_eq!(got, want, "{styles:?}");
+        assert_eq!(run(&mut aggregator, &[&lines]), want, "the same when the key is known: {styles:?}");
+    }
+}
+
+#[test]
+fn bad_lines_leave_samples() {
+    let mut aggregator = Aggregator::new(small(), START_S);
+    let long = "x".repeat(1_000);
+    aggregator.ingest(format!("{}{long}", "bad\n".repeat(3)).as_bytes(), START_S);
+    let lens: Vec<usize> = aggregator.take_bad_samples().iter().map(Vec::len).collect();
+    assert_eq!(lens, [3, 3, 3, 200]);
+    aggregator.ingest("bad\n".repeat(100).as_bytes(), START_S);
+    assert_eq!((aggregator.take_bad_samples().len(), aggregator.take_bad_samples().len()), (8, 0));
 }
 
 #[test]
