@@ -57,6 +57,28 @@ pub enum PickleError {
     String,
     /// The pickle is sound but no list of points.
     NotAList,
+    /// The pickle is sound but no question to a cache.
+    NotAQuery,
+}
+
+/// A question to a carbon-cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheQuery {
+    /// The points of one metric.
+    Points(String),
+    /// The points of several.
+    PointsOfMany(Vec<String>),
+    /// A setting of a metric's file.
+    GetMetadata {
+        /// Which metric.
+        metric: String,
+        /// Which setting.
+        key: String,
+    },
+    /// To change one.
+    SetMetadata,
+    /// Something else.
+    Unknown(String),
 }
 
 impl fmt::Display for PickleError {
@@ -70,6 +92,7 @@ impl fmt::Display for PickleError {
             Self::Depth => f.write_str("containers nested too deep"),
             Self::String => f.write_str("a string is too long"),
             Self::NotAList => f.write_str("not a list of points"),
+            Self::NotAQuery => f.write_str("not a question to a cache"),
         }
     }
 }
@@ -109,6 +132,32 @@ impl Decoder {
         }
         self.machine.clear();
         Ok(())
+    }
+
+    /// Reads a question to a carbon-cache (without its length).
+    ///
+    /// # Errors
+    /// The frame is no pickle, or no dictionary with texts where there must be texts.
+    pub fn decode_query(&mut self, frame: &[u8]) -> Result<CacheQuery, PickleError> {
+        let root = self.machine.run(frame, &self.limits)?;
+        let text = |value: Option<Value>| {
+            let bytes = value.and_then(|value| self.machine.bytes(frame, value)).ok_or(PickleError::NotAQuery)?;
+            Ok(String::from_utf8_lossy(bytes).into_owned())
+        };
+        let member = |key: &str| self.machine.member(frame, root, key);
+        let query = match text(member("type"))?.as_str() {
+            "cache-query" => CacheQuery::Points(text(member("metric"))?),
+            "cache-query-bulk" => {
+                let metrics = member("metrics").and_then(|list| self.machine.sequence(list));
+                let metrics = metrics.ok_or(PickleError::NotAQuery)?.iter().map(|metric| text(Some(*metric)));
+                CacheQuery::PointsOfMany(metrics.collect::<Result<_, _>>()?)
+            }
+            "get-metadata" => CacheQuery::GetMetadata { metric: text(member("metric"))?, key: text(member("key"))? },
+            "set-metadata" => CacheQuery::SetMetadata,
+            other => CacheQuery::Unknown(other.to_owned()),
+        };
+        self.machine.clear();
+        Ok(query)
     }
 
     fn pair(&self, value: Value) -> Option<(Value, Value)> {

@@ -11,6 +11,7 @@ mod aggregation;
 mod ini;
 mod lists;
 mod pattern;
+mod relay;
 mod retention;
 mod schemas;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use aggregation::{Aggregation, AggregationMethod, StorageAggregation};
 pub use lists::{Filter, NameList, Verdict};
 pub use pattern::BACKTRACK_STEPS_MAX;
 pub(crate) use pattern::Pattern;
+pub use relay::RelayRules;
 pub use retention::{Archive, parse_retentions};
 pub use schemas::{Schema, StorageSchemas};
 
@@ -46,6 +48,15 @@ impl fmt::Display for Warning {
         }
         f.write_str(&self.message)
     }
+}
+
+/// Key, value and line of an option.
+pub(crate) type IniOption = (String, String, usize);
+
+/// The sections of any of carbon's files: name, and key, value and line of each option.
+pub(crate) fn ini_sections(text: &str) -> Vec<(String, Vec<IniOption>)> {
+    let sections = ini::parse(text, &mut Warnings::new("")).into_iter();
+    sections.map(|section| (section.name.clone(), section.into_options())).collect()
 }
 
 /// Collects the warnings of one file.

@@ -17,7 +17,9 @@ pub(super) enum Value {
     Tuple { start: u32, end: u32, depth: u8 },
     /// `lists[index]`: lists and sets, which grow while others may already hold them.
     List(u32),
-    /// None, dictionaries and numbers out of any range: allowed, never part of a point.
+    /// `lists[index]`: keys and values in turn. Allowed, never part of a point.
+    Dict(u32),
+    /// None and numbers out of any range: allowed, never part of a point.
     Other,
 }
 
@@ -84,8 +86,15 @@ impl Machine {
         match value {
             Value::Tuple { start, end, .. } => Some(&self.children[start as usize..end as usize]),
             Value::List(index) => Some(&self.lists[index as usize].items),
-            Value::Number(_) | Value::Frame(..) | Value::Text(..) | Value::Other => None,
+            Value::Number(_) | Value::Frame(..) | Value::Text(..) | Value::Dict(_) | Value::Other => None,
         }
+    }
+
+    /// The value behind a key of a dictionary; of a repeated key the last.
+    pub(super) fn member(&self, frame: &[u8], dict: Value, key: &str) -> Option<Value> {
+        let Value::Dict(index) = dict else { return None };
+        let pairs = self.lists[index as usize].items.as_chunks::<2>().0;
+        pairs.iter().rev().find(|[name, _]| self.bytes(frame, *name) == Some(key.as_bytes())).map(|[_, value]| *value)
     }
 
     /// The bytes of a string; `frame` is the one that was run.
@@ -93,7 +102,7 @@ impl Machine {
         match value {
             Value::Frame(start, end) => Some(&frame[start as usize..end as usize]),
             Value::Text(start, end) => Some(&self.text[start as usize..end as usize]),
-            Value::Number(_) | Value::Tuple { .. } | Value::List(_) | Value::Other => None,
+            Value::Number(_) | Value::Tuple { .. } | Value::List(_) | Value::Dict(_) | Value::Other => None,
         }
     }
 
@@ -227,22 +236,19 @@ impl Machine {
                 self.push_tuple(from, limits)?;
             }
 
-            // Dictionaries hold no points: EMPTY_DICT, DICT, SETITEM, SETITEMS.
-            b'}' => self.stack.push(Value::Other),
+            // Dictionaries: EMPTY_DICT, DICT, SETITEM, SETITEMS.
+            b'}' => self.push_dict(self.stack.len(), limits)?,
             b'd' => {
                 let from = self.mark(op)?;
-                self.stack.truncate(from);
-                self.stack.push(Value::Other);
+                self.push_dict(from, limits)?;
             }
             b's' => {
-                self.pop(op)?;
-                self.pop(op)?;
-                self.top(op)?;
+                let from = self.stack.len().checked_sub(2).ok_or(malformed)?;
+                self.extend_list(op, from, limits)?;
             }
             b'u' => {
                 let from = self.mark(op)?;
-                self.stack.truncate(from);
-                self.top(op)?;
+                self.extend_list(op, from, limits)?;
             }
 
             // GLOBAL STACK_GLOBAL REDUCE BUILD INST OBJ NEWOBJ NEWOBJ_EX EXT1 EXT2 EXT4 PERSID BINPERSID
@@ -293,11 +299,22 @@ impl Machine {
         Ok(())
     }
 
+    fn push_dict(&mut self, from: usize, limits: &Limits) -> Result<(), PickleError> {
+        self.push_list(from, limits)?;
+        if let Some(Value::List(index)) = self.stack.pop() {
+            self.stack.push(Value::Dict(index));
+        }
+        Ok(())
+    }
+
+    /// Adds the values from `from` on to the list, set or dictionary below them.
     fn extend_list(&mut self, op: u8, from: usize, limits: &Limits) -> Result<(), PickleError> {
         let depth = self.depth_above(from, limits)?;
         let below = from.checked_sub(1).filter(|below| *below >= self.floor());
-        let Some(Value::List(index)) = below.and_then(|below| self.stack.get(below).copied()) else {
-            return Err(PickleError::Malformed(op));
+        let below = below.and_then(|below| self.stack.get(below).copied());
+        let index = match (below, op) {
+            (Some(Value::List(index)), b'a' | b'e' | 0x90) | (Some(Value::Dict(index)), b's' | b'u') => index,
+            _ => return Err(PickleError::Malformed(op)),
         };
         let list = &mut self.lists[index as usize];
         list.depth = list.depth.max(depth);
@@ -317,7 +334,7 @@ impl Machine {
     fn depth_above(&self, from: usize, limits: &Limits) -> Result<u8, PickleError> {
         let depth = |value: &Value| match *value {
             Value::Tuple { depth, .. } => depth,
-            Value::List(index) => self.lists[index as usize].depth,
+            Value::List(index) | Value::Dict(index) => self.lists[index as usize].depth,
             Value::Number(_) | Value::Frame(..) | Value::Text(..) | Value::Other => 0,
         };
         let inner = self.stack[from..].iter().map(depth).max().unwrap_or(0);

@@ -22,6 +22,13 @@ impl Section {
     }
 }
 
+impl Section {
+    /// Key, value and line of every option.
+    pub(super) fn into_options(self) -> Vec<super::IniOption> {
+        self.options.into_iter().map(|o| (o.key, o.value, o.line)).collect()
+    }
+}
+
 /// Reads `[section]`, `key = value` or `key: value`, comments with `#` or `;` at the start of a line, and values
 /// continued on lines that are indented deeper than their key. `%%` is a per cent sign.
 pub(super) fn parse(text: &str, warnings: &mut Warnings<'_>) -> Vec<Section> {
