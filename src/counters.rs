@@ -118,6 +118,7 @@ counters! {
         "Points received by UDP that were dropped because the engine was behind.";
     carbon_kernel_drops, "carbon_kernel_drops_total", "carbon.kernel_drops",
         "Carbon datagrams that the kernel dropped because the socket's buffer was full (Linux).";
+    carbon_queries, "carbon_queries_total", "carbon.queries", "Questions that `[carbon] query_listen` answered.";
     carbon_failed, "carbon_failed_total", "carbon.failed", "Points that could not be stored.";
     carbon_waits, "carbon_waits_total", "carbon.waits",
         "Times a connection was not read because the engine was behind.";
@@ -133,11 +134,22 @@ counters! {
     aggregator_intervals, "aggregator_intervals", "aggregator.intervals", "Intervals the aggregator holds.";
     aggregator_failed, "aggregator_failed_total", "aggregator.failed",
         "Points of the aggregator that could not be stored.";
+    relay_points, "relay_points_total", "relay.points", "Points the relay received.";
+    relay_sent, "relay_sent_total", "relay.sent", "Points sent to destinations, each counted for itself.";
+    relay_dropped, "relay_dropped_total", "relay.dropped",
+        "Points dropped because the queue of a destination was full (`[relay] queue`).";
+    relay_unrouted, "relay_unrouted_total", "relay.unrouted", "Points that have no destination.";
+    relay_unsendable, "relay_unsendable_total", "relay.unsendable", "Points whose name holds a blank, which a line cannot.";
+    relay_failures, "relay_failures_total", "relay.failures", "Connections and writes to destinations that failed.";
+    relay_damaged, "relay_damaged_total", "relay.damaged", "Files of queues that could not be read to their end.";
     statsd_packets, "statsd_packets_total", "statsd.packets", "StatsD datagrams and pieces of streams received.";
     statsd_bytes, "statsd_bytes_total", "statsd.bytes", "Bytes of StatsD datagrams and streams received.";
     statsd_waits, "statsd_waits_total", "statsd.waits", "Writes of StatsD flushes that waited for the engine.";
     statsd_notices, "statsd_notices_total", "statsd.notices",
-        "DogStatsD events and service checks; they are counted, not kept.";
+        "DogStatsD events and service checks; the latter are points, the former are counted.";
+    statsd_repeated, "statsd_repeated_total", "statsd.repeated", "StatsD packets sent on to `[statsd] repeater`.";
+    statsd_repeat_failed, "statsd_repeat_failed_total", "statsd.repeat_failed",
+        "StatsD packets that a destination of `[statsd] repeater` did not take.";
     statsd_dropped, "statsd_dropped_total", "statsd.dropped",
         "StatsD datagrams dropped because `[statsd] queue` was full.";
     statsd_lines_skipped, "statsd_lines_skipped_total", "statsd.lines_skipped",

@@ -5,9 +5,10 @@
 //! ```
 //!
 //! In reading order: what is set ([`config`]), what is counted ([`counters`], [`offenders`]), how points come in
-//! ([`adapter`], [`ingest`], [`import`]), where databases and files are listed ([`catalog`]), who may ask ([`auth`]), how
-//! points go out ([`query`], [`api`], [`export`]), the server's own series ([`selfstat`]), and what wires it all ([`server`],
-//! [`cli`]). The engine and the formats of the old world are packages of their own.
+//! ([`adapter`], [`ingest`], [`import`]) and are passed on ([`relay`]), where databases and files are listed
+//! ([`catalog`]), who may ask ([`auth`]), how points go out ([`query`], [`api`], [`export`]), the server's own series
+//! ([`selfstat`]), and what wires it all ([`server`], [`cli`]). The engine and the formats of the old world are packages
+//! of their own.
 
 pub mod config;
 pub mod counters;
@@ -17,6 +18,7 @@ mod seldom;
 pub mod adapter;
 pub mod import;
 pub mod ingest;
+pub mod relay;
 
 pub mod auth;
 pub mod catalog;

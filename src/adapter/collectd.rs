@@ -13,7 +13,7 @@ use rhythmite_collectd::network::DATAGRAM_MAX;
 use rhythmite_collectd::{Decoded, Security, decode};
 use rhythmite_engine::Durability;
 
-use super::store::Store;
+use super::store::{Loss, Store};
 use super::{Shared, UdpPort, udp};
 use crate::ingest::collectd::{CollectdIngest, Values};
 
@@ -41,7 +41,12 @@ impl Collectd {
         let shared = &self.shared;
         let mut buffer = vec![0; DATAGRAM_MAX];
         let mut values = Values::default();
-        let mut store = Store::new(shared.clone(), self.durability, |c| &c.collectd_waits, |c| &c.collectd_failed);
+        let mut store = Store::new(
+            shared.clone(),
+            self.durability,
+            |c| &c.collectd_waits,
+            Loss(|c| &c.collectd_failed, "collectd.failed"),
+        );
         let mut left = LAST_BATCHES;
         loop {
             match udp::ready(&port.socket, &shared.stop).await {
@@ -54,7 +59,7 @@ impl Collectd {
             }
             left -= usize::from(shared.stop.is_cancelled());
             self.receive(&port, &mut buffer, &mut values);
-            store.write_or_drop(&(&*self.ingest, &values), |c| &c.collectd_dropped).await;
+            store.write_or_drop(&(&*self.ingest, &values), Loss(|c| &c.collectd_dropped, "collectd.dropped")).await;
             values.clear();
         }
         store.finish().await;
@@ -71,7 +76,7 @@ impl Collectd {
                 Ok((n, peer)) => {
                     (datagrams, bytes) = (datagrams + 1, bytes + n);
                     if !port.allow.accepts(peer.ip()) {
-                        counters.connections_not_allowed.one();
+                        self.shared.refuse_peer(peer.ip());
                         continue;
                     }
                     let datagram = &buffer[..n];

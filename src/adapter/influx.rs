@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rhythmite_engine::{Commit, Durability};
 use rhythmite_model::{Error, Result};
 
-use super::store::{Batch, Store};
+use super::store::{Batch, Loss, Store};
 use super::{Shared, UdpPort, udp};
 use crate::catalog::Catalog;
 use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
@@ -54,8 +54,12 @@ impl InfluxUdp {
         let shared = &self.shared;
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let mut lines = Lines::default();
-        let mut store =
-            Store::new(shared.clone(), Durability::Interval, |c| &c.influx_udp_dropped, |c| &c.influx_udp_failed);
+        let mut store = Store::new(
+            shared.clone(),
+            Durability::Interval,
+            |c| &c.influx_udp_dropped,
+            Loss(|c| &c.influx_udp_failed, "influx.udp.failed"),
+        );
         let mut left = LAST_BATCHES;
         loop {
             match udp::ready(&port.socket, &shared.stop).await {
@@ -68,7 +72,7 @@ impl InfluxUdp {
             }
             left -= usize::from(shared.stop.is_cancelled());
             self.receive(&port, &mut buffer, &mut lines);
-            store.write_or_drop(&(&*self, &lines), |c| &c.influx_udp_dropped).await;
+            store.write_or_drop(&(&*self, &lines), Loss(|c| &c.influx_udp_dropped, "influx.udp.dropped")).await;
             lines.text.clear();
             lines.datagrams = 0;
         }
@@ -84,7 +88,7 @@ impl InfluxUdp {
                 Ok((n, peer)) => {
                     (datagrams, bytes) = (datagrams + 1, bytes + n);
                     if !port.allow.accepts(peer.ip()) {
-                        counters.connections_not_allowed.one();
+                        self.shared.refuse_peer(peer.ip());
                         continue;
                     }
                     lines.text.extend_from_slice(&buffer[..n]);
@@ -105,6 +109,11 @@ impl InfluxUdp {
 impl Batch for (&InfluxUdp, &Lines) {
     fn points(&self) -> usize {
         self.1.datagrams
+    }
+
+    fn sample(&self) -> &str {
+        let first = self.1.text.split(|b| *b == b'\n').next().unwrap_or_default();
+        std::str::from_utf8(first).unwrap_or_default()
     }
 
     fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {

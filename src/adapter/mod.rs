@@ -15,6 +15,7 @@ mod tcp;
 mod tests;
 mod udp;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,15 @@ pub struct Shared {
     pub idle: Option<Duration>,
 }
 
+impl Shared {
+    /// Counts a peer that `allow` does not hold.
+    fn refuse_peer(&self, peer: IpAddr) {
+        self.counters.connections_not_allowed.one();
+        let now_s = self.clock.now_s();
+        self.counters.offenders.note("connections.not_allowed", peer.to_string().as_bytes(), now_s);
+    }
+}
+
 /// A bound TCP socket and who may connect.
 pub struct Port {
     /// The socket.
@@ -62,6 +72,14 @@ pub struct Port {
     pub allow: Allow,
     /// The key in the configuration, for messages.
     pub key: &'static str,
+}
+
+/// A bound socket of the kind `unixgram`; who may send is a matter of the file's permissions.
+pub struct UnixPort {
+    /// The socket.
+    pub socket: tokio::net::UnixDatagram,
+    /// Its file, removed at the end.
+    pub path: std::path::PathBuf,
 }
 
 /// A bound UDP socket and who may send.

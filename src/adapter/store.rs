@@ -21,10 +21,17 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Which of the counters.
 pub(super) type Which = fn(&Counters) -> &Counter;
 
+/// Points that are lost: their counter, and its path.
+#[derive(Clone, Copy)]
+pub(super) struct Loss(pub(super) Which, pub(super) &'static str);
+
 /// Points that are one write.
 pub(super) trait Batch {
     /// How many.
     fn points(&self) -> usize;
+
+    /// The name of the first, for messages.
+    fn sample(&self) -> &str;
 
     /// Hands them to the engine.
     ///
@@ -38,6 +45,10 @@ impl Batch for PathPoints {
         self.len()
     }
 
+    fn sample(&self) -> &str {
+        self.first_path()
+    }
+
     fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {
         shared.paths.write_paths(self, durability)
     }
@@ -46,6 +57,10 @@ impl Batch for PathPoints {
 impl Batch for (&CollectdIngest, &Values) {
     fn points(&self) -> usize {
         self.1.len()
+    }
+
+    fn sample(&self) -> &str {
+        self.1.sample()
     }
 
     fn write(&self, _: &Shared, durability: Durability) -> Result<Commit> {
@@ -59,12 +74,12 @@ pub(super) struct Store {
     durability: Durability,
     in_flight: VecDeque<(Commit, usize)>,
     waits: Which,
-    failed: Which,
+    failed: Loss,
 }
 
 impl Store {
     /// `waits` counts batches for which there was no room at once, `failed` points that are lost.
-    pub(super) fn new(shared: Shared, durability: Durability, waits: Which, failed: Which) -> Self {
+    pub(super) fn new(shared: Shared, durability: Durability, waits: Which, failed: Loss) -> Self {
         Self { shared, durability, in_flight: VecDeque::new(), waits, failed }
     }
 
@@ -105,12 +120,12 @@ impl Store {
     }
 
     /// Stores a batch if there is room now; else it is dropped and counted.
-    pub(super) async fn write_or_drop(&mut self, points: &impl Batch, dropped: Which) {
+    pub(super) async fn write_or_drop(&mut self, points: &impl Batch, dropped: Loss) {
         if points.points() > 0 {
             match points.write(&self.shared, self.durability) {
                 Ok(commit) => self.in_flight.push_back((commit, points.points())),
                 Err(e) if e.kind() == ErrorKind::Overloaded => {
-                    dropped(&self.shared.counters).add(points.points() as u64);
+                    self.count(dropped, points.points(), points.sample());
                 }
                 Err(e) => self.lost(points.points(), &e),
             }
@@ -136,9 +151,15 @@ impl Store {
 
     fn lost(&self, points: usize, e: &Error) {
         static LOST: Seldom = Seldom::new();
-        (self.failed)(&self.shared.counters).add(points as u64);
+        self.count(self.failed, points, e.message());
         if LOST.now(&*self.shared.clock) {
             tracing::error!("{points} points cannot be stored: {e}");
         }
+    }
+
+    fn count(&self, Loss(counter, reason): Loss, points: usize, sample: &str) {
+        let counters = &self.shared.counters;
+        counter(counters).add(points as u64);
+        counters.offenders.note(reason, sample.as_bytes(), self.shared.clock.now_s());
     }
 }

@@ -51,11 +51,12 @@ where
             }
         };
         if !port.allow.accepts(peer.ip()) {
-            counters.connections_not_allowed.one();
+            shared.refuse_peer(peer.ip());
             continue;
         }
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             counters.connections_refused.one();
+            counters.offenders.note("connections.refused", peer.to_string().as_bytes(), shared.clock.now_s());
             if FULL.now(&*shared.clock) {
                 tracing::warn!("{}: {} connections are open, more are refused", port.key, shared.connections_max);
             }

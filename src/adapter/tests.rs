@@ -56,7 +56,8 @@ struct Setup {
     statsd: rhythmite_statsd::Options,
 }
 
-async fn start(setup: Setup) -> Server {
+/// What adapters are given, over an engine of its own.
+async fn shared(setup: &Setup) -> (Shared, Engine, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(&dir.path().join("catalog.sqlite")).unwrap();
     let schemas = Some(("[all]\npattern = .*\nretentions = 1s:1d\n".to_owned(), "s.conf".to_owned()));
@@ -76,6 +77,17 @@ async fn start(setup: Setup) -> Server {
         connections_max: setup.connections_max.unwrap_or(100),
         idle: setup.idle,
     };
+    (shared, engine, dir)
+}
+
+/// The same for tests of one room.
+pub(super) async fn bare() -> (Shared, tempfile::TempDir) {
+    let (shared, _, dir) = shared(&Setup::default()).await;
+    (shared, dir)
+}
+
+async fn start(setup: Setup) -> Server {
+    let (shared, engine, dir) = shared(&setup).await;
     let allow = Allow(setup.allow.iter().map(|cidr| cidr.parse().unwrap()).collect());
     let filter = Filter { whitelist: NameList::default(), blacklist: NameList::parse(setup.blacklist, "").0 };
     let settings = Settings {
@@ -92,7 +104,7 @@ async fn start(setup: Setup) -> Server {
         RewriteRules::parse("[pre]\n^old\\. = host.\n[post]\n^host\\.(\\w+)\\. = by.\\1.\n", "").0,
         AggregatorOptions::default(),
     );
-    let (statsd, folding) = Statsd::start(shared.clone(), setup.statsd, Durability::Interval, 1 << 20).unwrap();
+    let (statsd, folding) = Statsd::start(shared.clone(), setup.statsd, Durability::Interval, 1 << 20, &[]).unwrap();
     let (lines, at_lines) = tcp(&allow).await;
     let (pickles, at_pickles) = tcp(&allow).await;
     let (aggregator, at_aggregator) = tcp(&allow).await;

@@ -11,6 +11,7 @@ pub mod graphite;
 pub mod guard;
 mod health;
 pub mod influx;
+mod ingest;
 mod metrics;
 pub mod origin;
 mod query_string;
@@ -81,6 +82,7 @@ fn routes(rooms: Rooms) -> Routes {
     let bodies = rooms.influx.bodies().clone();
     Routes::new()
         .merge(health::router(rooms.own.clone()))
+        .merge(ingest::router(rooms.own.clone()))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))

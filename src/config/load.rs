@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::Config;
 use super::rooms::{
-    Aggregator, Auth, Carbon, Collectd, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
+    Aggregator, Auth, Carbon, Collectd, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Relay,
+    Statsd, Wal,
 };
 
 /// A configuration file is small; more than this is some other file.
@@ -163,11 +164,12 @@ impl fmt::Display for Unknown {
 }
 
 fn check_keys(root: &DeTable<'_>) -> Result<(), Unknown> {
-    let sections: [(&'static str, &[&str]); 14] = [
+    let sections: [(&'static str, &[&str]); 15] = [
         ("http", keys_of::<Http>()),
         ("graphite", keys_of::<Graphite>()),
         ("carbon", keys_of::<Carbon>()),
         ("aggregator", keys_of::<Aggregator>()),
+        ("relay", keys_of::<Relay>()),
         ("statsd", keys_of::<Statsd>()),
         ("collectd", keys_of::<Collectd>()),
         ("influx", keys_of::<Influx>()),

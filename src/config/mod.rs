@@ -6,6 +6,7 @@
 //!
 //! Nothing here opens a socket or reads the files a key names; `server` does.
 
+pub mod convert;
 mod load;
 mod rooms;
 #[cfg(test)]
@@ -28,9 +29,9 @@ use crate::query::sql::SqlOptions;
 pub use load::{FILE_BYTES_MAX, Layers};
 pub use rooms::{
     Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, ContinuousQueries, Graphite, Http, Influx,
-    Limits, Memory, OwnSeries, Postgres, Query, Statsd, Wal,
+    Limits, Memory, OwnSeries, Postgres, Query, Relay, RelayMethod, Statsd, Wal,
 };
-pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span};
+pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span, UnixPath};
 
 /// Where the data is when nobody says so.
 const DATA_DIR: &str = "rhythmite-data";
@@ -49,6 +50,8 @@ pub struct Config {
     pub carbon: Carbon,
     /// `[aggregator]`
     pub aggregator: Aggregator,
+    /// `[relay]`
+    pub relay: Relay,
     /// `[statsd]`
     pub statsd: Statsd,
     /// `[collectd]`
@@ -82,6 +85,7 @@ impl Default for Config {
             graphite: Graphite::default(),
             carbon: Carbon::default(),
             aggregator: Aggregator::default(),
+            relay: Relay::default(),
             statsd: Statsd::default(),
             collectd: Collectd::default(),
             influx: Influx::default(),
@@ -130,8 +134,11 @@ impl Config {
             ("[carbon] line_listen", "carbon lines TCP", Ingest, &self.carbon.line_listen),
             ("[carbon] udp_listen", "carbon lines UDP", Ingest, &self.carbon.udp_listen),
             ("[carbon] pickle_listen", "carbon pickle TCP", Ingest, &self.carbon.pickle_listen),
+            ("[carbon] query_listen", "carbon queries TCP", Query, &self.carbon.query_listen),
             ("[aggregator] line_listen", "aggregator lines TCP", Ingest, &self.aggregator.line_listen),
             ("[aggregator] pickle_listen", "aggregator pickle TCP", Ingest, &self.aggregator.pickle_listen),
+            ("[relay] line_listen", "relay lines TCP", Ingest, &self.relay.line_listen),
+            ("[relay] pickle_listen", "relay pickle TCP", Ingest, &self.relay.pickle_listen),
             ("[statsd] udp_listen", "StatsD UDP", Ingest, &self.statsd.udp_listen),
             ("[statsd] tcp_listen", "StatsD TCP", Ingest, &self.statsd.tcp_listen),
             ("[statsd] admin_listen", "StatsD admin TCP", Unguarded, &self.statsd.admin_listen),
@@ -268,6 +275,12 @@ impl Config {
         at_least("[influx] udp_batch", self.influx.udp_batch.0, 1)?;
         at_least("[carbon] line_length", self.carbon.line_length.0, 16)?;
         at_least("[carbon] frame_length", self.carbon.frame_length.0, 16)?;
+        let relays = !self.relay.line_listen.addresses().is_empty() || !self.relay.pickle_listen.addresses().is_empty();
+        if relays && self.relay.destinations.is_empty() {
+            return Err(Error::invalid("[relay] line_listen, pickle_listen: there are no destinations"));
+        }
+        at_least("[relay] replication_factor", self.relay.replication_factor as u64, 1)?;
+        at_least("[relay] max_datapoints_per_message", self.relay.max_datapoints_per_message as u64, 1)?;
         at_least("[statsd] queue", self.statsd.queue.0, 1 << 16)?;
         for collectd in self.collectd.listeners().iter().chain([&self.collectd]) {
             if collectd.security_level != SecurityLevel::None && collectd.auth_file.is_none() {

@@ -1,14 +1,17 @@
 //! One struct for each section.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use rhythmite_carbon::framer::FRAME_BYTES_MAX;
 use rhythmite_carbon::plaintext::LINE_BYTES_MAX;
+use rhythmite_carbon::relay::HashType;
 use rhythmite_collectd::{MultiValue, SecurityLevel};
 use rhythmite_engine::registry;
 use serde::Deserialize;
 
-use super::value::{Ack, Allow, Listen, Paths, Secret, Size, Span};
+use super::value::{Ack, Allow, Listen, Paths, Secret, Size, Span, UnixPath};
+use crate::relay::Protocol;
 
 /// `[http]`: the port of every HTTP API.
 #[derive(Clone, Debug, Deserialize)]
@@ -58,6 +61,8 @@ pub struct Carbon {
     pub udp_listen: Listen,
     /// Pickles by TCP.
     pub pickle_listen: Listen,
+    /// Questions to the cache, as graphite-web asks them; not open unless it is named.
+    pub query_listen: Listen,
     /// Peers that may send; all if empty.
     pub allow: Allow,
     /// When a line counts as stored: below `sync` the sender is slowed by the log's queue only.
@@ -80,6 +85,7 @@ impl Default for Carbon {
             line_listen: Listen::default(),
             udp_listen: Listen::default(),
             pickle_listen: Listen::default(),
+            query_listen: Listen::default(),
             allow: Allow::default(),
             durability: Ack::Interval,
             use_whitelist: false,
@@ -126,6 +132,73 @@ impl Default for Aggregator {
     }
 }
 
+/// How the relay shares out names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RelayMethod {
+    /// By a relay-rules.conf.
+    Rules,
+    /// By carbon's hash.
+    #[default]
+    ConsistentHashing,
+}
+
+/// `[relay]`: carbon-relay's ports and destinations. Lengths are those of `[carbon]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// Lines by TCP; not open unless it is named.
+    pub line_listen: Listen,
+    /// Pickles by TCP; not open unless it is named.
+    pub pickle_listen: Listen,
+    /// Peers that may send; all if empty.
+    pub allow: Allow,
+    /// `host:port` or `host:port:instance`.
+    pub destinations: Vec<String>,
+    /// How names are shared out.
+    pub relay_method: RelayMethod,
+    /// A relay-rules.conf.
+    pub relay_rules: Option<PathBuf>,
+    /// Destinations of each name.
+    pub replication_factor: usize,
+    /// Whether they must be on different hosts.
+    pub diverse_replicas: bool,
+    /// The hash.
+    pub router_hash_type: HashType,
+    /// What destinations read.
+    pub destination_protocol: Protocol,
+    /// Points of one message.
+    pub max_datapoints_per_message: usize,
+    /// Memory of what waits, of each destination.
+    pub memory: Size,
+    /// Disk space of what waits, of each destination; beyond it points are dropped and counted.
+    pub queue: Size,
+    /// Store what comes in too.
+    pub store: bool,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        let options = crate::relay::Options::default();
+        Self {
+            line_listen: Listen::default(),
+            pickle_listen: Listen::default(),
+            allow: Allow::default(),
+            destinations: Vec::new(),
+            relay_method: RelayMethod::default(),
+            relay_rules: None,
+            replication_factor: 1,
+            diverse_replicas: true,
+            router_hash_type: HashType::default(),
+            destination_protocol: options.protocol,
+            max_datapoints_per_message: options.points_max,
+            memory: Size(options.memory_bytes as u64),
+            queue: Size(options.disk_bytes),
+            store: false,
+        }
+    }
+}
+
 /// `[statsd]`: the server's own keys; beside them stand StatsD's, in [`Self::options`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -134,6 +207,12 @@ pub struct Statsd {
     pub udp_listen: Listen,
     /// Lines by TCP.
     pub tcp_listen: Listen,
+    /// The file of a datagram socket for this machine's programs; none if empty or `"off"`.
+    pub unixgram_listen: UnixPath,
+    /// Permissions of that file.
+    pub unixgram_mode: u32,
+    /// Other StatsDs that get every packet, by UDP.
+    pub repeater: Vec<SocketAddr>,
     /// The admin interface; it can delete state, so beyond loopback it is guarded like a query.
     pub admin_listen: Listen,
     /// Peers that may send; all if empty.
@@ -154,6 +233,9 @@ impl Default for Statsd {
         Self {
             udp_listen: Listen::default(),
             tcp_listen: Listen::default(),
+            unixgram_listen: UnixPath::default(),
+            unixgram_mode: 0o722,
+            repeater: Vec::new(),
             admin_listen: Listen::default(),
             allow: Allow::default(),
             durability: Ack::Interval,
@@ -457,10 +539,12 @@ impl Default for Limits {
 pub struct OwnSeries {
     /// Time between two points; 0 for none.
     pub interval: Span,
+    /// Before `.agents.<host>`, in the classic names.
+    pub carbon_metric_prefix: String,
 }
 
 impl Default for OwnSeries {
     fn default() -> Self {
-        Self { interval: Span::secs(10) }
+        Self { interval: Span::secs(10), carbon_metric_prefix: "carbon".to_owned() }
     }
 }

@@ -142,6 +142,18 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
+/// The file of a socket; `"off"` and `""` are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixPath(pub Option<PathBuf>);
+
+impl<'de> Deserialize<'de> for UnixPath {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let path = PathBuf::deserialize(from)?;
+        let none = path.as_os_str().is_empty() || path.as_os_str() == "off";
+        Ok(Self((!none).then_some(path)))
+    }
+}
+
 /// Files: a path or a list of paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths(pub Vec<PathBuf>);

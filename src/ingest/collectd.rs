@@ -89,6 +89,11 @@ impl Values {
         self.points == 0
     }
 
+    /// The first point's path or line, for messages.
+    pub fn sample(&self) -> &str {
+        if self.lines.is_empty() { self.paths.first_path() } else { self.lines.lines().next().unwrap_or_default() }
+    }
+
     /// Forgets the points, keeps the memory.
     pub fn clear(&mut self) {
         self.paths.clear();

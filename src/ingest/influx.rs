@@ -140,6 +140,11 @@ impl InfluxWriter {
         self.counters.influx_refused_syntax.add(refusals.unparsed as u64);
         self.counters.influx_refused_rule.add(dropped as u64);
         self.counters.influx_refused_old.add(refusals.too_old as u64);
+        for (line, reason) in refusals.samples().into_iter().zip(["influx.refused.syntax", "influx.refused.rule"]) {
+            if let Some(line) = line {
+                self.counters.offenders.note(reason, line.as_bytes(), write.now_ns / SECOND_NS);
+            }
+        }
         Ok(Outcome { commit, points, values, refusals })
     }
 

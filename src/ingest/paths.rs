@@ -5,13 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use rhythmite_engine::registry::{Directory, Scope};
-use rhythmite_engine::{Commit, Durability, Engine};
+use rhythmite_engine::{Commit, Durability, Engine, SeriesFilter};
 use rhythmite_env::Clock;
 use rhythmite_model::{Column, FieldId, FieldType, KeyKind, Policy, Result, Rows, SeriesId, TableId, Tier};
 
 use super::rules::{PathRule, PathRules};
+use crate::offenders::Offenders;
 
 /// The measurement of everything that has a path.
 pub const TABLE: &str = "metrics";
@@ -59,6 +61,16 @@ impl PathPoints {
     /// Length of the paths' text in bytes: hand the batch over before this nears 4 GiB.
     pub fn text_bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// Path, time in seconds and value of each point, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i64, f64)> {
+        self.points.iter().map(|point| (self.text_of(&point.path), point.time_s, point.value))
+    }
+
+    /// The first point's path, for messages; empty without a point.
+    pub fn first_path(&self) -> &str {
+        self.points.first().map_or("", |point| self.text_of(&point.path))
     }
 
     /// Forgets the points, keeps the memory.
@@ -127,16 +139,29 @@ struct Target {
 pub struct PathIngest {
     engine: Engine,
     clock: Arc<dyn Clock>,
-    rules: PathRules,
+    rules: ArcSwap<PathRules>,
     checked: RwLock<Checked>,
     counters: Counters,
+    offenders: Offenders,
 }
 
 impl PathIngest {
     /// A hall for `engine`, which gets the rules' policies.
     pub fn new(engine: Engine, clock: Arc<dyn Clock>, rules: PathRules) -> Self {
         rules.policies().for_each(|policy| engine.put_policy(policy.clone()));
-        Self { engine, clock, rules, checked: RwLock::default(), counters: Counters::default() }
+        Self {
+            engine,
+            clock,
+            rules: ArcSwap::from_pointee(rules),
+            checked: RwLock::default(),
+            counters: Counters::default(),
+            offenders: Offenders::default(),
+        }
+    }
+
+    /// Paths whose points were too old (`paths.too_old`) or whose series a limit refused (`paths.refused`).
+    pub fn offenders(&self) -> &Offenders {
+        &self.offenders
     }
 
     /// Counters since the start.
@@ -150,12 +175,20 @@ impl PathIngest {
         }
     }
 
+    /// Takes other rules, whose policies the engine gets. A series goes by them when its next point comes.
+    pub fn replace_rules(&self, rules: PathRules) {
+        rules.policies().for_each(|policy| self.engine.put_policy(policy.clone()));
+        // In this order: what is looked up in between is looked up again.
+        self.rules.store(Arc::new(rules));
+        *self.checked.write() = Checked::default();
+    }
+
     /// What the storage rules say of a path.
     ///
     /// # Errors
     /// As [`PathRules::find`].
     pub fn rule(&self, path: &str) -> Result<PathRule> {
-        self.rules.find(path)
+        self.rules.load().find(path)
     }
 
     /// Writes a batch. Times are cut to the finest step of the path's schema; a point older than the finest level
@@ -177,12 +210,35 @@ impl PathIngest {
         Ok(commit)
     }
 
+    /// Seconds and values of a path's finest level since `since_s`; none for a path that is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt` for a file that cannot be read.
+    pub fn recent(&self, path: &str, since_s: i64) -> Result<Vec<(i64, f64)>> {
+        let id = {
+            let names = self.engine.registry().read();
+            let Some(slot) = names.find_series(Scope::Paths, path.as_bytes()) else { return Ok(Vec::new()) };
+            names.series_id(slot)
+        };
+        let times = since_s.saturating_mul(SECOND_NS)..=i64::MAX;
+        let series = SeriesFilter::List(Arc::new([id]));
+        let mut out = Vec::new();
+        for points in self.engine.snapshot().scan(id.table(), Tier::RAW, series, None, times)? {
+            for stream in points?.streams {
+                if let Column::Float(values) = &stream.values {
+                    out.extend(stream.times_ns.iter().map(|ns| ns.div_euclid(SECOND_NS)).zip(values.iter().copied()));
+                }
+            }
+        }
+        Ok(out)
+    }
+
     /// The series of a path, made if need be without a point.
     ///
     /// # Errors
     /// `Invalid` or `Overloaded` when a limit refuses it.
     pub fn ensure_path(&self, path: &str) -> Result<SeriesId> {
-        let rule = self.rules.find(path)?;
+        let rule = self.rules.load().find(path)?;
         let (id, _) = self.engine.create(Durability::Interval, |names| {
             if let Some(slot) = names.find_series(Scope::Paths, path.as_bytes()) {
                 return Ok(names.series_id(slot));
@@ -242,7 +298,8 @@ impl PathIngest {
             return Ok(());
         }
         // Regular expressions run before the lock is taken.
-        let rules = order.into_iter().map(|path| Ok((path, self.rules.find(path)?))).collect::<Result<Vec<_>>>()?;
+        let current = self.rules.load_full();
+        let rules = order.into_iter().map(|path| Ok((path, current.find(path)?))).collect::<Result<Vec<_>>>()?;
         let mut created = 0;
         let (made, _) = self.engine.create(Durability::Interval, |names| {
             let mut made = Vec::with_capacity(rules.len());
@@ -264,8 +321,12 @@ impl PathIngest {
         })?;
         self.counters.created.fetch_add(created, Ordering::Relaxed);
         let mut checked = self.checked.write();
+        // If other rules came meanwhile these series are looked at again.
+        let still = Arc::ptr_eq(&current, &self.rules.load());
         for (path, id) in made {
-            checked.set(id);
+            if still {
+                checked.set(id);
+            }
             missing.insert(path, Some(id));
         }
         for (point, id) in points.points.iter().zip(ids).filter(|(_, id)| id.is_none()) {
@@ -282,7 +343,10 @@ impl PathIngest {
         let mut too_old = 0;
         let mut last = 0;
         for (point, id) in points.points.iter().zip(ids) {
-            let Some(id) = *id else { continue };
+            let Some(id) = *id else {
+                self.offenders.note("paths.refused", points.text_of(&point.path).as_bytes(), now_ns / SECOND_NS);
+                continue;
+            };
             let table = id.table();
             let target = targets.entry(table).or_insert_with(|| self.target(table));
             let Some(target) = target else { continue };
@@ -291,6 +355,7 @@ impl PathIngest {
             let levels = &target.policy.levels;
             let Some(level) = levels.iter().position(|l| l.retention_ns == 0 || age < l.retention_ns) else {
                 too_old += 1;
+                self.offenders.note("paths.too_old", points.text_of(&point.path).as_bytes(), now_ns / SECOND_NS);
                 continue;
             };
             let tier = Tier(level as u8);

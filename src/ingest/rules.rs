@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// The texts of the classic files, with their names for messages; `None` where none is configured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RulesText {
     /// storage-schemas.conf.
     pub schemas: Option<(String, String)>,
@@ -25,6 +25,23 @@ pub struct PathRule {
     pub policy: PolicyId,
     /// How coarser levels come from finer ones.
     pub rollup: RollupRule,
+}
+
+impl PathRule {
+    /// How coarser levels come from finer ones, as storage-aggregation.conf calls it.
+    pub fn method_name(&self) -> &'static str {
+        match self.rollup.method {
+            2 => "sum",
+            3 => "last",
+            4 => "max",
+            5 => "min",
+            6 => "avg_zero",
+            7 => "absmax",
+            8 => "absmin",
+            9 => "median",
+            _ => "average",
+        }
+    }
 }
 
 /// storage-schemas and storage-aggregation, with the policy of each schema made.

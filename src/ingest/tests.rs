@@ -116,7 +116,7 @@ async fn a_limit_refuses_new_series_only() {
     // Others read names meanwhile: a refusal waits for nobody.
     let reader = hall.engine.registry().read();
     let refused = std::thread::scope(|scope| {
-        let (done, wait) = std::sync::mpsc::channel();
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
         let hall = &hall;
         scope.spawn(move || {
             hall.write(&[("c", NOW_S, 1.0), ("a", NOW_S + 20, 3.0)]);

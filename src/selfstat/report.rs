@@ -31,9 +31,10 @@ pub async fn run(
     sockets: UdpSockets,
     clock: Arc<dyn Clock>,
     interval: Duration,
+    prefix: String,
     stop: CancellationToken,
 ) {
-    let mut reporter = Reporter::new(figures, sockets, machine::host());
+    let mut reporter = Reporter::new(figures, sockets, machine::host(), prefix);
     reporter.remember();
     loop {
         let now_ns = u128::try_from(clock.now_ns()).unwrap_or(0);
@@ -51,14 +52,16 @@ struct Reporter {
     figures: Figures,
     sockets: UdpSockets,
     host: String,
+    /// Before `agents`, in the classic names.
+    prefix: String,
     /// Counts at the last report, by series.
     last: HashMap<String, f64>,
     points: PathPoints,
 }
 
 impl Reporter {
-    fn new(figures: Figures, sockets: UdpSockets, host: String) -> Self {
-        Self { figures, sockets, host, last: HashMap::new(), points: PathPoints::default() }
+    fn new(figures: Figures, sockets: UdpSockets, host: String, prefix: String) -> Self {
+        Self { figures, sockets, host, prefix, last: HashMap::new(), points: PathPoints::default() }
     }
 
     /// Takes the counts without a report, so that the first one tells of one interval.
@@ -130,6 +133,9 @@ impl Reporter {
         let committed = growth("paths.points");
         let updates = growth("wal.groups");
         let lists = growth("carbon.rejected.blacklist");
+        let refused = ["shape", "utf8", "value", "time", "name", "length"];
+        let refused = refused.map(|reason| growth(&format!("carbon.rejected.{reason}")));
+        let errors = refused.iter().sum::<f64>() + growth("carbon.pickles_refused") + growth("carbon.failed");
         for (name, value) in [
             ("metricsReceived", growth("carbon.points")),
             ("committedPoints", committed),
@@ -137,7 +143,7 @@ impl Reporter {
             ("pointsPerUpdate", if updates > 0.0 { committed / updates } else { 0.0 }),
             ("creates", growth("paths.created")),
             ("droppedCreates", growth("paths.refused")),
-            ("errors", growth("carbon.rejected.line") + growth("carbon.rejected.length") + growth("carbon.failed")),
+            ("errors", errors),
             ("blacklistMatches", lists),
             ("whitelistRejects", growth("carbon.rejected.whitelist")),
             ("activeConnections", level("connections.open")),
@@ -146,7 +152,7 @@ impl Reporter {
             ("cache.size", level("engine.memtable_bytes")),
             ("cache.overflow", growth("engine.overloaded")),
         ] {
-            self.points.push(&format!("carbon.agents.{}.{name}", self.host), now_s, value);
+            self.points.push(&format!("{}.agents.{}.{name}", self.prefix, self.host), now_s, value);
         }
     }
 }

@@ -1,13 +1,16 @@
 //! Every port, bound before anything else is done.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use rhythmite_model::{Error, Result};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket, UnixDatagram};
 
-use crate::config::{Config, Listen};
+use crate::adapter::UnixPort;
+use crate::config::{Config, Listen, Statsd};
 
 /// Connections that the kernel keeps until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -18,9 +21,13 @@ pub(super) struct Sockets {
     pub(super) carbon_line: Vec<TcpListener>,
     pub(super) carbon_udp: Vec<UdpSocket>,
     pub(super) carbon_pickle: Vec<TcpListener>,
+    pub(super) carbon_query: Vec<TcpListener>,
     pub(super) aggregator_line: Vec<TcpListener>,
     pub(super) aggregator_pickle: Vec<TcpListener>,
+    pub(super) relay_line: Vec<TcpListener>,
+    pub(super) relay_pickle: Vec<TcpListener>,
     pub(super) statsd_udp: Vec<UdpSocket>,
+    pub(super) statsd_unix: Option<UnixPort>,
     pub(super) statsd_tcp: Vec<TcpListener>,
     pub(super) statsd_admin: Vec<TcpListener>,
     /// Of the section, then of each further listener.
@@ -46,9 +53,13 @@ impl Sockets {
             carbon_line: tcp("[carbon] line_listen", &config.carbon.line_listen)?,
             carbon_udp: each("[carbon] udp_listen", &config.carbon.udp_listen, |at| udp(at, buffer))?,
             carbon_pickle: tcp("[carbon] pickle_listen", &config.carbon.pickle_listen)?,
+            carbon_query: tcp("[carbon] query_listen", &config.carbon.query_listen)?,
             aggregator_line: tcp("[aggregator] line_listen", &config.aggregator.line_listen)?,
             aggregator_pickle: tcp("[aggregator] pickle_listen", &config.aggregator.pickle_listen)?,
+            relay_line: tcp("[relay] line_listen", &config.relay.line_listen)?,
+            relay_pickle: tcp("[relay] pickle_listen", &config.relay.pickle_listen)?,
             statsd_udp: each("[statsd] udp_listen", &config.statsd.udp_listen, |at| udp(at, buffer))?,
+            statsd_unix: unix_datagrams(&config.statsd)?,
             statsd_tcp: tcp("[statsd] tcp_listen", &config.statsd.tcp_listen)?,
             statsd_admin: tcp("[statsd] admin_listen", &config.statsd.admin_listen)?,
             collectd_udp,
@@ -90,6 +101,19 @@ fn udp(at: SocketAddr, buffer: usize) -> io::Result<UdpSocket> {
     }
     socket.bind(&at.into())?;
     UdpSocket::from_std(socket.into())
+}
+
+/// Binds the socket's file. One that nobody listens on any more is removed first.
+fn unix_datagrams(room: &Statsd) -> Result<Option<UnixPort>> {
+    let Some(path) = &room.unixgram_listen.0 else { return Ok(None) };
+    let failed = |e: io::Error| Error::unavailable(format!("[statsd] unixgram_listen = {}: {e}", path.display()));
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixDatagram::unbound().and_then(|s| s.connect(path)).is_err() {
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    let socket = UnixDatagram::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(room.unixgram_mode)).map_err(failed)?;
+    Ok(Some(UnixPort { socket, path: path.clone() }))
 }
 
 fn socket(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

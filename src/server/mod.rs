@@ -15,6 +15,7 @@ mod http;
 mod influx;
 mod listen;
 mod lock;
+mod reload;
 mod rules;
 mod start;
 
@@ -44,6 +45,7 @@ use crate::counters::{Counters, Sample};
 use crate::ingest::{PathIngest, PathRules};
 use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
+use crate::relay::{self, Relay};
 use crate::selfstat::{self, Figures, Source, UdpSockets};
 
 pub(crate) use collectd::check as check_collectd;
@@ -53,6 +55,8 @@ pub(crate) use rules::read_text;
 
 /// How long HTTP requests may take to end when the server stops.
 const HTTP_DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long destinations of the relay may take to end: a write may be on its way.
+const RELAY_DRAIN_MAX: Duration = Duration::from_secs(12);
 /// Threads of the CPU pool on a machine with one core: a long query must not hold up a short one.
 const CPU_THREADS_MIN: usize = 2;
 /// Requests that wait for the CPU pool; further ones are refused.
@@ -113,7 +117,18 @@ pub async fn run(
         collectd: sockets.collectd_udp.iter().flat_map(|s| addresses(s)).collect(),
         influx: addresses(&sockets.influx_udp),
     };
-    let emitting = start_carbon(&config, &rules, &shared, &mut sockets)?;
+    let relay = start_relay(&env, &config, &rules, &counters)?;
+    let carbon = start_carbon(&config, &rules, &shared, relay.clone(), &mut sockets)?;
+    let reload = reload::Reload {
+        config: config.clone(),
+        rules,
+        catalog: storage.catalog.clone(),
+        paths: storage.paths.clone(),
+        filter: carbon.filter,
+        aggregation: carbon.aggregation,
+        fixed_schemas: options.schemas.is_some(),
+    };
+    let reloading = tokio::spawn(reload.run(stop.clone()));
     let folding = start_statsd(&config, &shared, &mut sockets)?;
 
     let listeners = collectd::listeners(&config, &storage, &env, &counters).await?;
@@ -135,7 +150,11 @@ pub async fn run(
         counters: counters.clone(),
         engine: storage.engine.clone(),
         paths: storage.paths.clone(),
-        more: vec![figures_of_queries(graphite.cpu.clone(), sql.clone()), figures_of_catalog(storage.catalog.clone())],
+        more: vec![
+            figures_of_queries(graphite.cpu.clone(), sql.clone()),
+            figures_of_catalog(storage.catalog.clone()),
+            figures_of_relay(relay.clone()),
+        ],
     };
     let collectd = Arc::new(api::collectd::Collectd {
         ingest: collectd.ok_or_else(|| Error::internal("the section [collectd] is always there"))?,
@@ -149,11 +168,16 @@ pub async fn run(
     let engine = storage.engine.clone();
     http.route(api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine, guard }));
     let continuous = continuous::start(queries, &config.continuous_queries, &stop);
-    let reporting = config
-        .own
-        .interval
-        .limit()
-        .map(|interval| tokio::spawn(selfstat::run(figures, udp, env.clock.clone(), interval, stop.clone())));
+    let reporting = config.own.interval.limit().map(|interval| {
+        tokio::spawn(selfstat::run(
+            figures,
+            udp,
+            env.clock.clone(),
+            interval,
+            config.own.carbon_metric_prefix.clone(),
+            stop.clone(),
+        ))
+    });
 
     own.set_ready(true);
     started(&start::block(&config, options, storage.catalog.accounts().has_admin()));
@@ -171,7 +195,15 @@ pub async fn run(
         tracing::warn!("some senders did not pause: {} connections are cut", shared.tasks.len());
         shared.cut.cancel();
     }
-    for task in emitting.into_iter().chain(reporting).chain(continuous) {
+    if let Some(relay) = &relay {
+        let relay = relay.clone();
+        // Its threads send what they can and put the rest on disk.
+        let stopped = tokio::task::spawn_blocking(move || relay.stop());
+        if tokio::time::timeout(RELAY_DRAIN_MAX, stopped).await.is_err() {
+            tracing::warn!("a destination of the relay did not end in time");
+        }
+    }
+    for task in carbon.emitting.into_iter().chain(reporting).chain(continuous).chain([reloading]) {
         finish(task).await;
     }
     if let Some(folding) = folding
@@ -389,6 +421,31 @@ fn figures_of_catalog(catalog: Catalog) -> Source {
     })
 }
 
+/// Levels of the relay's queues.
+fn figures_of_relay(relay: Option<Arc<Relay>>) -> Source {
+    Arc::new(move |samples| {
+        let status = relay.as_ref().map(|relay| relay.status()).unwrap_or_default();
+        let down = status.iter().filter(|s| !s.health.connected).count() as u64;
+        for (metric, path, help, value) in [
+            (
+                "relay_queued_points",
+                "relay.queued_points",
+                "Points that wait for destinations.",
+                status.iter().map(|s| s.queued_points).sum(),
+            ),
+            (
+                "relay_queued_bytes",
+                "relay.queued_bytes",
+                "Bytes of these in memory and on disk.",
+                status.iter().map(|s| s.queued_bytes).sum(),
+            ),
+            ("relay_disconnected", "relay.disconnected", "Destinations without a connection.", down),
+        ] {
+            samples.push(Sample { metric, path, help, value });
+        }
+    })
+}
+
 /// What queries ask for and get.
 fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
     Arc::new(move |samples| {
@@ -420,16 +477,41 @@ fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
     })
 }
 
-/// Carbon's and the aggregator's ports. Returns the task that emits aggregates, if there is an aggregator.
+/// The relay and its queues, if there are destinations.
+fn start_relay(env: &Env, config: &Config, rules: &Rules, counters: &Arc<Counters>) -> Result<Option<Arc<Relay>>> {
+    let Some(router) = rules.router(config)? else { return Ok(None) };
+    let room = &config.relay;
+    let options = relay::Options {
+        protocol: room.destination_protocol,
+        points_max: room.max_datapoints_per_message,
+        memory_bytes: room.memory.bytes(),
+        disk_bytes: room.queue.0,
+        ..relay::Options::default()
+    };
+    let started = Relay::start(env, &config.data_dir.join("relay"), router, &options, counters);
+    started.map(Some).map_err(|e| Error::unavailable(format!("[relay] {e}")))
+}
+
+/// What runs once carbon's ports are open.
+struct CarbonParts {
+    /// Emits aggregates, if there is an aggregator.
+    emitting: Option<JoinHandle<()>>,
+    filter: Arc<NameFilter>,
+    aggregation: Option<Arc<Aggregation>>,
+}
+
+/// Carbon's, the relay's and the aggregator's ports.
 fn start_carbon(
     config: &Config,
     rules: &Rules,
     shared: &Shared,
+    relay: Option<Arc<Relay>>,
     sockets: &mut listen::Sockets,
-) -> Result<Option<JoinHandle<()>>> {
+) -> Result<CarbonParts> {
+    let filter = Arc::new(rules.lists().map_or_else(NameFilter::default, NameFilter::new));
     let settings = Settings {
         durability: config.carbon.durability.into(),
-        filter: Arc::new(rules.lists().map_or_else(NameFilter::default, NameFilter::new)),
+        filter: filter.clone(),
         line_bytes_max: config.carbon.line_length.bytes(),
         frame_bytes_max: config.carbon.frame_length.bytes(),
         frames_pending_bytes: carbon::FRAMES_PENDING_BYTES,
@@ -446,11 +528,23 @@ fn start_carbon(
         let port = port(socket, allow, "[carbon] pickle_listen");
         shared.tasks.spawn(carbon.clone().pickles(port, Destination::Store));
     }
+    for socket in sockets.carbon_query.drain(..) {
+        shared.tasks.spawn(carbon.clone().queries(port(socket, allow, "[carbon] query_listen")));
+    }
     for socket in sockets.carbon_udp.drain(..) {
         shared.tasks.spawn(carbon.clone().datagrams(UdpPort { socket, allow: allow.clone() }));
     }
+    if let Some(relay) = relay {
+        let (allow, to) = (&config.relay.allow, Destination::Relay(relay, config.relay.store));
+        for socket in sockets.relay_line.drain(..) {
+            shared.tasks.spawn(carbon.clone().lines(port(socket, allow, "[relay] line_listen"), to.clone()));
+        }
+        for socket in sockets.relay_pickle.drain(..) {
+            shared.tasks.spawn(carbon.clone().pickles(port(socket, allow, "[relay] pickle_listen"), to.clone()));
+        }
+    }
     if sockets.aggregator_line.is_empty() && sockets.aggregator_pickle.is_empty() {
-        return Ok(None);
+        return Ok(CarbonParts { emitting: None, filter, aggregation: None });
     }
     let (aggregation_rules, rewrites) = rules.aggregator();
     let options = rhythmite_carbon::aggregator::Options {
@@ -468,19 +562,25 @@ fn start_carbon(
         let port = port(socket, allow, "[aggregator] pickle_listen");
         shared.tasks.spawn(carbon.clone().pickles(port, Destination::Aggregate(aggregation.clone())));
     }
-    Ok(Some(tokio::spawn(carbon.emit(aggregation))))
+    let emitting = Some(tokio::spawn(carbon.emit(aggregation.clone())));
+    Ok(CarbonParts { emitting, filter, aggregation: Some(aggregation) })
 }
 
 /// StatsD's ports and aggregator, if there is a port to reach it.
 fn start_statsd(config: &Config, shared: &Shared, sockets: &mut listen::Sockets) -> Result<Option<Folding>> {
-    if sockets.statsd_udp.is_empty() && sockets.statsd_tcp.is_empty() && sockets.statsd_admin.is_empty() {
+    let none = sockets.statsd_udp.is_empty() && sockets.statsd_tcp.is_empty() && sockets.statsd_admin.is_empty();
+    if none && sockets.statsd_unix.is_none() {
         return Ok(None);
     }
     let room = &config.statsd;
-    let started = Statsd::start(shared.clone(), room.options.clone(), room.durability.into(), room.queue.bytes());
+    let (options, durability) = (room.options.clone(), room.durability.into());
+    let started = Statsd::start(shared.clone(), options, durability, room.queue.bytes(), &room.repeater);
     let (statsd, folding) = started.map_err(|e| Error::unavailable(format!("StatsD: {e}")))?;
     for socket in sockets.statsd_udp.drain(..) {
         shared.tasks.spawn(statsd.clone().datagrams(UdpPort { socket, allow: room.allow.clone() }));
+    }
+    if let Some(port) = sockets.statsd_unix.take() {
+        shared.tasks.spawn(statsd.clone().unix_datagrams(port));
     }
     for socket in sockets.statsd_tcp.drain(..) {
         let port = Port { socket, allow: room.allow.clone(), key: "[statsd] tcp_listen" };

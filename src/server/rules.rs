@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use rhythmite_carbon::aggregator::{AggregationRules, RewriteRules};
-use rhythmite_carbon::rules::{Filter, NameList, StorageAggregation, StorageSchemas, Warning};
+use rhythmite_carbon::relay::{Destination, Router};
+use rhythmite_carbon::rules::{Filter, NameList, RelayRules, StorageAggregation, StorageSchemas, Warning};
 use rhythmite_model::{Error, Result};
 
-use crate::config::{Config, FILE_BYTES_MAX};
+use crate::config::{Config, FILE_BYTES_MAX, RelayMethod};
 use crate::ingest::RulesText;
 
 /// The files' texts.
@@ -18,6 +19,7 @@ pub struct Rules {
     use_lists: bool,
     aggregation: Option<(String, String)>,
     rewrite: Option<(String, String)>,
+    relay: Option<(String, String)>,
 }
 
 impl Rules {
@@ -37,7 +39,18 @@ impl Rules {
             use_lists: lists,
             aggregation: read("[aggregator] rules", config.aggregator.rules.as_ref())?,
             rewrite: read("[aggregator] rewrite_rules", config.aggregator.rewrite_rules.as_ref())?,
+            relay: read("[relay] relay_rules", config.relay.relay_rules.as_ref())?,
         })
+    }
+
+    /// What differs from `other`.
+    pub(super) fn changes(&self, other: &Self) -> Changes {
+        Changes {
+            storage: self.storage != other.storage,
+            lists: (&self.whitelist, &self.blacklist) != (&other.whitelist, &other.blacklist),
+            aggregator: (&self.aggregation, &self.rewrite) != (&other.aggregation, &other.rewrite),
+            relay: self.relay != other.relay,
+        }
     }
 
     /// Reads all of it, so that what is skipped is logged.
@@ -59,12 +72,52 @@ impl Rules {
         Some(Filter { whitelist: list(&self.whitelist), blacklist: list(&self.blacklist) })
     }
 
+    /// The relay's router; `None` without destinations.
+    ///
+    /// # Errors
+    /// `Invalid`, for what carbon's relay would not start with.
+    pub fn router(&self, config: &Config) -> Result<Option<Router>> {
+        let room = &config.relay;
+        if room.destinations.is_empty() {
+            return Ok(None);
+        }
+        let invalid = |e: String| Error::invalid(format!("[relay] {e}"));
+        let destinations: Result<Vec<Destination>, String> = room.destinations.iter().map(|d| d.parse()).collect();
+        let destinations = destinations.map_err(invalid)?;
+        let router = match room.relay_method {
+            RelayMethod::ConsistentHashing => {
+                Router::hashing(destinations, room.router_hash_type, room.replication_factor, room.diverse_replicas)
+            }
+            RelayMethod::Rules => {
+                let (text, file) = self
+                    .relay
+                    .as_ref()
+                    .ok_or_else(|| invalid("relay_method = \"rules\" needs relay_rules".to_owned()))?;
+                let (rules, warnings) = RelayRules::parse(text, file).map_err(invalid)?;
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                for rule in rules.destinations().filter(|d| !destinations.contains(d)) {
+                    tracing::warn!("{file}: {rule} is not among [relay] destinations: nothing is sent there");
+                }
+                Router::rules(destinations, rules)
+            }
+        };
+        router.map(Some).map_err(invalid)
+    }
+
     /// The aggregator's rules; empty without files.
     pub fn aggregator(&self) -> (AggregationRules, RewriteRules) {
         let rules = self.aggregation.as_ref().map_or_else(Default::default, parse(AggregationRules::parse));
         let rewrites = self.rewrite.as_ref().map_or_else(Default::default, parse(RewriteRules::parse));
         (rules, rewrites)
     }
+}
+
+/// Which files have another text.
+pub(super) struct Changes {
+    pub(super) storage: bool,
+    pub(super) lists: bool,
+    pub(super) aggregator: bool,
+    pub(super) relay: bool,
 }
 
 /// Reads a text by `parser` and logs what it skipped.

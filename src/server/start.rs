@@ -21,6 +21,9 @@ pub(super) fn block(config: &Config, options: RunOptions, has_admin: bool) -> St
         };
         let _ = writeln!(out, "  {:<22} {:<22} {}{note}", address.what, address.at, address.key);
     }
+    if let Some(path) = &config.statsd.unixgram_listen.0 {
+        let _ = writeln!(out, "  {:<22} {:<22} [statsd] unixgram_listen", "StatsD datagrams", path.display());
+    }
     if addresses.is_empty() {
         out += "  no listener is open\n";
     }

@@ -160,3 +160,120 @@ fn too_many_databases_are_refused() {
     assert_eq!(server.post("/api/v3/write_lp?db=one", "m f=2\n").status, 204);
     assert_eq!(server.counter("databases_refused_total"), 1);
 }
+
+/// `GET /api/v1/ingest?lost` as `receiver.reason count sample`.
+fn lost(server: &Server) -> Vec<String> {
+    let answer: serde_json::Value = serde_json::from_str(&server.get("/api/v1/ingest?lost").body).unwrap();
+    let mut out = Vec::new();
+    for receiver in answer["receivers"].as_array().unwrap() {
+        for lost in receiver["lost"].as_array().unwrap() {
+            let sample = lost["last"][0]["sample"].as_str().unwrap_or("-");
+            let (name, reason) = (receiver["name"].as_str().unwrap(), lost["reason"].as_str().unwrap());
+            out.push(format!("{name}.{reason} {} {sample}", lost["count"]));
+        }
+    }
+    out
+}
+
+#[test]
+fn every_loss_is_shown_with_a_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let (udp, tcp) = (free_address(), free_address());
+    let keys = format!(
+        "udp_listen = '{udp}'\nline_length = 100\n[statsd]\ntcp_listen = '{tcp}'\nflush_interval = 1000\n[limits]\nseries = 9\n"
+    );
+    let (server, line) = carbon(dir.path(), &keys);
+    assert_eq!(lost(&server), [] as [String; 0]);
+    let t = now_s();
+    send(line, format!("no\x01value\nb nan {t}\nc 1 x\nd 1 0\n{} 1 {t}\nhalf", "x".repeat(200)).as_bytes());
+    send(tcp, b"bad\n");
+    server.post("/query?q=CREATE+DATABASE+d", "");
+    assert_eq!(server.post("/write?db=d", "m\nm v=1\nm v=1i\n").status, 400);
+    let want = [
+        "carbon.rejected.shape 1 no\\x01value",
+        "carbon.rejected.time 1 c 1 x",
+        "carbon.rejected.length 1 xxxxxx",
+        "carbon.rejected.nan 1 b nan",
+        "carbon.rejected.unfinished 1 -",
+        "statsd.bad_lines 1 bad",
+        "influx.refused.syntax 1 m",
+        "influx.refused.rule 1 m v=1i",
+        "paths.too_old 1 d",
+    ];
+    let shown = |lost: &[String]| want.iter().all(|w| lost.iter().any(|l| l.starts_with(w)));
+    wait_for("all of them", || shown(&lost(&server)));
+}
+
+#[test]
+fn a_full_log_slows_streams_refuses_requests_and_drops_datagrams() {
+    let dir = tempfile::tempdir().unwrap();
+    let udp = free_address();
+    let keys = format!("udp_listen = '{udp}'\n[wal]\nsize_max = '4MiB'\nsegment = '1MiB'\n");
+    let (server, line) = carbon(dir.path(), &keys);
+    assert_eq!(server.post("/query?q=CREATE+DATABASE+d", "").status, 200);
+    // A file where the flush wants a directory: flushes fail, and the log keeps everything.
+    let in_the_way = dir.path().join("data/data/d");
+    std::fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    std::fs::write(&in_the_way, "").unwrap();
+    // Text that does not shrink, in smaller and smaller writes until the smallest is refused.
+    let mut seed = 1_u64;
+    let mut text = |bytes: usize| -> String {
+        let next = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'!' + 2 + ((seed >> 33) % 80) as u8)
+        };
+        std::iter::repeat_with(next).filter(|c| *c != '\\').take(bytes).collect()
+    };
+    let mut refused = None;
+    for bytes in [1 << 20, 64 << 10, 4 << 10, 256, 1] {
+        refused =
+            (0..200).map(|_| server.post("/write?db=d", &format!("m s=\"{}\"", text(bytes)))).find(|r| r.status != 204);
+        assert!(refused.is_some(), "the log never filled up: {}", server.log_text());
+    }
+    let refused = refused.unwrap();
+    assert_eq!(refused.status, 503);
+    assert!(refused.headers.contains(&("retry-after".to_owned(), "1".to_owned())), "{refused:?}");
+    assert!(server.counter("wal_refused_total{reason=\"size\"}") >= 5);
+
+    let t = now_s() / 10 * 10;
+    let mut stream = TcpStream::connect(line).unwrap();
+    stream.write_all(format!("slow.a 1 {t}\n").as_bytes()).unwrap();
+    wait_for("the stream to wait", || server.counter("carbon_waits_total") == 1);
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(format!("lost.a 1 {t}\n").as_bytes(), udp).unwrap();
+    wait_for("the datagram to be dropped", || server.counter("carbon_dropped_total") == 1);
+    assert!(lost(&server).contains(&"carbon.dropped 1 lost.a".to_owned()), "{:?}", lost(&server));
+    // More than sockets hold: the sender feels it.
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let lines = format!("slow.b 1 {t}\n").repeat(1_000_000);
+    assert!(stream.write_all(lines.as_bytes()).is_err(), "the stream is read though nothing can be stored");
+
+    std::fs::remove_file(&in_the_way).unwrap();
+    wait_for("room", || server.point("slow.a", t) == Some(1.0));
+    assert_eq!(server.post("/write?db=d", "m s=\"x\"").status, 204);
+    assert_eq!(server.points("lost.a"), []);
+    assert_eq!(server.counter("carbon_failed_total"), 0);
+}
+
+#[test]
+fn datagrams_of_this_machines_programs_are_counted_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("statsd.sock");
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
+    other.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let text = format!(
+        "[self]\ninterval = '0'\n[statsd]\nunixgram_listen = '{}'\nflush_interval = 1000\nrepeater = ['{}']\n",
+        path.display(),
+        other.local_addr().unwrap()
+    );
+    // A file that a killed server left.
+    drop(std::os::unix::net::UnixDatagram::bind(&path).unwrap());
+    let server = Server::start(dir.path(), &text);
+    let client = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    client.send_to(b"here:5|g", &path).unwrap();
+    wait_for("the gauge", || server.last("stats.gauges.here") == Some(5.0));
+    let mut buffer = [0; 100];
+    let n = other.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..n], b"here:5|g", "repeated as it came");
+    server.stop();
+    assert!(!path.exists());
+}

@@ -8,4 +8,5 @@ mod crash;
 mod influx;
 mod limits;
 mod protocols;
+mod receivers;
 mod support;

@@ -11,7 +11,7 @@ use rhythmite_carbon::rules::Verdict;
 use super::sink::count_refused;
 use super::{Carbon, Destination};
 use crate::adapter::DRAIN_MAX;
-use crate::adapter::store::Store;
+use crate::adapter::store::{Loss, Store};
 use crate::ingest::PathPoints;
 
 /// How often the machine looks for what is due.
@@ -22,19 +22,31 @@ const POINTS_MAX: usize = 8 << 10;
 /// The state machine, shared by its connections. The lock is held while one read is parsed, never across an await.
 pub struct Aggregation {
     machine: Mutex<Aggregator>,
+    /// Rules that hold from the next look at what is due.
+    next: Mutex<Option<(AggregationRules, RewriteRules)>>,
 }
 
 impl Aggregation {
     /// A machine with these rules.
     pub fn new(rules: AggregationRules, rewrites: RewriteRules, options: Options) -> Arc<Self> {
-        Arc::new(Self { machine: Mutex::new(Aggregator::new(rules, rewrites, options)) })
+        Arc::new(Self { machine: Mutex::new(Aggregator::new(rules, rewrites, options)), next: Mutex::default() })
+    }
+
+    /// Takes other rules within a second; what the old ones hold is emitted then.
+    pub fn reload(&self, rules: AggregationRules, rewrites: RewriteRules) {
+        *self.next.lock() = Some((rules, rewrites));
     }
 
     /// Emits until the server stops, and once more when the connections have ended, which add to it until then.
     pub(super) async fn run(self: Arc<Self>, carbon: Carbon) {
         let shared = carbon.shared.clone();
         let durability = carbon.settings.durability;
-        let mut store = Store::new(shared.clone(), durability, |c| &c.carbon_waits, |c| &c.aggregator_failed);
+        let mut store = Store::new(
+            shared.clone(),
+            durability,
+            |c| &c.carbon_waits,
+            Loss(|c| &c.aggregator_failed, "aggregator.failed"),
+        );
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
@@ -66,7 +78,7 @@ impl Aggregation {
         let (mut blacklisted, mut not_whitelisted) = (0, 0);
         let mut writes = Vec::new();
         let mut points = PathPoints::default();
-        ask(&mut machine, now_s, &mut |point| match judge.verdict(point.path) {
+        let mut keep = |point: Point<'_>| match judge.verdict(point.path) {
             Verdict::Accepted => {
                 points.push(point.path, point.ts_s, point.value);
                 if points.len() >= POINTS_MAX {
@@ -75,7 +87,11 @@ impl Aggregation {
             }
             Verdict::Blacklisted => blacklisted += 1,
             Verdict::NotWhitelisted => not_whitelisted += 1,
-        });
+        };
+        if let Some((rules, rewrites)) = self.next.lock().take() {
+            machine.reload(rules, rewrites, &mut keep);
+        }
+        ask(&mut machine, now_s, &mut keep);
         writes.push(points);
         count_refused(counters, blacklisted, not_whitelisted);
         let seen = machine.counters();
@@ -96,7 +112,7 @@ impl Destination {
     /// The aggregator, locked, if points go there.
     pub(super) fn aggregator(&self) -> Option<MutexGuard<'_, Aggregator>> {
         match self {
-            Self::Store => None,
+            Self::Store | Self::Relay(..) => None,
             Self::Aggregate(aggregation) => Some(aggregation.machine.lock()),
         }
     }

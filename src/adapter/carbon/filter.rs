@@ -1,5 +1,7 @@
 //! Whitelist and blacklist, with the answers of names that were asked before.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
 use rhythmite_carbon::rules::{Filter, Verdict};
@@ -12,12 +14,15 @@ const NAME_COST: usize = 48;
 /// The lists of one server; without lists every name passes.
 #[derive(Default)]
 pub struct NameFilter {
-    lists: Option<Lists>,
+    /// Whether there is anything to be asked; without lists nobody waits for the lock.
+    asks: AtomicBool,
+    state: Mutex<State>,
 }
 
-struct Lists {
+#[derive(Default)]
+struct State {
     filter: Filter,
-    known: Mutex<Known>,
+    known: Known,
 }
 
 #[derive(Default)]
@@ -28,33 +33,42 @@ struct Known {
 
 /// The lists, locked for the names of one batch.
 pub(super) struct Judge<'a> {
-    lists: Option<(&'a Filter, MutexGuard<'a, Known>)>,
+    state: Option<MutexGuard<'a, State>>,
 }
 
 impl NameFilter {
     /// Both lists.
     pub fn new(filter: Filter) -> Self {
-        let silent = filter.whitelist.is_empty() && filter.blacklist.is_empty();
-        Self { lists: (!silent).then(|| Lists { filter, known: Mutex::default() }) }
+        let lists = Self::default();
+        lists.replace(filter);
+        lists
+    }
+
+    /// Takes other lists; batches that have begun go by the old ones.
+    pub fn replace(&self, filter: Filter) {
+        let asks = !(filter.whitelist.is_empty() && filter.blacklist.is_empty());
+        *self.state.lock() = State { filter, known: Known::default() };
+        self.asks.store(asks, Ordering::Release);
     }
 
     /// The judge of one batch; other batches wait for it.
     pub(super) fn judge(&self) -> Judge<'_> {
-        Judge { lists: self.lists.as_ref().map(|lists| (&lists.filter, lists.known.lock())) }
+        Judge { state: self.asks.load(Ordering::Acquire).then(|| self.state.lock()) }
     }
 }
 
 impl Judge<'_> {
     /// What the lists say of a name. Patterns run once per name.
     pub(super) fn verdict(&mut self, path: &str) -> Verdict {
-        let Some((filter, known)) = &mut self.lists else { return Verdict::Accepted };
+        let Some(state) = &mut self.state else { return Verdict::Accepted };
+        let State { filter, known } = &mut **state;
         if let Some(verdict) = known.verdicts.get(path) {
             return *verdict;
         }
         let verdict = filter.check(path);
         let cost = path.len() + NAME_COST;
         if known.bytes + cost > KNOWN_BYTES_MAX {
-            **known = Known::default();
+            *known = Known::default();
         }
         known.bytes += cost;
         known.verdicts.insert(path.into(), verdict);
@@ -76,10 +90,10 @@ mod tests {
         let mut judge = names.judge();
         let mut forgotten = 0;
         for n in 0..3_000 {
-            let before = judge.lists.as_ref().unwrap().1.bytes;
+            let before = judge.state.as_ref().unwrap().known.bytes;
             assert_eq!(judge.verdict(&format!("good.{n}.{long}")), Verdict::Accepted);
             assert_eq!(judge.verdict("bad.a"), Verdict::Blacklisted);
-            let bytes = judge.lists.as_ref().unwrap().1.bytes;
+            let bytes = judge.state.as_ref().unwrap().known.bytes;
             assert!(bytes <= KNOWN_BYTES_MAX);
             forgotten += usize::from(bytes < before);
         }
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn without_lists_nothing_is_remembered() {
-        assert!(NameFilter::default().judge().lists.is_none());
-        assert!(NameFilter::new(Filter::default()).judge().lists.is_none());
+        assert!(NameFilter::default().judge().state.is_none());
+        assert!(NameFilter::new(Filter::default()).judge().state.is_none());
     }
 }

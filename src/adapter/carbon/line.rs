@@ -30,7 +30,7 @@ pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: D
         if let Err(end) = read {
             break end;
         }
-        if !store.write(&points).await {
+        if !destination.take(&points, &mut store).await {
             // What comes cannot be stored either; a closed connection is the only way to say so.
             break End::Storage;
         }

@@ -1,4 +1,4 @@
-//! Carbon's listeners: lines by TCP and UDP, pickles by TCP, and the same two into the aggregator.
+//! Carbon's listeners: lines by TCP and UDP, pickles by TCP, and the same two into the aggregator and the relay.
 //!
 //! Order of events for a connection: bytes arrive, a framer cuts them, the parser hands every point to a [`sink::Intake`]
 //! which asks the lists and fills a batch, the batch goes to `ingest`. A refused batch is tried again after a pause in
@@ -12,6 +12,7 @@ mod aggregator;
 mod filter;
 mod line;
 mod pickle;
+mod query;
 mod sink;
 mod udp;
 
@@ -21,8 +22,10 @@ use std::time::Duration;
 use rhythmite_engine::Durability;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::store::Store;
+use super::store::{Loss, Store};
 use super::{Port, Shared, UdpPort, tcp};
+use crate::ingest::PathPoints;
+use crate::relay::Relay;
 
 pub use aggregator::Aggregation;
 pub use filter::NameFilter;
@@ -71,6 +74,23 @@ pub enum Destination {
     Store,
     /// Into the aggregator, and what comes out of it into storage.
     Aggregate(Arc<Aggregation>),
+    /// To other carbons, and into storage too if so.
+    Relay(Arc<Relay>, bool),
+}
+
+impl Destination {
+    /// Takes what one read gave; `false` if it cannot be stored.
+    async fn take(&self, points: &PathPoints, store: &mut Store) -> bool {
+        if let Self::Relay(relay, stored) = self {
+            relay.send(points);
+            if !stored {
+                // Others' turn: a sender that never pauses would keep this thread.
+                tokio::task::yield_now().await;
+                return true;
+            }
+        }
+        store.write(points).await
+    }
 }
 
 impl Carbon {
@@ -92,6 +112,12 @@ impl Carbon {
         tcp::accept(port, shared, move |connection| pickle::serve(connection, self.clone(), destination.clone())).await;
     }
 
+    /// Serves a port of questions until the server stops.
+    pub async fn queries(self, port: Port) {
+        let shared = self.shared.clone();
+        tcp::accept(port, shared, move |connection| query::serve(connection, self.clone())).await;
+    }
+
     /// Serves a UDP port of lines until the server stops.
     pub async fn datagrams(self, port: UdpPort) {
         udp::serve(port, self).await;
@@ -103,7 +129,12 @@ impl Carbon {
     }
 
     fn store(&self) -> Store {
-        Store::new(self.shared.clone(), self.settings.durability, |c| &c.carbon_waits, |c| &c.carbon_failed)
+        Store::new(
+            self.shared.clone(),
+            self.settings.durability,
+            |c| &c.carbon_waits,
+            Loss(|c| &c.carbon_failed, "carbon.failed"),
+        )
     }
 
     /// Waits for a turn.

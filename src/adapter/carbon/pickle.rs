@@ -44,7 +44,7 @@ pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: D
         }
         let (taken, too_long) = decode(&pending.bytes, &carbon, &destination, &mut points);
         pending.take(taken);
-        if !store.write(&points).await {
+        if !destination.take(&points, &mut store).await {
             break End::Storage;
         }
         if let Some(e) = too_long {

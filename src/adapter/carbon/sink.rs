@@ -56,10 +56,17 @@ impl Sink for Intake<'_> {
     fn point(&mut self, point: Point<'_>) {
         self.tally.points += 1;
         let (judge, points, tally) = (&mut self.judge, &mut *self.points, &mut self.tally);
+        let (offenders, now_s) = (&self.carbon.shared.counters.offenders, self.now_s);
         let mut keep = |point: Point<'_>| match judge.verdict(point.path) {
             Verdict::Accepted => points.push(point.path, point.ts_s, point.value),
-            Verdict::Blacklisted => tally.blacklisted += 1,
-            Verdict::NotWhitelisted => tally.not_whitelisted += 1,
+            Verdict::Blacklisted => {
+                tally.blacklisted += 1;
+                offenders.note("carbon.rejected.blacklist", point.path.as_bytes(), now_s);
+            }
+            Verdict::NotWhitelisted => {
+                tally.not_whitelisted += 1;
+                offenders.note("carbon.rejected.whitelist", point.path.as_bytes(), now_s);
+            }
         };
         match &mut self.aggregator {
             None => keep(point),
@@ -70,15 +77,17 @@ impl Sink for Intake<'_> {
     fn reject(&mut self, reject: Reject<'_>) {
         static SAMPLE: Seldom = Seldom::new();
         let tally = &mut self.tally;
-        *match reject.reason {
-            Reason::TooLong => &mut tally.length,
-            Reason::NotUtf8 => &mut tally.utf8,
-            Reason::Value => &mut tally.value,
-            Reason::Nan => &mut tally.nan,
-            Reason::Timestamp => &mut tally.time,
-            Reason::Name(_) => &mut tally.name,
-            _ => &mut tally.shape,
-        } += 1;
+        let (count, reason) = match reject.reason {
+            Reason::TooLong => (&mut tally.length, "carbon.rejected.length"),
+            Reason::NotUtf8 => (&mut tally.utf8, "carbon.rejected.utf8"),
+            Reason::Value => (&mut tally.value, "carbon.rejected.value"),
+            Reason::Nan => (&mut tally.nan, "carbon.rejected.nan"),
+            Reason::Timestamp => (&mut tally.time, "carbon.rejected.time"),
+            Reason::Name(_) => (&mut tally.name, "carbon.rejected.name"),
+            _ => (&mut tally.shape, "carbon.rejected.shape"),
+        };
+        *count += 1;
+        self.carbon.shared.counters.offenders.note(reason, reject.sample, self.now_s);
         if SAMPLE.now(&*self.carbon.shared.clock) {
             tracing::warn!(reason = %reject.reason, sample = %reject.sample.escape_ascii(), "carbon: a line gave no point");
         }

@@ -4,6 +4,7 @@ use rhythmite_carbon::plaintext::Parser;
 
 use super::sink::Intake;
 use super::{Carbon, Destination};
+use crate::adapter::store::Loss;
 use crate::adapter::{UdpPort, udp};
 use crate::ingest::PathPoints;
 
@@ -34,7 +35,7 @@ pub(super) async fn serve(port: UdpPort, carbon: Carbon) {
         }
         left -= usize::from(shared.stop.is_cancelled());
         receive(&port, &carbon, &mut parser, &mut buffer, &mut points);
-        store.write_or_drop(&points, |c| &c.carbon_dropped).await;
+        store.write_or_drop(&points, Loss(|c| &c.carbon_dropped, "carbon.dropped")).await;
         points.clear();
     }
     store.finish().await;
@@ -52,7 +53,7 @@ fn receive(port: &UdpPort, carbon: &Carbon, parser: &mut Parser, buffer: &mut [u
                 if port.allow.accepts(peer.ip()) {
                     parser.parse_lines(&buffer[..n], now_s, &mut intake);
                 } else {
-                    carbon.shared.counters.connections_not_allowed.one();
+                    carbon.shared.refuse_peer(peer.ip());
                 }
             }
             // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.

@@ -6,6 +6,7 @@ use rhythmite_statsd::{Admin, Aggregator, Flush, FlushReport, Options};
 use tokio::sync::mpsc;
 
 use super::queue::Message;
+use super::repeat::Repeater;
 use super::writer::{Flushes, Points, whole_ms};
 use crate::adapter::Shared;
 
@@ -19,14 +20,15 @@ pub(super) struct Folder {
     admin: Admin,
     flush: Flush,
     flushes: Flushes,
+    repeater: Repeater,
 }
 
 impl Folder {
-    pub(super) fn new(shared: Shared, options: Options, flushes: Flushes) -> Self {
+    pub(super) fn new(shared: Shared, options: Options, flushes: Flushes, repeater: Repeater) -> Self {
         let interval_ms = i64::try_from(options.flush_interval_ms()).unwrap_or(i64::MAX);
         let admin = Admin::new(options.health_status);
         let aggregator = Aggregator::new(options, shared.clock.now_s());
-        Self { shared, interval_ms, aggregator, admin, flush: Flush::new(), flushes }
+        Self { shared, interval_ms, aggregator, admin, flush: Flush::new(), flushes, repeater }
     }
 
     /// Works until every sender has gone, then emits once more.
@@ -60,7 +62,10 @@ impl Folder {
     fn handle(&mut self, message: Message) {
         let now_s = self.shared.clock.now_s();
         match message {
-            Message::Packets(packets, _room) => packets.iter().for_each(|p| self.aggregator.ingest(p, now_s)),
+            Message::Packets(packets, _room) => {
+                packets.iter().for_each(|p| self.aggregator.ingest(p, now_s));
+                self.repeater.send(packets.iter(), &self.shared.counters);
+            }
             Message::Command(line, answer) => {
                 // A peer that has gone needs no answer.
                 let _ = answer.send(self.admin.reply(&line, &mut self.aggregator, now_s));
@@ -83,6 +88,9 @@ impl Folder {
         let counters = &self.shared.counters;
         // Without this they would pile up to their limit.
         counters.statsd_notices.add(self.aggregator.take_notices().len() as u64);
+        for sample in self.aggregator.take_bad_samples() {
+            counters.offenders.note("statsd.bad_lines", &sample, self.shared.clock.now_s());
+        }
         let drops = self.aggregator.drops();
         counters.statsd_limited.set(drops.keys + drops.samples + drops.members + drops.events + drops.tagged_lines);
         counters.statsd_bad_lines.set(self.aggregator.bad_lines());

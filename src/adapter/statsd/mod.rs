@@ -1,8 +1,9 @@
-//! StatsD's listeners: datagrams, lines by TCP, the admin interface.
+//! StatsD's listeners: datagrams by UDP and by a socket in the file system, lines by TCP, the admin interface; and its
+//! repeater.
 //!
 //! ```text
-//! UDP thread ----> queue ----> fold ----> writer ----> ingest
-//! TCP, admin --'
+//! UDP, unix threads --> queue ----> fold ----> writer ----> ingest
+//! TCP, admin ----------'              '-----> repeater ---> other StatsDs
 //! ```
 //!
 //! Order of events: a thread of its own reads the datagrams of a socket, so that nothing else keeps the kernel's buffer
@@ -22,10 +23,12 @@ mod admin;
 mod fold;
 mod queue;
 mod receive;
+mod repeat;
 mod writer;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rhythmite_engine::Durability;
@@ -35,8 +38,10 @@ use tokio::task::JoinHandle;
 
 use self::fold::Folder;
 use self::queue::Queue;
+use self::repeat::Repeater;
 use self::writer::Writer;
-use super::{Port, Shared, UdpPort};
+use super::{Port, Shared, UdpPort, UnixPort};
+use crate::config::Allow;
 
 /// StatsD's adapter: call a method for each port.
 #[derive(Clone)]
@@ -61,12 +66,13 @@ impl Statsd {
         options: Options,
         durability: Durability,
         queue_bytes: usize,
+        repeat_to: &[SocketAddr],
     ) -> io::Result<(Self, Folding)> {
         let (queue, incoming) = queue::new(queue_bytes);
         let line_bytes_max = options.max_line_bytes;
         let interval = Duration::from_millis(options.flush_interval_ms());
         let (writer, flushes) = Writer::new(&shared, durability, interval);
-        let folder = Folder::new(shared.clone(), options, flushes);
+        let folder = Folder::new(shared.clone(), options, flushes, Repeater::new(repeat_to)?);
         // The writer ends when the folder has; whether the folder panicked shows in the log.
         drop(thread("statsd", folder.run(incoming))?);
         Ok((Self { shared, queue, line_bytes_max }, Folding { writer: tokio::spawn(writer.run()) }))
@@ -75,19 +81,33 @@ impl Statsd {
     /// Receives datagrams until the server stops.
     pub async fn datagrams(self, port: UdpPort) {
         let UdpPort { socket, allow } = port;
+        let key = "[statsd] udp_listen";
         let received = socket.into_std().and_then(|socket| {
             thread("statsd-udp", async move {
                 match tokio::net::UdpSocket::from_std(socket) {
-                    Ok(socket) => receive::datagrams(UdpPort { socket, allow }, self).await,
-                    Err(e) => tracing::error!("[statsd] udp_listen: {e}"),
+                    Ok(socket) => receive::datagrams(socket, allow, key, self).await,
+                    Err(e) => tracing::error!("{key}: {e}"),
                 }
             })
         });
-        match received {
-            // An error is the thread's panic, which is in the log.
-            Ok(ended) => drop(ended.await),
-            Err(e) => tracing::error!("[statsd] udp_listen: {e}"),
-        }
+        ended(key, received).await;
+    }
+
+    /// Receives datagrams of this machine's programs until the server stops, then removes the socket's file.
+    pub async fn unix_datagrams(self, port: UnixPort) {
+        let UnixPort { socket, path } = port;
+        let key = "[statsd] unixgram_listen";
+        let received = socket.into_std().and_then(|socket| {
+            thread("statsd-unix", async move {
+                match tokio::net::UnixDatagram::from_std(socket) {
+                    Ok(socket) => receive::datagrams(socket, Allow::default(), key, self).await,
+                    Err(e) => tracing::error!("{key}: {e}"),
+                }
+            })
+        });
+        ended(key, received).await;
+        // Another server may have removed it to have its own there.
+        let _ = std::fs::remove_file(path);
     }
 
     /// Serves a port of lines until the server stops.
@@ -109,6 +129,14 @@ impl Folding {
         if self.writer.await.is_err() {
             tracing::error!("the task that stores StatsD's flushes panicked");
         }
+    }
+}
+
+async fn ended(key: &str, thread: io::Result<oneshot::Receiver<()>>) {
+    match thread {
+        // An error is the thread's panic, which is in the log.
+        Ok(ended) => drop(ended.await),
+        Err(e) => tracing::error!("{key}: {e}"),
     }
 }
 

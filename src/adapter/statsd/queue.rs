@@ -36,7 +36,7 @@ impl Packets {
         self.bytes.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let start_of = |i: usize| i.checked_sub(1).map_or(0, |before| self.ends[before]);
         (0..self.ends.len()).map(move |i| &self.bytes[Range { start: start_of(i), end: self.ends[i] }])
     }

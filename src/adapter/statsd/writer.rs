@@ -10,7 +10,7 @@ use rhythmite_statsd::{Flush, FlushReport};
 use tokio::sync::mpsc;
 
 use crate::adapter::Shared;
-use crate::adapter::store::Store;
+use crate::adapter::store::{Loss, Store};
 use crate::counters::Counters;
 use crate::ingest::PathPoints;
 
@@ -90,7 +90,8 @@ impl Writer {
     pub(super) fn new(shared: &Shared, durability: Durability, interval: Duration) -> (Self, Flushes) {
         let (sender, flushes) = mpsc::channel(FLUSHES_MAX);
         let report = Arc::new(Mutex::new(FlushReport::default()));
-        let store = Store::new(shared.clone(), durability, |c| &c.statsd_waits, |c| &c.statsd_failed);
+        let store =
+            Store::new(shared.clone(), durability, |c| &c.statsd_waits, Loss(|c| &c.statsd_failed, "statsd.failed"));
         let patience = interval.saturating_mul(INTERVALS_MAX);
         let writer = Self { shared: shared.clone(), store, flushes, report: report.clone(), patience };
         (writer, Flushes { queue: sender, report })

@@ -56,6 +56,11 @@ impl Refusals {
         self.total() == 0
     }
 
+    /// The first line that is not well formed, and the first that was refused though it is.
+    pub fn samples(&self) -> [Option<&str>; 2] {
+        [&self.unparsed_lines, &self.dropped_lines].map(|lines| lines.first().map(|refusal| refusal.line.as_str()))
+    }
+
     /// Lines refused.
     pub fn total(&self) -> usize {
         self.unparsed + self.dropped + self.too_old

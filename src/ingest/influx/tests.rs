@@ -259,7 +259,7 @@ async fn a_limit_costs_its_lines_only() {
     // Others read names meanwhile: a refusal waits for nobody.
     let reader = hall.engine.registry().read();
     let text = std::thread::scope(|scope| {
-        let (done, wait) = std::sync::mpsc::channel();
+        let (done, wait) = std::sync::mpsc::sync_channel(1);
         let hall = &hall;
         scope.spawn(move || done.send(hall.write("m,h=3 f=1 1\nm,h=1 f=2 2\nnew f=1 1\n")));
         let text = wait.recv_timeout(std::time::Duration::from_secs(20));
