@@ -33,7 +33,7 @@ impl Compressor {
     /// When zstd has no memory.
     pub(super) fn new(kind: PageCompression) -> Result<Self> {
         let context = match kind {
-            PageCompression::Snappy => Context::Snappy(Box::default()),
+            PageCompression::Snappy => Context::Snappy(Box::new(snap::raw::Encoder::new())),
             PageCompression::Zstd1 => Context::Zstd(zstd::bulk::Compressor::new(layout::ZSTD_LEVEL).map_err(external)?),
         };
         Ok(Self { codec: layout::codec(kind)?, context })
