@@ -33,7 +33,7 @@ fn batches(rows: u32, fields: u16) -> Vec<Batch> {
                 .map(|f| (FieldId(f), Column::Float((row..end).map(|r| f64::from(r % 977)).collect())))
                 .collect(),
         };
-        out.push(Batch { definitions: Vec::new(), rows: vec![batch] });
+        out.push(Batch { rows: vec![batch], ..Batch::default() });
         row = end;
     }
     out

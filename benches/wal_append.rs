@@ -33,7 +33,7 @@ fn batch(fields: usize, mut column: impl FnMut(&mut Noise) -> Column) -> Batch {
         times_ns: (0..ROWS as i64).map(|row| (1_700_000_000 + row / 100 * 10) * 1_000_000_000).collect(),
         fields: (0..fields).map(|id| (FieldId(id as u16), column(&mut noise))).collect(),
     };
-    Batch { definitions: Vec::new(), rows: vec![rows] }
+    Batch { rows: vec![rows], ..Batch::default() }
 }
 
 fn integers(noise: &mut Noise) -> Column {

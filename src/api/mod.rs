@@ -12,6 +12,7 @@ pub mod guard;
 mod health;
 pub mod influx;
 mod ingest;
+pub mod max_idle;
 mod metrics;
 pub mod origin;
 mod query_string;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Router;
 use rhythmite_engine::Engine;
 
+use crate::catalog::Catalog;
 use crate::query::sql::Sql;
 use crate::selfstat::Figures;
 use guard::Guard;
@@ -45,6 +47,8 @@ pub struct Rooms {
     pub sql: Sql,
     /// For what operators ask of the store.
     pub engine: Engine,
+    /// For what they set of databases.
+    pub catalog: Catalog,
     /// What stands before them.
     pub guard: Arc<Guard>,
 }
@@ -89,4 +93,5 @@ fn routes(rooms: Rooms) -> Routes {
         .merge(collectd::router(rooms.collectd))
         .merge(sql::router(rooms.sql, bodies))
         .merge(admin::router(rooms.engine))
+        .merge(max_idle::router(rooms.catalog))
 }

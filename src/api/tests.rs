@@ -81,7 +81,7 @@ async fn world_of(people: People) -> World {
     let guard = Guard { auth: people.auth.clone(), origins: Origins::new(vec!["http://friend".into()]), counters };
     let (influx, graphite, collectd) = (Arc::new(influx), Arc::new(graphite), Arc::new(collectd));
     let guard = Arc::new(guard);
-    let sql = Sql::new(&env, engine.clone(), catalog, SqlOptions::new(people.dir.path())).unwrap();
+    let sql = Sql::new(&env, engine.clone(), catalog.clone(), SqlOptions::new(people.dir.path())).unwrap();
     let rooms = || Rooms {
         own: Arc::new(Own::new(figures.clone())),
         influx: influx.clone(),
@@ -89,6 +89,7 @@ async fn world_of(people: People) -> World {
         collectd: collectd.clone(),
         sql: sql.clone(),
         engine: engine.clone(),
+        catalog: catalog.clone(),
         guard: guard.clone(),
     };
     World { rules: routes(rooms()).rules(), router: router(rooms()), people }

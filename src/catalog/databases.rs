@@ -39,6 +39,8 @@ pub struct Database {
     pub default: Option<PolicyId>,
     /// In the order in which they were made.
     pub continuous: Vec<ContinuousQuery>,
+    /// A series whose newest point is older than this goes, in nanoseconds; 0: however old it is.
+    pub max_idle_ns: i64,
 }
 
 impl Database {
@@ -187,9 +189,10 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
         levels.entry(row.try_get(0)?).or_default().push(level);
     }
     let mut by_id: BTreeMap<i64, Database> = BTreeMap::new();
-    for row in sqlx::query("SELECT id, name FROM database").fetch_all(&mut *connection).await? {
-        let (id, name) = (row.try_get(0)?, row.try_get(1)?);
-        by_id.insert(id, Database { id, name, policies: Vec::new(), default: None, continuous: Vec::new() });
+    for row in sqlx::query("SELECT id, name, max_idle_ns FROM database").fetch_all(&mut *connection).await? {
+        let (id, name, max_idle_ns) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let (policies, continuous) = (Vec::new(), Vec::new());
+        by_id.insert(id, Database { id, name, policies, default: None, continuous, max_idle_ns });
     }
     for (database, queries) in continuous::load(&mut *connection).await? {
         if let Some(database) = by_id.get_mut(&database) {
@@ -210,6 +213,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
                 name: row.try_get(2)?,
                 levels: levels.remove(&id).unwrap_or_default(),
                 partition_ns: row.try_get(3)?,
+                max_idle_ns: database.max_idle_ns,
             },
             shard_ns: row.try_get(4)?,
             replica_n: row.try_get(5)?,

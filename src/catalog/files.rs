@@ -1,15 +1,16 @@
-//! The list of live files, as the engine asks for it.
+//! The list of live files and of deletions at work, as the engine asks for it.
 
 use std::sync::Arc;
 
-use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord, State};
-use rhythmite_model::{PolicyId, Result, SeriesId, Tier};
+use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord, State, TombstoneId, TombstoneRecord};
+use rhythmite_engine::wal::codec;
+use rhythmite_model::{FieldId, PolicyId, Result, SeriesId, TableId, Tier, Tombstone};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::store::Store;
 
-/// The manifest, kept in the catalogue's tables `file`, `segment` and `node`.
+/// The manifest, kept in the catalogue's tables `file`, `segment`, `tombstone` and `node`.
 pub struct SqliteManifest {
     store: Arc<Store>,
 }
@@ -40,7 +41,9 @@ impl Manifest for SqliteManifest {
 async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
     let node = sqlx::query("SELECT flushed_seq FROM node").fetch_one(&mut *connection).await?;
     let files = sqlx::query("SELECT * FROM file ORDER BY seq, id").fetch_all(&mut *connection).await?;
-    let segments = sqlx::query("SELECT id, definitions, bytes FROM segment ORDER BY id").fetch_all(connection).await?;
+    let segments = sqlx::query("SELECT id, definitions, bytes FROM segment ORDER BY id");
+    let segments = segments.fetch_all(&mut *connection).await?;
+    let tombstones = sqlx::query("SELECT * FROM tombstone ORDER BY seq, ordinal").fetch_all(connection).await?;
     let segment = |row: &SqliteRow| {
         Ok(SegmentRecord {
             id: unsigned(row, "id")?,
@@ -51,6 +54,7 @@ async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
     Ok(State {
         files: files.iter().map(file).collect::<Result<_, _>>()?,
         segments: segments.iter().map(segment).collect::<Result<_, sqlx::Error>>()?,
+        tombstones: tombstones.iter().map(tombstone).collect::<Result<_, _>>()?,
         flushed_seq: unsigned(&node, "flushed_seq")?,
     })
 }
@@ -75,6 +79,7 @@ fn file(row: &SqliteRow) -> Result<FileRecord, sqlx::Error> {
         partition_ns: row.try_get("partition_ns")?,
         level: small(row, "level")?,
         seq: unsigned(row, "seq")?,
+        deletes_seq: unsigned(row, "deletes_seq")?,
         rows: unsigned(row, "rows")?,
         bytes: unsigned(row, "bytes")?,
         min_time_ns: row.try_get("min_time_ns")?,
@@ -86,12 +91,24 @@ fn file(row: &SqliteRow) -> Result<FileRecord, sqlx::Error> {
     })
 }
 
+fn tombstone(row: &SqliteRow) -> Result<TombstoneRecord, sqlx::Error> {
+    let id = TombstoneId { seq: unsigned(row, "seq")?, ordinal: small(row, "ordinal")? };
+    let table = TableId(small(row, "table_id")?);
+    let fields: Option<String> = row.try_get("fields")?;
+    let fields = fields.map(|list| list.split_terminator(',').map(|id| id.parse().map(FieldId)).collect());
+    let fields: Option<Vec<FieldId>> = fields.transpose().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    let series: &[u8] = row.try_get("series")?;
+    let series = codec::decode_series(table, series).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    let times_ns = row.try_get("from_ns")?..=row.try_get("to_ns")?;
+    Ok(TombstoneRecord { id, tombstone: Tombstone { table, series, fields, times_ns } })
+}
+
 async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sqlx::Error> {
     for file in &edit.add_files {
         sqlx::query(
-            "INSERT OR REPLACE INTO file (id, policy_id, tier, partition_ns, level, seq, rows, bytes, min_time_ns,
-             max_time_ns, min_series, max_series, kept_from_s, checksum)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO file (id, policy_id, tier, partition_ns, level, seq, deletes_seq, rows, bytes,
+             min_time_ns, max_time_ns, min_series, max_series, kept_from_s, checksum)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&file.id)
         .bind(i64::from(file.policy.0))
@@ -99,6 +116,7 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
         .bind(file.partition_ns)
         .bind(i64::from(file.level))
         .bind(file.seq as i64)
+        .bind(file.deletes_seq as i64)
         .bind(file.rows as i64)
         .bind(file.bytes as i64)
         .bind(file.min_time_ns)
@@ -123,6 +141,30 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
     }
     for id in &edit.remove_segments {
         sqlx::query("DELETE FROM segment WHERE id = ?").bind(*id as i64).execute(&mut *connection).await?;
+    }
+    for TombstoneRecord { id, tombstone } in &edit.add_tombstones {
+        let fields = tombstone.fields.as_ref();
+        let fields = fields.map(|ids| ids.iter().map(|id| id.0.to_string()).collect::<Vec<_>>().join(","));
+        sqlx::query(
+            "INSERT OR REPLACE INTO tombstone (seq, ordinal, table_id, from_ns, to_ns, fields, series)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.seq as i64)
+        .bind(i64::from(id.ordinal))
+        .bind(i64::from(tombstone.table.0))
+        .bind(*tombstone.times_ns.start())
+        .bind(*tombstone.times_ns.end())
+        .bind(fields)
+        .bind(codec::encode_series(tombstone.table, &tombstone.series))
+        .execute(&mut *connection)
+        .await?;
+    }
+    for id in &edit.remove_tombstones {
+        sqlx::query("DELETE FROM tombstone WHERE seq = ? AND ordinal = ?")
+            .bind(id.seq as i64)
+            .bind(i64::from(id.ordinal))
+            .execute(&mut *connection)
+            .await?;
     }
     if let Some(seq) = edit.flushed_seq {
         sqlx::query("UPDATE node SET flushed_seq = ?").bind(seq as i64).execute(connection).await?;

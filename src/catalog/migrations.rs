@@ -13,6 +13,8 @@ const FILES: &[(i64, &str, &str)] = &[
     (2, "kept_from", include_str!("../../migrations/sqlite/0002_kept_from.sql")),
     (3, "accounts", include_str!("../../migrations/sqlite/0003_accounts.sql")),
     (4, "continuous", include_str!("../../migrations/sqlite/0004_continuous.sql")),
+    (5, "tombstones", include_str!("../../migrations/sqlite/0005_tombstones.sql")),
+    (6, "max_idle", include_str!("../../migrations/sqlite/0006_max_idle.sql")),
 ];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {

@@ -42,6 +42,9 @@ pub const DATABASES_MAX: usize = 1_000;
 /// Hears of a policy that is new or changed.
 type Told = Box<dyn Fn(&Policy) + Send + Sync>;
 
+/// Shortest `max_idle`: senders pause.
+const MAX_IDLE_MIN_NS: i64 = 3_600_000_000_000;
+
 /// Handle on the catalogue; cheap to clone.
 #[derive(Clone)]
 pub struct Catalog {
@@ -148,7 +151,8 @@ impl Catalog {
         Ok(made.and_then(|id| self.databases().policy(id).map(|p| p.policy.clone())))
     }
 
-    /// Forgets a database. Returns the policies that the engine must drop; empty when there was none of that name.
+    /// Forgets a database with its files. Returns the policies that the engine must drop; empty when there was none of
+    /// that name. After a crash in between the engine's next start drops them.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -157,12 +161,34 @@ impl Catalog {
         let name = name.to_owned();
         self.change(move |connection| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM database WHERE name = ?").bind(name).execute(connection).await?;
+                let files = "DELETE FROM file WHERE policy_id IN
+                    (SELECT policy.id FROM policy JOIN database ON database.id = database_id WHERE database.name = ?)";
+                sqlx::query(files).bind(&name).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM database WHERE name = ?").bind(&name).execute(connection).await?;
                 Ok(())
             })
         })
         .await?;
         Ok(database.policies.iter().map(|p| p.policy.id).collect())
+    }
+
+    /// Sets how long a series of a database may go without a point before it is removed, in nanoseconds; 0 for ever.
+    ///
+    /// # Errors
+    /// `NotFound` without the database, `Invalid` below an hour.
+    pub async fn set_max_idle(&self, database: &str, max_idle_ns: i64) -> Result<()> {
+        if max_idle_ns != 0 && max_idle_ns < MAX_IDLE_MIN_NS {
+            return Err(Error::invalid("max_idle is at least an hour, or 0 for none"));
+        }
+        let id = self.databases().get(database).ok_or_else(|| not_found(database))?.id;
+        self.change(move |connection| {
+            Box::pin(async move {
+                let update = sqlx::query("UPDATE database SET max_idle_ns = ? WHERE id = ?");
+                update.bind(max_idle_ns).bind(id).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Adds a policy to a database and tells the engine; an identical one is no error. Returns the policy.
@@ -223,7 +249,7 @@ impl Catalog {
         policy.ok_or_else(|| Error::internal("a policy that was just changed is missing"))
     }
 
-    /// Forgets a policy; returns it for the engine to drop, or `None` when there was none of that name.
+    /// Forgets a policy with its files; returns it for the engine to drop, or `None` when there was none of that name.
     ///
     /// # Errors
     /// `NotFound` without the database.
@@ -234,7 +260,9 @@ impl Catalog {
         let id = existing.policy.id;
         self.change(move |connection| {
             Box::pin(async move {
-                sqlx::query("DELETE FROM policy WHERE id = ?").bind(i64::from(id.0)).execute(connection).await?;
+                let id = i64::from(id.0);
+                sqlx::query("DELETE FROM file WHERE policy_id = ?").bind(id).execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM policy WHERE id = ?").bind(id).execute(connection).await?;
                 Ok(())
             })
         })

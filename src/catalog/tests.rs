@@ -1,5 +1,5 @@
-use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
-use rhythmite_model::{ErrorKind, SeriesId, Tier};
+use rhythmite_engine::manifest::{Edit, FileRecord, Manifest, SegmentRecord, TombstoneId, TombstoneRecord};
+use rhythmite_model::{ErrorKind, FieldId, SeriesId, SeriesSet, TableId, Tier, Tombstone};
 
 use parking_lot::Mutex;
 
@@ -13,6 +13,7 @@ fn record(id: &str, policy: PolicyId) -> FileRecord {
         partition_ns: Some(-7),
         level: 1,
         seq: 12,
+        deletes_seq: u64::MAX,
         rows: 3,
         bytes: 4,
         min_time_ns: i64::MIN,
@@ -79,6 +80,23 @@ async fn altered_policies_keep_their_partitions() {
 }
 
 #[tokio::test]
+async fn max_idle_of_a_database_holds_for_all_its_policies() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c");
+    let catalog = Catalog::open(&path).unwrap();
+    catalog.create_database("d", NewPolicy::autogen()).await.unwrap();
+    let hour = 3_600_000_000_000;
+    assert_eq!(catalog.set_max_idle("d", hour - 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(catalog.set_max_idle("none", hour).await.unwrap_err().kind(), ErrorKind::NotFound);
+    catalog.set_max_idle("d", hour).await.unwrap();
+    catalog.create_policy("d", NewPolicy::raw("week", 0)).await.unwrap();
+    drop(catalog);
+    let catalog = Catalog::open(&path).unwrap();
+    let idle: Vec<_> = catalog.databases().policies().map(|p| p.policy.max_idle_ns).collect();
+    assert_eq!(idle, [hour, hour]);
+}
+
+#[tokio::test]
 async fn the_same_storage_schema_is_one_policy() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = Catalog::open(&dir.path().join("c")).unwrap();
@@ -96,19 +114,30 @@ fn the_manifest_is_what_was_committed() {
     let catalog = Catalog::open(&path).unwrap();
     let manifest = catalog.manifest();
     let segment = SegmentRecord { id: 3, definitions: 5, bytes: 6 };
+    let tombstone = |ordinal, fields: Option<&[u16]>| {
+        let (table, times_ns) = (TableId::MAX, i64::MIN..=i64::MAX);
+        let series = SeriesSet::list([1, 2, 900].map(|n| SeriesId::new(table, 0, n)));
+        let fields = fields.map(|fields| fields.iter().map(|&id| FieldId(id)).collect());
+        let id = TombstoneId { seq: u64::MAX - 1, ordinal };
+        TombstoneRecord { id, tombstone: Tombstone { table, series, fields, times_ns } }
+    };
+    let tombstones = vec![tombstone(0, None), tombstone(1, Some(&[])), tombstone(2, Some(&[0, u16::MAX]))];
     let edit = Edit {
         add_files: vec![record("a", PolicyId(1)), record("b", PolicyId(u32::MAX))],
+        add_tombstones: tombstones.clone(),
         add_segments: vec![segment],
         flushed_seq: Some(u64::MAX),
         ..Edit::default()
     };
     manifest.commit(&edit).unwrap();
     manifest.commit(&edit).expect("a repeated edit succeeds");
-    let remove = Edit { remove_files: vec!["a".to_owned()], ..Edit::default() };
+    let remove_tombstones = vec![tombstones[0].id];
+    let remove = Edit { remove_files: vec!["a".to_owned()], remove_tombstones, ..Edit::default() };
     manifest.commit(&remove).unwrap();
     drop((manifest, catalog));
     let state = Catalog::open(&path).unwrap().manifest().load().unwrap();
     assert_eq!(state.files, [record("b", PolicyId(u32::MAX))]);
+    assert_eq!(state.tombstones, tombstones[1..]);
     assert_eq!((state.segments, state.flushed_seq), (vec![segment], u64::MAX));
 }
 

@@ -99,7 +99,8 @@ fn flush(engine: &Engine) -> Result<bool> {
     let due = bytes >= options.memtable_bytes
         || (bytes >= Options::IDLE_FLUSH_BYTES && quiet >= options.idle_flush)
         || (engine.has_unflushed() && age >= options.flush_age)
-        || wal.live_bytes > options.wal.wal_bytes_max / 2;
+        || wal.live_bytes > options.wal.wal_bytes_max / 2
+        || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
     if due && engine.has_unflushed() {
         engine.flush()?;
         return Ok(true);

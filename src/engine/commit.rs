@@ -12,7 +12,7 @@ use rhythmite_model::{PolicyId, Result, Tier};
 use crate::compaction::PartMerged;
 use crate::engine::{Engine, Files, Frozen, most_flushed};
 use crate::files::LiveFile;
-use crate::manifest::{Edit, SegmentRecord};
+use crate::manifest::{Edit, SegmentRecord, TombstoneId, TombstoneRecord};
 use crate::registry::segment_path;
 
 /// A change of the manifest, and what readers see once it is made.
@@ -43,13 +43,25 @@ impl Change {
         Self { progress: Some((level, left)), ..self }
     }
 
-    /// The files and the segment of a generation.
-    pub(crate) fn flush(frozen: &Arc<Frozen>, add: Vec<Arc<LiveFile>>, segment: Option<SegmentRecord>) -> Self {
+    /// The files and the segment of a generation, and its deletions that other files have not seen.
+    pub(crate) fn flush(
+        frozen: &Arc<Frozen>,
+        add: Vec<Arc<LiveFile>>,
+        segment: Option<SegmentRecord>,
+        deletes: Vec<TombstoneRecord>,
+    ) -> Self {
         let mut change = Self::replace(&[], add);
+        change.edit.add_tombstones = deletes;
         change.edit.add_segments = segment.into_iter().collect();
         change.edit.flushed_seq = Some(frozen.seq);
         change.flushed = Some(frozen.clone());
         change
+    }
+
+    /// Deletions that nobody needs any more.
+    pub(crate) fn forget(deletes: &HashSet<TombstoneId>) -> Self {
+        let edit = Edit { remove_tombstones: deletes.iter().copied().collect(), ..Edit::default() };
+        Self { edit, ..Self::default() }
     }
 
     /// A segment that comes instead of others.
@@ -119,6 +131,10 @@ impl Engine {
             files.values_mut().for_each(|list| list.sort_by_key(|f| f.record.seq));
             view.flushed_files = most_flushed(&files);
             view.files = Arc::new(files);
+            if !edit.remove_tombstones.is_empty() {
+                let gone = edit.remove_tombstones.iter().copied().collect();
+                view.deletes = Arc::new(view.deletes.without(&gone));
+            }
             if let Some(frozen) = &flushed {
                 view.frozen.retain(|f| !Arc::ptr_eq(f, frozen));
             }

@@ -22,7 +22,6 @@ use crate::manifest::{FileRecord, SegmentRecord};
 use crate::output::{Output, partition_length};
 use crate::registry::{SegmentMeta, merge_segments, plan_merge};
 use crate::scan::{Scan, SeriesFilter};
-use crate::wal::Durability;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -61,10 +60,10 @@ impl Drop for Unlisted {
 }
 
 /// What one merge reads and replaces.
-struct Job {
-    policy: PolicyId,
-    tier: Tier,
-    inputs: Vec<Arc<LiveFile>>,
+pub(crate) struct Job {
+    pub(crate) policy: PolicyId,
+    pub(crate) tier: Tier,
+    pub(crate) inputs: Vec<Arc<LiveFile>>,
 }
 
 /// How far a merge of flushed files in steps has come.
@@ -91,7 +90,12 @@ impl Engine {
     pub fn compact_once(&self) -> Result<bool> {
         let _one = self.inner.merging.lock();
         self.settle()?;
-        if self.expire()? || self.merge_segments()? {
+        if self.expire()?
+            || self.merge_segments()?
+            || self.check_replayed()?
+            || self.drop_idle()?
+            || self.forget_deletes()?
+        {
             return Ok(true);
         }
         let view = self.inner.shared.view.read().clone();
@@ -101,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// Flushes and merges until each partition of each level is one file.
+    /// Flushes and merges until each partition of each level is one file, without deleted points.
     ///
     /// # Errors
     /// As [`Engine::compact_once`].
@@ -114,11 +118,14 @@ impl Engine {
             let view = self.inner.shared.view.read().clone();
             let flushed = view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1));
             let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
+            let job = job.or_else(|| self.rewrite(&view, true));
             match job.map_or_else(|| self.with_dead_rows(&view, u64::MAX), |job| Ok(Some(job)))? {
                 Some(job) => self.run(&job)?,
-                None => return Ok(()),
+                None => break,
             }
         }
+        self.forget_deletes()?;
+        Ok(())
     }
 
     /// A file to be written anew because at least one in `part` of its rows belongs to dropped tables; or, where it was
@@ -163,7 +170,7 @@ impl Engine {
         let may = |job: &Job| !self.waits(job);
         let enough = options.merge_flushed_files;
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
-        flushed.or_else(|| {
+        flushed.or_else(|| self.rewrite(view, false)).or_else(|| {
             let enough = options.merge_partition_files + 1;
             view.files.iter().find_map(|(k, files)| partition(*k, files, enough, true).filter(may))
         })
@@ -207,16 +214,21 @@ impl Engine {
             None => partitions(&job.inputs, length)?.into_iter().collect(),
         };
         let left = numbers.split_off(numbers.len().min(self.inner.options.merge_partitions.max(1)));
+        // Deletions up to where the open generation begins are durable, and no other one will get such a number.
+        let (deletes, deletes_seq) = {
+            let view = self.inner.shared.view.read();
+            (view.deletes.clone(), view.active.base_seq)
+        };
         for number in numbers {
             let (start, end) = bounds(number, length);
             let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
-            let mut scan = Scan::new(everything, None, start..=end);
+            let mut scan = Scan::new(everything, None, start..=end).without(deletes.clone(), deletes_seq);
             for (rank, file) in job.inputs.iter().enumerate() {
                 if file.record.max_time_ns >= start && file.record.min_time_ns <= end {
                     scan.add_file(rank as u64, file.clone());
                 }
             }
-            let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq);
+            let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq, deletes_seq);
             for points in scan {
                 output.push(points?)?;
             }
@@ -226,7 +238,7 @@ impl Engine {
     }
 
     /// The oldest flushed files of a level, if at least `enough` wait or their merge has begun.
-    fn oldest_flushed(&self, key: (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize) -> Option<Job> {
+    pub(crate) fn oldest_flushed(&self, key: (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize) -> Option<Job> {
         let begun = self.inner.part_merged.lock().get(&key).map(|part| part.seq);
         let (enough, newest) = begun.map_or((enough, u64::MAX), |seq| (1, seq));
         let mut inputs: Vec<_> =
@@ -239,7 +251,7 @@ impl Engine {
     }
 
     /// Whether a merge of one of these files failed a moment ago.
-    fn waits(&self, job: &Job) -> bool {
+    pub(crate) fn waits(&self, job: &Job) -> bool {
         let now = self.inner.env.clock.monotonic();
         let mut failed = self.inner.failed_inputs.lock();
         failed.retain(|_, retry| *retry > now);
@@ -268,30 +280,6 @@ impl Engine {
         self.inner.counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
         tracing::info!(files = dead.len(), "expired files removed");
         Ok(true)
-    }
-
-    /// Removes all points and names of a policy. The catalogue has made sure that no write names it any more.
-    ///
-    /// # Errors
-    /// `Unavailable`: call again.
-    pub fn drop_policy(&self, policy: PolicyId) -> Result<()> {
-        let tables: Vec<_> = self.inner.registry.read().tables(policy).map(|t| t.id()).collect();
-        let ((), commit) = self.change(Durability::Sync, |names| {
-            tables.iter().for_each(|&table| names.drop_table(table));
-            Ok(())
-        })?;
-        commit.wait()?;
-        let _one = self.inner.merging.lock();
-        let _flush = self.inner.flushing.lock();
-        self.settle()?;
-        let view = self.inner.shared.view.read().clone();
-        let dead: Vec<_> = view.files.iter().filter(|(k, _)| k.0 == policy).flat_map(|(_, f)| f.clone()).collect();
-        if !dead.is_empty() {
-            self.commit(Change::replace(&dead, Vec::new()))?;
-        }
-        self.inner.part_merged.lock().retain(|key, _| key.0 != policy);
-        self.inner.policies.write().remove(&policy);
-        Ok(())
     }
 
     /// Merges registry segments, so that a start has few to read.

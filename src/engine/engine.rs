@@ -1,6 +1,6 @@
 //! The handle: write, read, flush, compact, drop.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,16 +8,21 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rhythmite_env::Env;
-use rhythmite_model::{Batch, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier};
+use rhythmite_env::{Clock, Env};
+use rhythmite_model::{
+    Batch, Definition, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier, Tombstone,
+};
 
 use crate::commit::Change;
 use crate::compaction::PartMerged;
+use crate::deletes::{Delete, Deletes};
 use crate::files::{FileCache, LiveFile};
+use crate::idle::IdleCheck;
 use crate::layout;
-use crate::manifest::{FileRecord, Manifest, SegmentRecord};
+use crate::manifest::{FileRecord, Manifest, SegmentRecord, TombstoneId};
 use crate::memtable::Generation;
 use crate::registry::{Creator, Limits, Mark, Registry};
+use crate::rewrite::Rewrites;
 use crate::scan::{Scan, SeriesFilter};
 use crate::wal::{self, Commit, Durability, Wal};
 use crate::weight::{self, Weight};
@@ -49,9 +54,13 @@ pub struct Options {
     pub open_files_max: usize,
     /// Memory of the indexes and footers of files that are kept loaded.
     pub index_cache_bytes: usize,
+    /// How long a deletion of few points waits before files are written anew without them.
+    pub delete_delay: Duration,
 }
 
 impl Options {
+    /// A deletion is flushed at this age, so that compaction may work it into files.
+    pub const DELETE_FLUSH: Duration = Duration::from_secs(60);
     /// A memtable below this stays in memory however quiet it is, until [`Options::flush_age`].
     pub const IDLE_FLUSH_BYTES: usize = 1 << 20;
 
@@ -70,6 +79,7 @@ impl Options {
             merge_partitions: 256,
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
+            delete_delay: Duration::from_secs(600),
             data_dir,
         }
     }
@@ -93,6 +103,8 @@ pub(crate) struct View {
     /// Being flushed, oldest first.
     pub(crate) frozen: Vec<Arc<Frozen>>,
     pub(crate) active: Arc<Active>,
+    /// Deletions that some file or generation has not seen yet.
+    pub(crate) deletes: Arc<Deletes>,
 }
 
 /// The generation that takes writes.
@@ -116,10 +128,27 @@ pub(crate) struct Frozen {
 pub(crate) struct Shared {
     pub(crate) view: RwLock<View>,
     last_write_ns: AtomicI64,
+    clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    /// Makes deletions visible; `seq` is the number of the write that carried them.
+    pub(crate) fn delete(&self, seq: u64, tombstones: &[Tombstone]) {
+        if tombstones.is_empty() {
+            return;
+        }
+        let since = self.clock.monotonic();
+        let new = (0..).zip(tombstones).map(|(ordinal, tombstone)| {
+            Arc::new(Delete { id: TombstoneId { seq, ordinal }, tombstone: tombstone.clone(), since })
+        });
+        let mut view = self.view.write();
+        view.deletes = Arc::new(view.deletes.with(new));
+    }
 }
 
 impl wal::Applier for Shared {
     fn apply(&self, seq: u64, batch: Arc<Batch>) {
+        self.delete(seq, &batch.tombstones);
         let active = self.view.read().active.clone();
         active.append(seq, &batch);
     }
@@ -151,6 +180,18 @@ pub struct Stats {
     pub background_errors: u64,
     /// Files removed by expiry.
     pub expired_files: u64,
+    /// Deletions carried out.
+    pub deletes: u64,
+    /// Deletions refused because too many wait to be worked into the files.
+    pub deletes_refused: u64,
+    /// Deletions that some file or memtable has not seen yet.
+    pub deletes_waiting: u64,
+    /// Series removed because a deletion left them without a point.
+    pub emptied_series: u64,
+    /// Series removed because nothing was written to them for their policy's `max_idle`.
+    pub idle_series: u64,
+    /// Files written anew without deleted points.
+    pub rewritten_files: u64,
     /// Live files.
     pub files: u64,
     /// Their bytes.
@@ -178,6 +219,11 @@ pub(crate) struct Counters {
     pub(crate) compactions: AtomicU64,
     pub(crate) background_errors: AtomicU64,
     pub(crate) expired_files: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+    pub(crate) deletes_refused: AtomicU64,
+    pub(crate) emptied_series: AtomicU64,
+    pub(crate) idle_series: AtomicU64,
+    pub(crate) rewritten_files: AtomicU64,
 }
 
 pub(crate) struct Inner {
@@ -190,7 +236,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     /// Held for reading while a write takes its number and (below `sync`) enters the memtable; for writing while the
     /// generation is switched. So a generation holds exactly the writes up to the number it is frozen at.
-    gate: RwLock<()>,
+    pub(crate) gate: RwLock<()>,
     /// One flush at a time.
     pub(crate) flushing: Mutex<()>,
     /// One merge at a time.
@@ -198,12 +244,19 @@ pub(crate) struct Inner {
     pub(crate) segments: Mutex<Vec<SegmentRecord>>,
     /// Files whose merge failed, and when to try again.
     pub(crate) failed_inputs: Mutex<HashMap<String, Duration>>,
+    /// Writers may still know them.
+    pub(crate) dropped_policies: Mutex<HashSet<PolicyId>>,
     /// A change of the manifest that may have happened or not.
     pub(crate) unsure: Mutex<Option<Change>>,
     /// Merges of flushed files that are committed in part, by policy and level.
     pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
     pub(crate) cache: Arc<FileCache>,
     next_file: AtomicU64,
+    /// Deletions found in the log, of which nobody knows whether they left series without a point.
+    pub(crate) unchecked: Mutex<Vec<Tombstone>>,
+    pub(crate) idle_check: Mutex<IdleCheck>,
+    /// Which files deletions have to be worked into, as of some view.
+    pub(crate) rewrites: Mutex<Rewrites>,
     pub(crate) counters: Counters,
 }
 
@@ -271,18 +324,26 @@ impl Engine {
 
         let now = env.clock.monotonic();
         let active = Arc::new(Active { generation: Generation::default(), base_seq: state.flushed_seq, since: now });
+        let deletes = state.tombstones.into_iter();
+        let deletes = deletes.map(|t| Arc::new(Delete { id: t.id, tombstone: t.tombstone, since: now }));
         let shared = Arc::new(Shared {
             view: RwLock::new(View {
                 flushed_files: most_flushed(&files),
                 files: Arc::new(files),
                 frozen: Vec::new(),
                 active: active.clone(),
+                deletes: Arc::new(Deletes::default().with(deletes)),
             }),
             last_write_ns: AtomicI64::new(0),
+            clock: env.clock.clone(),
         });
         let mut report = OpenReport { orphans, ..OpenReport::default() };
+        let mut unchecked = Vec::new();
         let mut replay = |seq: u64, batch: Batch| {
             registry.apply(&batch.definitions)?;
+            registry.delete(&batch.tombstones);
+            shared.delete(seq, &batch.tombstones);
+            unchecked.extend(batch.tombstones.iter().filter(|t| !t.is_whole()).cloned());
             report.replayed_rows += batch.len() as u64;
             active.append(seq, &batch);
             Ok(())
@@ -303,10 +364,14 @@ impl Engine {
             merging: Mutex::new(()),
             segments: Mutex::new(segments),
             failed_inputs: Mutex::default(),
+            dropped_policies: Mutex::default(),
             unsure: Mutex::default(),
             part_merged: Mutex::default(),
             cache,
             next_file: AtomicU64::new(next_file),
+            unchecked: Mutex::new(unchecked),
+            idle_check: Mutex::default(),
+            rewrites: Mutex::default(),
             counters: Counters::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -353,7 +418,7 @@ impl Engine {
     /// Makes names, where there is room for the rows that are to follow; otherwise as [`Engine::change`].
     ///
     /// # Errors
-    /// Those of `f`; else as [`Engine::write`].
+    /// Those of `f`; `NotFound` for a table of a policy that was dropped; else as [`Engine::write`].
     pub fn create<T>(
         &self,
         durability: Durability,
@@ -377,9 +442,16 @@ impl Engine {
         let _switch = inner.gate.read();
         let mut names = inner.registry.write();
         let value = f(&mut names)?;
-        let batch = Arc::new(Batch { definitions: names.definitions().to_vec(), rows: Vec::new() });
+        let batch = Arc::new(Batch { definitions: names.definitions().to_vec(), ..Batch::default() });
         if batch.is_empty() {
             return Ok((value, Commit::done()));
+        }
+        for definition in &batch.definitions {
+            if let Definition::Table { policy, name, .. } = definition
+                && inner.dropped_policies.lock().contains(policy)
+            {
+                return Err(Error::not_found(format!("table {name:?}: its retention policy was dropped")));
+            }
         }
         // Queued before the guard lets anybody else see the names: nothing in the log stands before its definition.
         let (_, commit) = inner.wal.append(&batch, durability).inspect_err(|e| self.count_refusal(e))?;
@@ -395,16 +467,19 @@ impl Engine {
     ///
     /// # Errors
     /// `Overloaded` when the memtable, the log's queue or compaction is behind: nothing was written, try again later.
+    /// `NotFound` when a series was deleted since it was found: nothing was written, find (or make) it and write again.
     /// `Unavailable` when the log has failed: the server is read-only until it is restarted.
     pub fn write(&self, rows: Vec<Rows>, durability: Durability) -> Result<Commit> {
         let inner = &*self.inner;
         self.has_room().inspect_err(|e| self.count_refusal(e))?;
-        let batch = Arc::new(Batch { definitions: Vec::new(), rows });
+        let batch = Arc::new(Batch { rows, ..Batch::default() });
         if batch.is_empty() {
             return Ok(Commit::done());
         }
         let commit = {
             let _switch = inner.gate.read();
+            // Who deletes holds the gate: what exists now does so until the rows are in the log.
+            inner.registry.check_exist(&batch.rows)?;
             let (seq, commit) = inner.wal.append(&batch, durability).inspect_err(|e| self.count_refusal(e))?;
             if durability != Durability::Sync {
                 let active = inner.shared.view.read().active.clone();
@@ -419,7 +494,7 @@ impl Engine {
         Ok(commit)
     }
 
-    fn count_refusal(&self, e: &Error) {
+    pub(crate) fn count_refusal(&self, e: &Error) {
         if e.kind() == ErrorKind::Overloaded {
             self.inner.counters.overloaded.fetch_add(1, Ordering::Relaxed);
         }
@@ -464,6 +539,12 @@ impl Engine {
             compactions: get(&counters.compactions),
             background_errors: get(&counters.background_errors),
             expired_files: get(&counters.expired_files),
+            deletes: get(&counters.deletes),
+            deletes_refused: get(&counters.deletes_refused),
+            deletes_waiting: view.deletes.len() as u64,
+            emptied_series: get(&counters.emptied_series),
+            idle_series: get(&counters.idle_series),
+            rewritten_files: get(&counters.rewritten_files),
             files: view.files.values().map(|f| f.len() as u64).sum(),
             file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
             open_files: cache.open_files,
@@ -514,6 +595,19 @@ impl Engine {
     pub(crate) fn merge_memtable(&self) -> bool {
         let view = self.inner.shared.view.read().clone();
         view.active.generation.merge_once()
+    }
+
+    /// Since when the oldest deletion waits to be flushed.
+    pub(crate) fn oldest_unflushed_delete(&self) -> Option<Duration> {
+        let view = self.inner.shared.view.read();
+        let oldest = view.frozen.first().map_or(view.active.base_seq, |f| f.active.base_seq);
+        let deletes = view.deletes.clone();
+        drop(view);
+        if deletes.is_empty() {
+            return None;
+        }
+        let now = self.inner.env.clock.monotonic();
+        deletes.all().iter().find(|delete| delete.id.seq > oldest).map(|delete| now.saturating_sub(delete.since))
     }
 
     /// Whether anything waits to be flushed.
@@ -581,7 +675,7 @@ impl Snapshot {
                 _ => return Ok(Scan::new(series, fields, times_ns)),
             },
         };
-        let mut scan = Scan::new(series, fields, times_ns.clone());
+        let mut scan = Scan::new(series, fields, times_ns.clone()).without(self.view.deletes.clone(), u64::MAX);
         let mut rank = 0;
         for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
             let record = &file.record;
@@ -595,7 +689,7 @@ impl Snapshot {
         for active in frozen.chain([&self.view.active]) {
             rank += 1;
             for part in active.generation.parts(table, tier) {
-                scan.add_part(rank, part);
+                scan.add_part(rank, active.base_seq, part);
             }
         }
         Ok(scan)

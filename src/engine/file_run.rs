@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
+use crate::deletes::{Delete, Gone};
 use crate::files::LiveFile;
 use crate::merge::Piece;
 use crate::scan::SeriesFilter;
@@ -84,7 +85,8 @@ impl FileRun {
         }
     }
 
-    /// Adds the pieces of `series`, which `seek` has just given, to `out`.
+    /// Adds the pieces of `series`, which `seek` has just given, to `out`, without what `deletes` (those of the series)
+    /// take away.
     ///
     /// # Errors
     /// As [`SstCursor::read`].
@@ -92,17 +94,28 @@ impl FileRun {
         &mut self,
         series: SeriesId,
         wanted: &Wanted<'_>,
+        deletes: &[&Delete],
         out: &mut Vec<(FieldId, Piece)>,
     ) -> Result<()> {
+        let seen_seq = self.file.record.seen_seq();
         if self.at == self.entries.len() {
             self.load(series, wanted)?;
         }
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
             self.at += 1;
+            let gone = Gone::new(deletes, seen_seq, entry.field);
+            let first = entry.min_time_ns.max(*wanted.times_ns.start());
+            let last = entry.max_time_ns.min(*wanted.times_ns.end());
+            if gone.covers(first, last) {
+                continue;
+            }
             let mut times = Vec::new();
             let mut values = Column::new(entry.field_type());
             cursor.read(entry, wanted.times_ns.clone(), &mut times, &mut values)?;
+            if gone.touches(first, last) {
+                gone.take_from(&mut times, &mut values);
+            }
             if !times.is_empty() {
                 out.push((entry.field, Piece::Owned { rank: self.rank, times_ns: times, values }));
             }

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rhythmite_env::Env;
 use rhythmite_model::{Error, ErrorKind, Result};
 
 use crate::lru::Lru;
-use crate::manifest::FileRecord;
+use crate::manifest::{FileRecord, TombstoneId};
 use crate::registry::Registry;
 use crate::sst::{self, Handles, SstPaths, SstReader};
 
@@ -92,14 +93,16 @@ pub(crate) struct LiveFile {
     dead_rows: Mutex<Option<(u64, u64)>>,
     /// Set when the file no longer lives: the last holder removes it.
     doomed: AtomicBool,
+    /// Rows that deletions take away, as far as it was asked.
+    pub(crate) dead: Mutex<HashMap<TombstoneId, u64>>,
 }
 
 impl LiveFile {
     /// A file that is in place. Reads nothing.
     pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord) -> Arc<Self> {
         let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
-        let (reader, dead_rows, doomed) = Default::default();
-        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, dead_rows, doomed })
+        let (reader, dead_rows, doomed, dead) = Default::default();
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, dead_rows, doomed, dead })
     }
 
     /// Tests at start that the file is there: its four parts, as long together as the manifest says. Their bytes are

@@ -11,6 +11,7 @@ use crate::commit::Change;
 use crate::compaction::{Unlisted, record};
 use crate::engine::{Engine, Frozen};
 use crate::files::LiveFile;
+use crate::manifest::TombstoneRecord;
 use crate::output::Output;
 use crate::scan::Scan;
 
@@ -46,7 +47,13 @@ impl Engine {
         for ((policy, tier), tables) in by_level {
             live.files.extend(self.flush_level(frozen, policy, tier, &tables)?);
         }
-        self.commit(Change::flush(frozen, live.keep(), segment))?;
+        let view = inner.shared.view.read().clone();
+        let deletes = view.deletes.all().into_iter().filter(|delete| {
+            // The file made here has seen them; others may not have.
+            delete.id.seq > frozen.active.base_seq && delete.id.seq <= frozen.seq && view.files_need(delete)
+        });
+        let deletes = deletes.map(|d| TombstoneRecord { id: d.id, tombstone: d.tombstone.clone() }).collect();
+        self.commit(Change::flush(frozen, live.keep(), segment, deletes))?;
         inner.counters.flushes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -63,11 +70,13 @@ impl Engine {
         let policy = self.policy(policy).ok_or_else(|| {
             Error::internal(format!("policy {} of a live table is not known; a restart loads it", policy.0))
         })?;
-        let mut output = Output::new(self, policy, tier, None, 0, frozen.seq);
+        let mut output = Output::new(self, policy, tier, None, 0, frozen.seq, frozen.seq);
+        let deletes = self.inner.shared.view.read().deletes.clone();
         for &table in tables {
-            let mut scan = Scan::new(Snapshot::all_series(table), None, i64::MIN..=i64::MAX);
+            let scan = Scan::new(Snapshot::all_series(table), None, i64::MIN..=i64::MAX);
+            let mut scan = scan.without(deletes.clone(), frozen.seq);
             for part in frozen.active.generation.parts(table, tier) {
-                scan.add_part(0, part);
+                scan.add_part(0, frozen.active.base_seq, part);
             }
             for points in scan {
                 output.push(points?)?;

@@ -1,6 +1,6 @@
 //! What the engine asks of the catalogue: the list of live files, changed atomically and durably.
 
-use rhythmite_model::{PolicyId, Result, SeriesId, Tier};
+use rhythmite_model::{PolicyId, Result, SeriesId, Tier, Tombstone};
 
 /// One live SST.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct FileRecord {
     pub level: u8,
     /// The newest write in it: of two files with the same point the one with the larger number wins.
     pub seq: u64,
+    /// Deletions up to this number were applied when a merge wrote it; those up to `seq` always were.
+    pub deletes_seq: u64,
     /// Values stored.
     pub rows: u64,
     /// Bytes on disk, with everything that lies beside it.
@@ -36,6 +38,31 @@ pub struct FileRecord {
     pub checksum: u32,
 }
 
+impl FileRecord {
+    /// Deletions up to this number have nothing to take away here any more.
+    pub fn seen_seq(&self) -> u64 {
+        self.seq.max(self.deletes_seq)
+    }
+}
+
+/// Which deletion: the write that carried it, and its place among those of that write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TombstoneId {
+    /// Number of the write. It takes away points of older writes.
+    pub seq: u64,
+    /// Counted from 0.
+    pub ordinal: u32,
+}
+
+/// A deletion that the log need not hold any more and some file has not seen yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TombstoneRecord {
+    /// Which one.
+    pub id: TombstoneId,
+    /// What it deletes.
+    pub tombstone: Tombstone,
+}
+
 /// One live registry segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentRecord {
@@ -48,18 +75,20 @@ pub struct SegmentRecord {
 }
 
 /// What lives, as found at start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// Live files.
     pub files: Vec<FileRecord>,
     /// Live registry segments.
     pub segments: Vec<SegmentRecord>,
+    /// Deletions at work, up to `flushed_seq`.
+    pub tombstones: Vec<TombstoneRecord>,
     /// Every write up to this number is in files; the log is replayed from the next.
     pub flushed_seq: u64,
 }
 
 /// A change of the state: all of it or nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Edit {
     /// New files.
     pub add_files: Vec<FileRecord>,
@@ -69,6 +98,10 @@ pub struct Edit {
     pub add_segments: Vec<SegmentRecord>,
     /// Segments that no longer live, by number.
     pub remove_segments: Vec<u64>,
+    /// Deletions that the log lets go of.
+    pub add_tombstones: Vec<TombstoneRecord>,
+    /// Deletions that every file has seen.
+    pub remove_tombstones: Vec<TombstoneId>,
     /// The new [`State::flushed_seq`], when it changes.
     pub flushed_seq: Option<u64>,
 }

@@ -21,6 +21,7 @@ pub(crate) struct Output<'a> {
     partition_ns: Option<i64>,
     level: u8,
     seq: u64,
+    deletes_seq: u64,
     /// Made with the first point: a file without points is no file.
     writer: Option<(String, SstWriter)>,
     names: OutputNames,
@@ -36,9 +37,10 @@ impl<'a> Output<'a> {
         partition_ns: Option<i64>,
         level: u8,
         seq: u64,
+        deletes_seq: u64,
     ) -> Self {
         let names = OutputNames::default();
-        Self { engine, policy, tier, partition_ns, level, seq, writer: None, names, imported_until_s: 0 }
+        Self { engine, policy, tier, partition_ns, level, seq, deletes_seq, writer: None, names, imported_until_s: 0 }
     }
 
     /// Adds a series; ids ascend. A series that the registry no longer has is left out: it was dropped.
@@ -91,6 +93,7 @@ impl<'a> Output<'a> {
             partition_ns: self.partition_ns,
             level: self.level,
             seq: self.seq,
+            deletes_seq: self.deletes_seq,
             rows: meta.rows,
             bytes: meta.bytes,
             min_time_ns: meta.min_time_ns,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
+use crate::deletes::{Delete, Deletes, is_gone};
 use crate::file_run::{FileRun, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
@@ -47,6 +48,8 @@ enum Run {
 
 struct MemoryRun {
     rank: u64,
+    /// What a row's arrival counts from.
+    base_seq: u64,
     head: u64,
     block: Arc<Block>,
     row: usize,
@@ -70,8 +73,15 @@ impl Run {
         }
     }
 
-    /// Adds the pieces of `series`, which `seek` has just found, to `out`.
-    fn read(&mut self, series: SeriesId, wanted: &Wanted<'_>, out: &mut Vec<(FieldId, Piece)>) -> Result<()> {
+    /// Adds the pieces of `series`, which `seek` has just found, to `out`, without what `deletes` (those of the series)
+    /// take away.
+    fn read(
+        &mut self,
+        series: SeriesId,
+        wanted: &Wanted<'_>,
+        deletes: &[&Delete],
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
         match self {
             Run::Memory(run) => {
                 let rows = run.block.series_rows(run.row);
@@ -84,11 +94,29 @@ impl Run {
                 }
                 let asked = |field: FieldId| wanted.fields.is_none_or(|f| f.binary_search(&field).is_ok());
                 for (column, &(field, _)) in run.block.fields().iter().enumerate().filter(|(_, f)| asked(f.0)) {
-                    let (rank, block) = (run.rank, run.block.clone());
-                    out.push((field, Piece::Shared { rank, block, rows: start..end, column }));
+                    let mut push = |rows| {
+                        let (rank, block) = (run.rank, run.block.clone());
+                        out.push((field, Piece::Shared { rank, block, rows, column }));
+                    };
+                    if deletes.is_empty() {
+                        push(start..end);
+                        continue;
+                    }
+                    let stays = |&row: &usize| {
+                        let seq = run.base_seq + u64::from(run.block.arrivals()[row]);
+                        !is_gone(deletes, seq, field, run.block.times_ns()[row])
+                    };
+                    let mut rows = (start..end).filter(stays).peekable();
+                    while let Some(first) = rows.next() {
+                        let mut last = first;
+                        while let Some(next) = rows.next_if_eq(&(last + 1)) {
+                            last = next;
+                        }
+                        push(first..last + 1);
+                    }
                 }
             }
-            Run::File(run) => run.read(series, wanted, out)?,
+            Run::File(run) => run.read(series, wanted, deletes, out)?,
         }
         Ok(())
     }
@@ -101,6 +129,9 @@ pub struct Scan {
     runs: Vec<Run>,
     /// How many of them are files.
     files: usize,
+    deletes: Arc<Deletes>,
+    /// Newer deletions are not applied.
+    deletes_up_to: u64,
     filter: SeriesFilter,
     fields: Option<Arc<[FieldId]>>,
     times_ns: RangeInclusive<i64>,
@@ -117,12 +148,20 @@ impl Scan {
             SeriesFilter::Range(range) => Some(*range.start()),
             SeriesFilter::List(list) => list.first().copied(),
         };
-        Self { runs: Vec::new(), files: 0, filter, fields, times_ns, next, position: 0 }
+        let deletes = Arc::default();
+        Self { runs: Vec::new(), files: 0, deletes, deletes_up_to: 0, filter, fields, times_ns, next, position: 0 }
     }
 
-    /// Adds rows in memory. Ranks: a newer source has a larger one.
-    pub(crate) fn add_part(&mut self, rank: u64, part: Part) {
-        self.runs.push(Run::Memory(MemoryRun { rank, head: part.series_head, block: part.block, row: 0 }));
+    /// Leaves out what these deletions, up to number `up_to`, take away.
+    pub(crate) fn without(mut self, deletes: Arc<Deletes>, up_to: u64) -> Self {
+        (self.deletes, self.deletes_up_to) = (deletes, up_to);
+        self
+    }
+
+    /// Adds rows in memory, of the generation that begins behind write `base_seq`. Ranks: a newer source has a larger
+    /// one.
+    pub(crate) fn add_part(&mut self, rank: u64, base_seq: u64, part: Part) {
+        self.runs.push(Run::Memory(MemoryRun { rank, base_seq, head: part.series_head, block: part.block, row: 0 }));
     }
 
     /// Adds a file.
@@ -175,11 +214,12 @@ impl Scan {
 
     fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
         let mut pieces = Vec::new();
-        let Self { runs, files, filter, fields, times_ns, .. } = self;
+        let Self { runs, files, filter, fields, times_ns, deletes, deletes_up_to, .. } = self;
         let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files };
+        let deletes = deletes.of(series, *deletes_up_to);
         for run in runs {
             if run.seek(series, &wanted)? == Some(series) {
-                run.read(series, &wanted, &mut pieces)?;
+                run.read(series, &wanted, &deletes, &mut pieces)?;
             }
         }
         pieces.sort_by_key(|(field, _)| *field);

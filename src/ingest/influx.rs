@@ -32,6 +32,7 @@ use rhythmite_engine::{Durability, Engine};
 use rhythmite_influx::line_protocol::{Field, Fields, LineParser, ParseOptions, Precision, RawKey, Row, texts};
 use rhythmite_model::{Error, ErrorKind, KeyKind, Policy, Result, Rows, SeriesId};
 
+use super::WRITE_TRIES;
 use crate::counters::Counters;
 pub use columns::{FieldColumn, SeriesOutcome, SeriesWrite};
 use groups::{Groups, Placed};
@@ -128,6 +129,18 @@ impl InfluxWriter {
     /// `Overloaded`: nothing was written, try again later. `Unavailable`: the log has failed. `Invalid`: the body is
     /// 4 GiB or longer.
     pub fn write(&self, write: &LineWrite<'_>) -> Result<Outcome> {
+        // A series that is deleted between the two steps is made again.
+        let mut tries = WRITE_TRIES;
+        loop {
+            tries -= 1;
+            match self.try_write(write) {
+                Err(e) if e.kind() == ErrorKind::NotFound && tries > 0 => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn try_write(&self, write: &LineWrite<'_>) -> Result<Outcome> {
         let Prepared { rows, refusals } = self.prepare(write)?;
         let refused_whole = !write.accept_partial && !refusals.is_empty();
         let rows = if refused_whole { Vec::new() } else { rows };

@@ -11,5 +11,8 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
+/// How often a write is begun again because a series was deleted between finding it and writing to it.
+const WRITE_TRIES: usize = 5;
+
 pub use paths::{PathCounters, PathIngest, PathPoints};
 pub use rules::{PathRule, PathRules, RulesText};

@@ -10,8 +10,9 @@ use parking_lot::RwLock;
 use rhythmite_engine::registry::{Directory, Scope};
 use rhythmite_engine::{Commit, Durability, Engine, SeriesFilter};
 use rhythmite_env::Clock;
-use rhythmite_model::{Column, FieldId, FieldType, KeyKind, Policy, Result, Rows, SeriesId, TableId, Tier};
+use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, KeyKind, Policy, Result, Rows, SeriesId, TableId, Tier};
 
+use super::WRITE_TRIES;
 use super::rules::{PathRule, PathRules};
 use crate::offenders::Offenders;
 
@@ -198,11 +199,19 @@ impl PathIngest {
     /// # Errors
     /// `Overloaded`: nothing was written. `Unavailable`: the log has failed.
     pub fn write_paths(&self, points: &PathPoints, durability: Durability) -> Result<Commit> {
-        let mut ids = self.find(points);
-        self.create_missing(points, &mut ids)?;
-        let (rows, too_old) = self.rows(points, &ids);
-        let accepted: usize = rows.iter().map(Rows::len).sum();
-        let commit = self.engine.write(rows, durability)?;
+        let mut tries = WRITE_TRIES;
+        let (accepted, too_old, commit) = loop {
+            tries -= 1;
+            let mut ids = self.find(points);
+            self.create_missing(points, &mut ids)?;
+            let (rows, too_old) = self.rows(points, &ids);
+            let accepted: usize = rows.iter().map(Rows::len).sum();
+            match self.engine.write(rows, durability) {
+                // A series was deleted between the two steps: it is made again.
+                Err(e) if e.kind() == ErrorKind::NotFound && tries > 0 => {}
+                done => break (accepted, too_old, done?),
+            }
+        };
         let refused = points.len() - accepted - too_old;
         self.counters.accepted.fetch_add(accepted as u64, Ordering::Relaxed);
         self.counters.too_old.fetch_add(too_old as u64, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-use crate::{Column, FieldId, PolicyId, SeriesId, TableId};
+use crate::{Column, FieldId, PolicyId, SeriesId, TableId, Tombstone};
 
 /// Which resolution level of a policy rows belong to: 0 is raw (the finest), `n` the policy's n-th coarser tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,11 +120,13 @@ pub enum Definition {
     },
 }
 
-/// What one write carries: definitions first, then rows.
+/// What one write carries: definitions first, then deletions, then rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Numbers that the rows (and later batches) use for the first time.
     pub definitions: Vec<Definition>,
+    /// Deletions of points that earlier batches wrote.
+    pub tombstones: Vec<Tombstone>,
     /// The points.
     pub rows: Vec<Rows>,
 }
@@ -135,9 +137,9 @@ impl Batch {
         self.rows.iter().map(Rows::len).sum()
     }
 
-    /// Whether there is neither a row nor a definition.
+    /// Whether there is neither a row, a deletion nor a definition.
     pub fn is_empty(&self) -> bool {
-        self.definitions.is_empty() && self.rows.iter().all(Rows::is_empty)
+        self.definitions.is_empty() && self.tombstones.is_empty() && self.rows.iter().all(Rows::is_empty)
     }
 
     /// Number of field values.

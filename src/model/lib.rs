@@ -7,6 +7,7 @@ mod column;
 mod error;
 mod id;
 mod policy;
+mod tombstone;
 mod value;
 
 pub use batch::{Batch, Definition, KeyKind, RollupRule, Rows, Tier};
@@ -14,4 +15,5 @@ pub use column::{Column, Strings};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{FieldId, PolicyId, SeriesId, TableId};
 pub use policy::{Level, Policy};
+pub use tombstone::{SeriesSet, Tombstone};
 pub use value::{FieldType, FieldValue};

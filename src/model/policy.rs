@@ -22,6 +22,8 @@ pub struct Policy {
     pub levels: Vec<Level>,
     /// Length of a partition of the raw level in nanoseconds; fixed when the policy is made.
     pub partition_ns: i64,
+    /// A series whose newest point is older than this goes, in nanoseconds; 0: however old it is.
+    pub max_idle_ns: i64,
 }
 
 const HOUR_NS: i64 = 3_600_000_000_000;

@@ -70,6 +70,26 @@ impl Figures {
             engine.background_errors,
         );
         add("expired_files_total", "engine.expired_files", "Files removed by retention.", engine.expired_files);
+        add("deletes_total", "engine.deletes", "Deletions carried out.", engine.deletes);
+        add(
+            "deletes_refused_total",
+            "engine.deletes_refused",
+            "Deletions refused because too many waited to be worked into the files.",
+            engine.deletes_refused,
+        );
+        add(
+            "deletes_waiting",
+            "engine.deletes_waiting",
+            "Deletions that some file or memtable has not seen yet.",
+            engine.deletes_waiting,
+        );
+        add(
+            "series_emptied_total",
+            "engine.series_emptied",
+            "Series removed because a deletion left them without a point.",
+            engine.emptied_series,
+        );
+        add("series_idle_total", "engine.series_idle", "Series removed by max_idle.", engine.idle_series);
         add("files", "engine.files", "Live files.", engine.files);
         add("file_bytes", "engine.file_bytes", "Bytes of live files.", engine.file_bytes);
         add("files_open", "engine.files_open", "Points files open.", engine.open_files);

@@ -166,7 +166,16 @@ pub async fn run(
     });
     let own = Arc::new(Own::new(figures.clone()));
     let engine = storage.engine.clone();
-    http.route(api::router(Rooms { own: own.clone(), influx, graphite, collectd, sql, engine, guard }));
+    http.route(api::router(Rooms {
+        own: own.clone(),
+        influx,
+        graphite,
+        collectd,
+        sql,
+        engine,
+        catalog: storage.catalog.clone(),
+        guard,
+    }));
     let continuous = continuous::start(queries, &config.continuous_queries, &stop);
     let reporting = config.own.interval.limit().map(|interval| {
         tokio::spawn(selfstat::run(

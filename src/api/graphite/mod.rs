@@ -10,6 +10,7 @@
 //! Status: 400 for a malformed request, which names the place; 404 for an unknown function; 405; 408 for a form that
 //! pauses, 413 for a long one; 503 when the request took too long, the store is behind or too many bodies are held.
 
+mod delete;
 mod functions;
 mod metrics;
 mod params;
@@ -87,7 +88,7 @@ pub fn router(state: Arc<Graphite>) -> Routes {
     use Rule::{Known, Open, Reads, Writes};
     type Methods = MethodRouter<Arc<Graphite>>;
     let (reads, writes) = (Reads(GRAPHITE), Writes(GRAPHITE));
-    let routes: [(&str, Rule, Methods); 16] = [
+    let routes: [(&str, Rule, Methods); 17] = [
         ("/render", reads, get(render::render).post(render::render)),
         ("/metrics/find", reads, get(metrics::find).post(metrics::find)),
         ("/metrics/expand", reads, get(metrics::expand).post(metrics::expand)),
@@ -101,6 +102,7 @@ pub fn router(state: Arc<Graphite>) -> Routes {
         ("/tags/delSeries", writes, post(tags::delete_series)),
         ("/tags/autoComplete/tags", reads, get(tags::complete_tags).post(tags::complete_tags)),
         ("/tags/autoComplete/values", reads, get(tags::complete_values).post(tags::complete_values)),
+        ("/api/v1/delete", writes, post(delete::delete)),
         ("/functions", Known, get(functions::list)),
         ("/functions/{name}", Known, get(functions::details)),
         ("/version", Open, any(|| async { VERSION })),

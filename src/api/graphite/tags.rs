@@ -12,13 +12,13 @@ use rhythmite_carbon::name;
 use rhythmite_engine::Durability;
 use rhythmite_engine::registry::Scope;
 use rhythmite_graphite::answer::Answer;
-use rhythmite_model::{Error, Result};
+use rhythmite_model::{Error, Result, Tombstone};
 use serde_json::json;
 
 use super::Graphite;
 use super::params::Form;
 use super::reply::{self, reply};
-use crate::query::graphite::tags;
+use crate::query::graphite::{delete, tags};
 
 pub(super) async fn list(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
     answer(state, request, |state, form| {
@@ -80,16 +80,12 @@ pub(super) async fn delete_series(State(state): State<Arc<Graphite>>, request: R
         let paths = paths(form)?.into_iter().map(canonical).collect::<Result<Vec<_>>>()?;
         // A path without tags is in no tag database: there it stays.
         let tagged: Vec<_> = paths.into_iter().filter(|path| path.contains(';')).collect();
-        let ((), commit) = state.engine.change(Durability::Sync, |names| {
-            for path in &tagged {
-                let Some(slot) = names.find_series(Scope::Paths, path.as_bytes()) else { continue };
-                let all: Vec<_> = std::iter::once(slot).chain(names.older_series(slot)).collect();
-                let all: Vec<_> = all.into_iter().map(|slot| names.series_id(slot)).collect();
-                all.into_iter().for_each(|id| names.drop_series(id));
-            }
-            Ok(())
-        })?;
-        commit.wait()?;
+        let tombstones = {
+            let names = state.engine.registry().read();
+            let slots = tagged.iter().filter_map(|path| names.find_series(Scope::Paths, path.as_bytes()));
+            delete::tombstones(&names, slots, Tombstone::ALL_TIMES)
+        };
+        state.engine.delete(tombstones, Durability::Sync)?;
         reply::json(form, &true)
     })
     .await

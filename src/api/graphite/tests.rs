@@ -267,3 +267,59 @@ async fn answers_say_how_long_they_may_be_kept() {
         assert_eq!(response.headers().get(CACHE_CONTROL).map(|v| v.to_str().unwrap()), want, "{query}");
     }
 }
+
+#[tokio::test]
+async fn deletes() {
+    let server = server();
+    let json = |body: &str| format!("200 application/json {body}");
+    let find = "GET /metrics/index.json";
+    for (request, want) in [
+        ("POST /api/v1/delete", "400 application/json {\"error\":\"the request is not understood...".to_owned()),
+        (
+            "POST /api/v1/delete {\"path\":[\"a.*\"]}",
+            "400 application/json {\"error\":\"the request is not understood: unknown field `path`...".to_owned(),
+        ),
+        (
+            "POST /api/v1/delete {}",
+            "400 application/json {\"error\":\"neither paths nor tags say what to delete\"}".to_owned(),
+        ),
+        (
+            "POST /api/v1/delete?dry-run=true {\"paths\":[\"a.*\"]}",
+            "400 application/json {\"error\":\"unknown parameter...".to_owned(),
+        ),
+        (
+            "POST /api/v1/delete {\"paths\":[\"a.*\"],\"from\":\"now\",\"until\":1}",
+            "400 application/json {\"error\":\"from is later than until\"}".to_owned(),
+        ),
+        (
+            "POST /api/v1/delete {\"paths\":[\"a.*\"],\"from\":1.5}",
+            "400 application/json {\"error\":\"from: neither seconds nor a time\"}".to_owned(),
+        ),
+        (
+            "POST /api/v1/delete?dry_run=true {\"paths\":[\"a.*\",\"a.b\"],\"tags\":[\"dc=~[12]\",\"name=m\"]}",
+            json(
+                "{\"bytes\":0,\"dry_run\":true,\"matched\":4,\"points\":4,\"series\":4,\"tables\":[{\"bytes\":0,\
+                 \"database\":\"graphite\",\"points\":4,\"policy\":\"60s_3600s\",\"series\":4,\"table\":\"metrics\"}]}",
+            ),
+        ),
+        (
+            "POST /api/v1/delete {\"paths\":[\"a.*\"],\"until\":\"-2min\"}",
+            json("{\"dry_run\":false,\"matched\":2,\"series_removed\":0}"),
+        ),
+        (find, json("[\"a.b\", \"a.b.c\", \"a.d\"]")),
+        (
+            "POST /api/v1/delete {\"paths\":[\"a.*\"],\"from\":\"-2min\",\"until\":\"now\"}",
+            json("{\"dry_run\":false,\"matched\":2,\"series_removed\":2}"),
+        ),
+        (find, json("[\"a.b.c\"]")),
+        (
+            "POST /api/v1/delete {\"tags\":[\"name=m\",\"dc=1\"]}",
+            json("{\"dry_run\":false,\"matched\":1,\"series_removed\":1}"),
+        ),
+        ("GET /tags/findSeries?expr=name=m", json("[\"m;dc=2;h=y\"]")),
+        ("POST /tags/delSeries path=m;dc=2;h=y", json("true")),
+        ("GET /tags/findSeries?expr=name=m", json("[]")),
+    ] {
+        server.check(request, &want).await;
+    }
+}

@@ -18,7 +18,7 @@ fn rows(points: &[(u32, i64, f64)]) -> Rows {
 }
 
 fn batch(points: &[(u32, i64, f64)]) -> Batch {
-    Batch { definitions: Vec::new(), rows: vec![rows(points)] }
+    Batch { rows: vec![rows(points)], ..Batch::default() }
 }
 
 /// All points of a generation; where blocks overlap the larger arrival wins, as for every reader.
@@ -101,7 +101,7 @@ fn many_sets_of_fields_stay_few_buffers_and_are_counted() {
             times_ns: vec![time_ns],
             fields: fields.iter().map(|&f| (FieldId(f), Column::Float(vec![f64::from(set)]))).collect(),
         };
-        generation.append(&Batch { definitions: Vec::new(), rows: vec![row] }, set);
+        generation.append(&Batch { rows: vec![row], ..Batch::default() }, set);
         model.extend(fields.into_iter().map(|f| ((series, time_ns, f), f64::from(set))));
     }
     let parts = generation.parts(TABLE, Tier::RAW).len();
@@ -166,7 +166,7 @@ fn levels_and_tables_are_apart() {
     let generation = Generation::default();
     let mut coarse = rows(&[(1, 10, 5.0)]);
     coarse.tier = Tier(1);
-    generation.append(&Batch { definitions: Vec::new(), rows: vec![rows(&[(1, 10, 1.0)]), coarse] }, 0);
+    generation.append(&Batch { rows: vec![rows(&[(1, 10, 1.0)]), coarse], ..Batch::default() }, 0);
     assert_eq!(generation.tables(), [(TABLE, Tier(0)), (TABLE, Tier(1))]);
     assert_eq!(generation.parts(TABLE, Tier(1)).len(), 1);
     assert_eq!(points(&generation), BTreeMap::from([((1, 10), 1.0)]));

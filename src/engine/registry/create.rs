@@ -1,5 +1,7 @@
 //! Making names, and taking them away.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::RwLockWriteGuard;
 use rhythmite_model::{
     Definition, Error, FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, TableId,
@@ -56,8 +58,9 @@ impl<'a> Creator<'a> {
                     }
                 }
                 Change::DropSeries(slot, _) => self.directory.remove_series(slot),
-                _ => {}
+                _ => continue,
             }
+            self.registry.drops.fetch_add(1, Ordering::Release);
         }
         std::mem::take(&mut self.definitions)
     }
@@ -169,8 +172,8 @@ impl<'a> Creator<'a> {
         }
     }
 
-    /// Drops a table with its series when the guard commits; until then it is still there.
-    pub fn drop_table(&mut self, id: TableId) {
+    /// Drops a table with its series when the guard commits; until then it is still there. The engine deletes its points.
+    pub(crate) fn drop_table(&mut self, id: TableId) {
         if self.directory.table(id).is_some() {
             self.changes.push(Change::DropTable(id));
             self.definitions.push(Definition::DropTable { id });
@@ -178,7 +181,8 @@ impl<'a> Creator<'a> {
     }
 
     /// Drops a series when the guard commits; until then it is still there.
-    pub fn drop_series(&mut self, id: SeriesId) {
+    #[cfg(test)]
+    pub(super) fn drop_series(&mut self, id: SeriesId) {
         if let Some(slot) = self.directory.slot(id) {
             self.changes.push(Change::DropSeries(slot.0, id));
             self.definitions.push(Definition::DropSeries { id });
@@ -187,6 +191,15 @@ impl<'a> Creator<'a> {
 
     fn hour(&self) -> i64 {
         self.now_s.div_euclid(HOUR_S)
+    }
+
+    /// Drops series whose tombstone is in the same batch: it stands for their definitions.
+    pub(crate) fn drop_deleted(&mut self, ids: &[SeriesId]) {
+        for &id in ids {
+            if let Some(slot) = self.directory.slot(id) {
+                self.changes.push(Change::DropSeries(slot.0, id));
+            }
+        }
     }
 
     fn check_len(&mut self, text: &str, what: &str) -> Result<()> {

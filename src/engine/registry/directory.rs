@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, TableId};
+use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, SeriesSet, TableId};
 use roaring::RoaringBitmap;
 
 use super::journal::Journal;
@@ -270,6 +270,35 @@ impl Directory {
         let mut slots: Vec<_> = set.into_iter().map(Slot).collect();
         slots.sort_unstable_by_key(|&slot| self.key(slot));
         slots
+    }
+
+    /// The series of a table that are in a set, ascending. Looks at each series of the table.
+    pub fn series_of(&self, table: TableId, set: &SeriesSet) -> Vec<SeriesId> {
+        let Some(table) = self.table(table) else { return Vec::new() };
+        let ids = table.series.to_bitmap().into_iter().map(|slot| self.records[slot].id);
+        let mut ids: Vec<_> = ids.filter(|&id| set.contains(id)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Series of a table as a set of ids: `within`, or all.
+    pub fn set(&self, table: TableId, within: Option<&RoaringBitmap>) -> SeriesSet {
+        let slots = self.series(table);
+        let mut all: Vec<_> = slots
+            .into_iter()
+            .map(|slot| (self.records[slot].id, within.is_none_or(|within| within.contains(slot))))
+            .collect();
+        all.sort_unstable();
+        SeriesSet::select(all)
+    }
+
+    /// A set without numbers that no series has had yet.
+    pub(crate) fn made_so_far(&self, set: &SeriesSet) -> SeriesSet {
+        let Some(newest) = self.next_sequence.checked_sub(1) else { return SeriesSet::default() };
+        // The number in a run is table, allocator (always 0) and sequence.
+        let clip = |&(first, last): &(u64, u64)| (first, last.min(first >> 40 << 40 | newest));
+        let runs = set.runs().iter().map(clip).filter(|run| run.0 <= run.1).collect();
+        SeriesSet::from_runs(runs).unwrap_or_default()
     }
 
     /// All series of a table as a set of slots.

@@ -41,10 +41,11 @@ mod text;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 use rhythmite_env::{Clock, Env};
-use rhythmite_model::{Definition, Error, Result};
+use rhythmite_model::{Definition, Error, Result, Rows, Tombstone};
 
 pub use create::Creator;
 pub use directory::{Directory, Found, Scope, Slot, Table};
@@ -68,6 +69,8 @@ pub struct Registry {
     directory: RwLock<Directory>,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// Series and tables dropped since the start.
+    drops: AtomicU64,
 }
 
 /// Look-ups under one read lock.
@@ -84,7 +87,7 @@ impl std::ops::Deref for Names<'_> {
 impl Registry {
     /// An empty registry; `clock` gives the hour of the limit on new series.
     pub fn new(limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        Self { directory: RwLock::default(), limits, clock }
+        Self { directory: RwLock::default(), limits, clock, drops: AtomicU64::new(0) }
     }
 
     /// Locks for look-ups. Keep the guard for a batch, not for longer.
@@ -115,6 +118,37 @@ impl Registry {
     pub fn apply(&self, definitions: &[Definition]) -> Result<()> {
         let mut directory = self.directory.write();
         definitions.iter().try_for_each(|definition| directory.apply(definition, true))
+    }
+
+    /// Drops the series of which tombstones from the log leave nothing.
+    pub fn delete(&self, tombstones: &[Tombstone]) {
+        if tombstones.iter().any(Tombstone::is_whole) {
+            let mut directory = self.directory.write();
+            for tombstone in tombstones.iter().filter(|t| t.is_whole()) {
+                for id in directory.series_of(tombstone.table, &tombstone.series) {
+                    directory.forget_series(id, true);
+                }
+            }
+        }
+    }
+
+    /// Whether every series that rows name is there. Costs nothing until something was dropped.
+    ///
+    /// # Errors
+    /// `NotFound` if not.
+    pub fn check_exist(&self, rows: &[Rows]) -> Result<()> {
+        if self.drops.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        let directory = self.directory.read();
+        let mut last = None;
+        for &id in rows.iter().flat_map(|rows| &rows.series) {
+            if last != Some(id) && directory.slot(id).is_none() {
+                return Err(Error::not_found("a series was deleted while a point of it was written; find it again"));
+            }
+            last = Some(id);
+        }
+        Ok(())
     }
 
     /// Loads segments, oldest first, as the manifest lists them; before anything else is done with the registry.

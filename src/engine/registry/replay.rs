@@ -80,18 +80,25 @@ impl Directory {
                 return Ok(());
             }
             Definition::DropSeries { id } => {
-                let Some(slot) = self.slot(*id) else { return Ok(()) };
-                self.remove_series(slot.0);
-                if !note {
-                    self.release(slot.0);
-                }
-                Change::DropSeries(slot.0, *id)
+                self.forget_series(*id, note);
+                return Ok(());
             }
         };
         if note {
             self.journal.push(change);
         }
         Ok(())
+    }
+
+    /// Takes a series out, if it is there.
+    pub(super) fn forget_series(&mut self, id: SeriesId, note: bool) {
+        let Some(slot) = self.slot(id) else { return };
+        self.remove_series(slot.0);
+        if note {
+            self.journal.push(Change::DropSeries(slot.0, id));
+        } else {
+            self.release(slot.0);
+        }
     }
 
     /// Adds a series with a number that it has already. `None` if its table is gone.

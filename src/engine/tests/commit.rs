@@ -6,7 +6,7 @@ use std::time::Duration;
 use rhythmite_env::sim::Unsynced;
 use rhythmite_model::{KeyKind, PolicyId};
 
-use super::world::{Map, World, p, put};
+use super::world::{D, Map, World, p, put, take};
 use crate::Durability;
 
 /// Writes, flushes and merges, each tried again until it succeeds.
@@ -16,6 +16,9 @@ fn script(world: &mut World, restart_after: Option<u64>) -> Map {
         let points = [p("cpu", (n % 2) as u8, "a", n * 40, n as f64), p("cpu", 0, "a", 7, n as f64)];
         world.write(&points, Durability::Sync).unwrap();
         put(&mut model, &points);
+        let delete = D { table: "cpu", keys: vec!["cpu,host=0".to_owned()], field: None, times_s: Some((n, n + 10)) };
+        world.delete(&delete, Durability::Sync).unwrap();
+        take(&mut model, &delete);
         let mut failed = false;
         while world.engine().flush().is_err() {
             failed = true;

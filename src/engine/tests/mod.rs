@@ -2,6 +2,7 @@
 
 mod commit;
 mod crash;
+mod deletes;
 mod model;
 mod partitions;
 mod world;

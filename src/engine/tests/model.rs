@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 use rhythmite_env::sim::Unsynced;
+use rhythmite_model::{SeriesSet, Tombstone};
 
-use super::world::{Map, P, World, p, put};
+use super::world::{D, Map, P, World, p, put, take};
 use crate::Durability;
+use crate::manifest::Manifest;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -13,7 +15,7 @@ enum Op {
     Compact,
     CompactAll,
     MergeMemtable,
-    DropSeries(&'static str, u8),
+    Delete(D, bool),
     DropTable(&'static str),
     Restart,
 }
@@ -25,6 +27,20 @@ fn point() -> impl Strategy<Value = P> {
         .prop_map(|(table, host, field, time, value)| p(table, host, field, time, f64::from(value) / 8.0))
 }
 
+/// `cpu,host=0` and `cpu,host=1`, ...
+fn keys(table: &str, hosts: &[u8]) -> Vec<String> {
+    hosts.iter().map(|host| format!("{table},host={host}")).collect()
+}
+
+fn delete() -> impl Strategy<Value = D> {
+    let table = prop_oneof![Just("cpu"), Just("mem")];
+    let field = prop_oneof![4 => Just(None), 1 => Just(Some("a")), 1 => Just(Some("b"))];
+    let times =
+        prop_oneof![1 => Just(None), 3 => (0_i64..500, 0_i64..400).prop_map(|(from, n)| Some((from, from + n)))];
+    (table, prop::sample::subsequence(vec![0, 1, 2, 3], 1..=4), field, times)
+        .prop_map(|(table, hosts, field, times_s)| D { table, keys: keys(table, &hosts), field, times_s })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let table = || prop_oneof![Just("cpu"), Just("mem")];
     prop_oneof![
@@ -33,7 +49,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Compact),
         1 => Just(Op::CompactAll),
         1 => Just(Op::MergeMemtable),
-        1 => (table(), 0_u8..4).prop_map(|(t, h)| Op::DropSeries(t, h)),
+        4 => (delete(), any::<bool>()).prop_map(|(d, sync)| Op::Delete(d, sync)),
         1 => table().prop_map(Op::DropTable),
         2 => Just(Op::Restart),
     ]
@@ -59,26 +75,26 @@ fn run(ops: &[Op]) {
                 partitions.dedup();
                 assert_eq!(partitions.len(), files.len(), "one file a partition");
                 assert_eq!(world.files_on_disk(), files.len(), "dead files are gone");
+                let rows: u64 = files.iter().map(|f| f.rows).sum();
+                assert_eq!(
+                    rows as usize,
+                    model.values().map(|points| points.len()).sum::<usize>(),
+                    "nothing dead is kept"
+                );
+                assert_eq!(world.engine().stats().deletes_waiting, 0);
+                assert!(world.manifest.load().unwrap().tombstones.is_empty());
             }
             Op::MergeMemtable => drop(world.engine().merge_memtable()),
-            Op::DropSeries(table, host) => {
-                let key = format!("{table},host={host}");
-                if let Some(id) = world.series(&key) {
-                    let dropped = world.engine().create(Durability::Sync, |names| {
-                        names.drop_series(id);
-                        Ok(())
-                    });
-                    dropped.unwrap().1.wait().unwrap();
-                }
-                model.retain(|k, _| k.1 != key);
+            Op::Delete(delete, sync) => {
+                let durability = if *sync { Durability::Sync } else { Durability::Interval };
+                world.delete(delete, durability).unwrap();
+                take(&mut model, delete);
             }
             Op::DropTable(table) => {
-                if let Some(id) = world.table(table) {
-                    let dropped = world.engine().create(Durability::Sync, |names| {
-                        names.drop_table(id);
-                        Ok(())
-                    });
-                    dropped.unwrap().1.wait().unwrap();
+                if let Some(table) = world.table(table) {
+                    let (series, times_ns) = (SeriesSet::table(table), Tombstone::ALL_TIMES);
+                    let tombstone = Tombstone { table, series, fields: None, times_ns };
+                    world.engine().delete(vec![tombstone], Durability::Sync).unwrap();
                 }
                 model.retain(|k, _| k.0 != *table);
             }
@@ -89,6 +105,7 @@ fn run(ops: &[Op]) {
             }
         }
         assert_eq!(world.read(), model, "after {op:?}");
+        assert_eq!(world.names(), model.keys().map(|k| k.1.clone()).collect(), "names after {op:?}");
     }
 }
 
@@ -117,7 +134,7 @@ fn points_of_a_dropped_series_do_not_come_back_with_its_name() {
     run(&[
         Op::Write(vec![p("cpu", 0, "a", 10, 1.0)], true),
         Op::Flush,
-        Op::DropSeries("cpu", 0),
+        Op::Delete(D { table: "cpu", keys: keys("cpu", &[0]), field: None, times_s: None }, true),
         Op::Write(vec![p("cpu", 0, "a", 20, 2.0)], true),
         Op::Restart,
         Op::CompactAll,

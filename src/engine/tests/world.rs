@@ -1,6 +1,6 @@
 //! An engine on a file system in memory, and the map it must agree with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use rhythmite_env::sim::{SimFs, Unsynced};
 use rhythmite_env::{Clock, Env, ManualClock};
 use rhythmite_model::{
-    Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier,
+    Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, TableId, Tier, Tombstone,
 };
 
 use crate::manifest::{Edit, Manifest, State};
-use crate::registry::Scope;
+use crate::registry::Slot;
 use crate::{Durability, Engine, OpenReport, Options, Snapshot};
 
 pub(super) const POLICY: PolicyId = PolicyId(1);
@@ -45,6 +45,9 @@ impl Manifest for MemoryManifest {
         state.files.extend(edit.add_files.clone());
         state.segments.retain(|s| !edit.remove_segments.contains(&s.id));
         state.segments.extend(edit.add_segments.clone());
+        let added = |id| edit.add_tombstones.iter().any(|t| t.id == id);
+        state.tombstones.retain(|t| !edit.remove_tombstones.contains(&t.id) && !added(t.id));
+        state.tombstones.extend(edit.add_tombstones.clone());
         state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
         if fault.is_some() { Err(Error::unavailable("the catalogue's answer was lost")) } else { Ok(()) }
     }
@@ -70,6 +73,7 @@ pub(super) struct World {
     pub engine: Option<Engine>,
     pub options: Options,
     pub retention_s: i64,
+    pub max_idle_s: i64,
 }
 
 impl World {
@@ -79,7 +83,8 @@ impl World {
         options.merge_flushed_files = 3;
         options.merge_partition_files = 2;
         let clock = Arc::new(ManualClock::new(START_S * SECOND));
-        let mut world = Self { fs, clock, manifest: Arc::default(), engine: None, options, retention_s: 0 };
+        let mut world =
+            Self { fs, clock, manifest: Arc::default(), engine: None, options, retention_s: 0, max_idle_s: 0 };
         world.open().expect("a new directory opens");
         world
     }
@@ -100,6 +105,7 @@ impl World {
             name: "p".to_owned(),
             levels: vec![Level { step_ns: 0, retention_ns: self.retention_s * SECOND }],
             partition_ns: 100 * SECOND,
+            max_idle_ns: self.max_idle_s * SECOND,
         }
     }
 
@@ -119,14 +125,21 @@ impl World {
     }
 
     pub fn submit(&self, points: &[P], durability: Durability) -> Result<crate::Commit> {
+        let (rows, _) = self.rows(points)?;
+        self.engine().write(rows, durability)
+    }
+
+    /// The points as rows of series that exist.
+    pub fn rows(&self, points: &[P]) -> Result<(Vec<Rows>, crate::Commit)> {
         let engine = self.engine();
-        let mut rows = Vec::new();
+        let (mut rows, mut last) = (Vec::new(), crate::Commit::done());
         for p in points {
-            let ((series, field), _) = engine.create(Durability::Interval, |names| {
+            let ((series, field), commit) = engine.create(Durability::Interval, |names| {
                 let table = names.create_table(POLICY, p.table, KeyKind::Tagged)?;
                 let field = names.create_field(table, p.field, FieldType::Float)?;
                 Ok((names.create_series(table, &p.key, None)?, field))
             })?;
+            last = commit;
             rows.push(Rows {
                 table: series.table(),
                 tier: Tier::RAW,
@@ -135,7 +148,7 @@ impl World {
                 fields: vec![(field, Column::Float(vec![p.value]))],
             });
         }
-        engine.write(rows, durability)
+        Ok((rows, last))
     }
 
     /// Everything that a reader finds.
@@ -153,7 +166,7 @@ impl World {
                 assert!(Some(points.series) > last, "series ascend");
                 last = Some(points.series);
                 let names = engine.registry().read();
-                let Some(slot) = names.slot(points.series) else { continue };
+                let slot = names.slot(points.series).expect("deleted with its points");
                 for stream in points.streams {
                     let field = names.field(table, stream.field).unwrap().0.to_owned();
                     assert!(stream.times_ns.windows(2).all(|w| w[0] < w[1]), "times ascend");
@@ -166,9 +179,30 @@ impl World {
         map
     }
 
-    pub fn series(&self, key: &str) -> Option<SeriesId> {
+    /// Deletes points of the series whose key is among `keys`.
+    pub fn delete(&self, d: &D, durability: Durability) -> Result<u64> {
+        let engine = self.engine();
+        let names = engine.registry().read();
+        let Some(table) = names.find_table(POLICY, d.table).map(|t| t.id()) else { return Ok(0) };
+        let slots = names.series(table).into_iter();
+        let within = slots.filter(|&slot| d.keys.iter().any(|key| key == names.key(Slot(slot)))).collect();
+        let field = d.field.map(|field| names.find_field(table, field).map(|f| f.0));
+        let tombstone = Tombstone {
+            table,
+            series: names.set(table, Some(&within)),
+            fields: field.map(|field| field.into_iter().collect()),
+            times_ns: d.times_s.map_or(Tombstone::ALL_TIMES, |(from, to)| from * SECOND..=to * SECOND),
+        };
+        drop(names);
+        engine.delete(vec![tombstone], durability)
+    }
+
+    /// Keys of all series.
+    pub fn names(&self) -> BTreeSet<String> {
         let names = self.engine().registry().read();
-        names.find_series(Scope::Policy(POLICY), key.as_bytes()).map(|slot| names.series_id(slot))
+        let tables: Vec<_> = names.all_tables().map(|t| t.id()).collect();
+        let slots = tables.into_iter().flat_map(|table| names.series_by_key(table, None));
+        slots.map(|slot| names.key(slot).to_owned()).collect()
     }
 
     pub fn table(&self, name: &str) -> Option<TableId> {
@@ -188,6 +222,26 @@ impl World {
     pub fn now_s(&self) -> i64 {
         self.clock.now_s()
     }
+}
+
+/// A deletion.
+#[derive(Clone, Debug)]
+pub(super) struct D {
+    pub table: &'static str,
+    pub keys: Vec<String>,
+    pub field: Option<&'static str>,
+    /// Both ends included; `None` for all.
+    pub times_s: Option<(i64, i64)>,
+}
+
+/// Takes points from the map that the engine must agree with.
+pub(super) fn take(map: &mut Map, d: &D) {
+    map.retain(|(table, key, field), points| {
+        if table == d.table && d.keys.contains(key) && d.field.is_none_or(|f| f == field) {
+            points.retain(|time, _| d.times_s.is_some_and(|(from, to)| *time < from || *time > to));
+        }
+        !points.is_empty()
+    });
 }
 
 /// Puts points into the map that the engine must agree with.

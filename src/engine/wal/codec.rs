@@ -6,7 +6,7 @@
 
 use rhythmite_model::{
     Batch, Column, Definition, Error, FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, Rows, SeriesId,
-    TableId, Tier,
+    SeriesSet, TableId, Tier, Tombstone,
 };
 
 use super::decimal;
@@ -19,6 +19,7 @@ const SERIES_WITH_ROLLUP: u8 = 4;
 const ROLLUP: u8 = 5;
 const DROP_TABLE: u8 = 6;
 const DROP_SERIES: u8 = 7;
+const TOMBSTONE: u8 = 8;
 
 /// Units that times are counted in, in nanoseconds; the code is the index.
 const UNITS_NS: [i64; 4] = [1, 1_000, 1_000_000, 1_000_000_000];
@@ -33,10 +34,14 @@ pub fn heap_bytes(batch: &Batch) -> usize {
                 Definition::Rollup { .. } | Definition::DropTable { .. } | Definition::DropSeries { .. } => 0,
             }
     });
+    let tombstones = batch
+        .tombstones
+        .iter()
+        .map(|t| size_of::<Tombstone>() + 16 * t.series.runs().len() + 2 * t.fields.as_ref().map_or(0, Vec::len));
     let rows = batch.rows.iter().map(|r| {
         size_of::<Rows>() + 16 * r.len() + r.fields.iter().map(|(_, column)| 32 + column.heap_bytes()).sum::<usize>()
     });
-    definitions.sum::<usize>() + rows.sum::<usize>()
+    definitions.sum::<usize>() + tombstones.sum::<usize>() + rows.sum::<usize>()
 }
 
 /// Appends the batch to `out`.
@@ -44,9 +49,13 @@ pub fn heap_bytes(batch: &Batch) -> usize {
 /// # Errors
 /// `Internal` if some rows' columns are not all equally long; `out` is then of no use.
 pub fn encode(batch: &Batch, out: &mut Vec<u8>) -> Result<()> {
-    varint::put_len(out, batch.definitions.len());
+    varint::put_len(out, batch.definitions.len() + batch.tombstones.len());
     for definition in &batch.definitions {
         put_definition(out, definition);
+    }
+    for tombstone in &batch.tombstones {
+        out.push(TOMBSTONE);
+        put_tombstone(out, tombstone);
     }
     varint::put_len(out, batch.rows.len());
     for rows in &batch.rows {
@@ -70,7 +79,10 @@ pub fn decode(bytes: &[u8]) -> Result<(Batch, usize)> {
 fn read_batch(input: &mut Input<'_>) -> Result<Batch, Malformed> {
     let mut batch = Batch::default();
     for _ in 0..input.count(2)? {
-        batch.definitions.push(definition(input)?);
+        match input.byte()? {
+            TOMBSTONE => batch.tombstones.push(tombstone(input)?),
+            kind => batch.definitions.push(definition(input, kind)?),
+        }
     }
     for _ in 0..input.count(5)? {
         batch.rows.push(rows(input)?);
@@ -137,8 +149,8 @@ fn put_definition(out: &mut Vec<u8>, definition: &Definition) {
     }
 }
 
-fn definition(input: &mut Input<'_>) -> Result<Definition, Malformed> {
-    Ok(match input.byte()? {
+fn definition(input: &mut Input<'_>, kind: u8) -> Result<Definition, Malformed> {
+    Ok(match kind {
         TABLE => Definition::Table {
             id: TableId(input.small()?),
             policy: PolicyId(input.small()?),
@@ -166,6 +178,77 @@ fn definition(input: &mut Input<'_>) -> Result<Definition, Malformed> {
         DROP_SERIES => Definition::DropSeries { id: SeriesId(input.varint()?) },
         _ => return Err(Malformed("unknown kind of definition")),
     })
+}
+
+fn put_tombstone(out: &mut Vec<u8>, tombstone: &Tombstone) {
+    varint::put(out, u64::from(tombstone.table.0));
+    varint::put(out, varint::zigzag(*tombstone.times_ns.start()));
+    varint::put(out, varint::zigzag(*tombstone.times_ns.end()));
+    // A field more than there are: 0 stands for all of them.
+    varint::put(out, tombstone.fields.as_ref().map_or(0, |fields| fields.len() as u64 + 1));
+    tombstone.fields.iter().flatten().for_each(|field| varint::put(out, u64::from(field.0)));
+    put_series(out, tombstone.table, &tombstone.series);
+}
+
+fn tombstone(input: &mut Input<'_>) -> Result<Tombstone, Malformed> {
+    let table = TableId(input.small()?);
+    let times_ns = input.signed()?..=input.signed()?;
+    let fields = match input.count(1)? {
+        0 => None,
+        n => Some((1..n).map(|_| input.small().map(FieldId)).collect::<Result<Vec<_>, _>>()?),
+    };
+    if fields.as_ref().is_some_and(|fields| !fields.is_sorted()) {
+        return Err(Malformed("fields out of order"));
+    }
+    Ok(Tombstone { table, series: series(input, table)?, fields, times_ns })
+}
+
+/// Runs, each as its distance from the end of the one before (the first: from the table's first id) and its length
+/// less one.
+fn put_series(out: &mut Vec<u8>, table: TableId, set: &SeriesSet) {
+    varint::put_len(out, set.runs().len());
+    let mut before = SeriesId::new(table, 0, 0).0;
+    for &(first, last) in set.runs() {
+        varint::put(out, first.wrapping_sub(before));
+        varint::put(out, last - first);
+        before = last;
+    }
+}
+
+fn series(input: &mut Input<'_>, table: TableId) -> Result<SeriesSet, Malformed> {
+    let outside = Malformed("series of another table");
+    let mut before = SeriesId::new(table, 0, 0).0;
+    let mut runs = Vec::with_capacity(input.count(2)?);
+    for _ in 0..runs.capacity() {
+        let first = before.checked_add(input.varint()?).ok_or(outside)?;
+        let last = first.checked_add(input.varint()?).ok_or(outside)?;
+        if SeriesId(last).table() != table {
+            return Err(outside);
+        }
+        runs.push((first, last));
+        before = last;
+    }
+    SeriesSet::from_runs(runs).ok_or(Malformed("series out of order"))
+}
+
+/// The series of a tombstone as the log has them: what the catalogue keeps, too.
+pub fn encode_series(table: TableId, set: &SeriesSet) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_series(&mut out, table, set);
+    out
+}
+
+/// The inverse of [`encode_series`].
+///
+/// # Errors
+/// `Corrupt` if the bytes are anything else.
+pub fn decode_series(table: TableId, bytes: &[u8]) -> Result<SeriesSet> {
+    let mut input = Input::new(bytes);
+    match series(&mut input, table) {
+        Ok(set) if input.left() == 0 => Ok(set),
+        Ok(_) => Err(Error::corrupt("bytes behind a set of series")),
+        Err(Malformed(what)) => Err(Error::corrupt(what)),
+    }
 }
 
 fn field_type(input: &mut Input<'_>) -> Result<FieldType, Malformed> {
@@ -284,7 +367,7 @@ pub(super) mod tests {
 
     /// The batch as text in which floats are their bits, so that NaN equals itself.
     pub(in crate::wal) fn bits(batch: &Batch) -> String {
-        let mut text = format!("{:?}\n", batch.definitions);
+        let mut text = format!("{:?} {:?}\n", batch.definitions, batch.tombstones);
         for rows in &batch.rows {
             text += &format!("{:?} {:?} {:?} {:?}\n", rows.table, rows.tier, rows.series, rows.times_ns);
             for (id, column) in &rows.fields {
@@ -311,8 +394,33 @@ pub(super) mod tests {
     }
 
     pub(in crate::wal) fn any_batch() -> impl Strategy<Value = Batch> {
-        (prop::collection::vec(any_definition(), 0..4), prop::collection::vec(any_rows(), 0..3))
-            .prop_map(|(definitions, rows)| Batch { definitions, rows })
+        let tombstones = prop::collection::vec(any_tombstone(), 0..3);
+        (prop::collection::vec(any_definition(), 0..4), tombstones, prop::collection::vec(any_rows(), 0..3))
+            .prop_map(|(definitions, tombstones, rows)| Batch { definitions, tombstones, rows })
+    }
+
+    fn any_tombstone() -> impl Strategy<Value = Tombstone> {
+        let table = 0..=TableId::MAX.0;
+        let ids = prop::collection::btree_set(any::<u32>(), 0..20);
+        let fields = prop::option::of(prop::collection::btree_set(any::<u16>(), 0..4));
+        (table, ids, fields, any::<i64>(), any::<i64>()).prop_map(|(table, ids, fields, from, to)| {
+            let table = TableId(table);
+            let series = SeriesSet::list(ids.into_iter().map(|id| SeriesId::new(table, 0, id)));
+            let fields = fields.map(|fields| fields.into_iter().map(FieldId).collect());
+            Tombstone { table, series, fields, times_ns: from..=to }
+        })
+    }
+
+    #[test]
+    fn sets_of_series_come_back() {
+        let table = TableId(7);
+        for set in [SeriesSet::default(), SeriesSet::table(table), SeriesSet::list([SeriesId::new(table, 0, 3)])] {
+            assert_eq!(decode_series(table, &encode_series(table, &set)), Ok(set.clone()));
+        }
+        let beyond = encode_series(TableId(0), &SeriesSet::list([SeriesId::new(table, 0, 3)]));
+        assert_eq!(decode_series(table, &beyond).unwrap_err().message(), "series of another table");
+        let trailing = [encode_series(table, &SeriesSet::default()), vec![0]].concat();
+        assert_eq!(decode_series(table, &trailing).unwrap_err().message(), "bytes behind a set of series");
     }
 
     fn any_rollup() -> impl Strategy<Value = RollupRule> {
@@ -402,7 +510,7 @@ pub(super) mod tests {
             times_ns: vec![1],
             fields: vec![(FieldId(0), Column::Integer(vec![1, 2]))],
         };
-        let error = encode(&Batch { definitions: vec![], rows: vec![rows] }, &mut Vec::new()).unwrap_err();
+        let error = encode(&Batch { rows: vec![rows], ..Batch::default() }, &mut Vec::new()).unwrap_err();
         assert_eq!(error.kind(), rhythmite_model::ErrorKind::Internal);
     }
 

@@ -53,7 +53,7 @@ fn batch(value: i64, bytes: usize) -> Arc<Batch> {
         times_ns: vec![value],
         fields: vec![(FieldId(0), Column::Integer(vec![value])), (FieldId(1), filler)],
     };
-    Arc::new(Batch { definitions: vec![], rows: vec![rows] })
+    Arc::new(Batch { rows: vec![rows], ..Batch::default() })
 }
 
 fn value_of(batch: &Batch) -> i64 {
@@ -637,7 +637,7 @@ fn a_batch_too_long_is_invalid() {
         times_ns: vec![0; 1 << 22],
         fields: vec![(FieldId(0), Column::Boolean(vec![true; 1 << 22]))],
     };
-    let error = wal.append(&Arc::new(Batch { definitions: vec![], rows: vec![rows] }), Durability::Sync).err().unwrap();
+    let error = wal.append(&Arc::new(Batch { rows: vec![rows], ..Batch::default() }), Durability::Sync).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(wal.stats().last_seq, 0);
 }

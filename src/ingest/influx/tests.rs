@@ -317,6 +317,7 @@ fn the_longest_level_says_what_is_kept() {
         name: String::new(),
         levels: retentions.iter().map(|&retention_ns| Level { step_ns: 0, retention_ns }).collect(),
         partition_ns: 1,
+        max_idle_ns: 0,
     };
     assert_eq!(oldest_ns(&policy(&[10]), 100), 90);
     assert_eq!(oldest_ns(&policy(&[10, 30]), 100), 70);

@@ -7,6 +7,7 @@
 //! Limits are [`Limits`]; a hit names the pattern. Everything here is synchronous and CPU-bound: run it on the CPU
 //! pool. It never reads a clock other than for its deadline: what a query may see is decided by the query's own `now`.
 
+pub mod delete;
 mod fetch;
 pub mod find;
 mod rollup;

@@ -1,20 +1,12 @@
-//! Statements that change databases, retention policies and names.
+//! Statements that change databases and retention policies.
 //!
-//! A policy's points leave the engine before the catalogue forgets the policy: after a crash in between the policy is
-//! there and empty, and the statement can be repeated. The other way round would leave files of a policy that nobody
-//! knows. What is dropped is gone for good when the statement returns.
-//!
-//! Points are dropped by whole series only: the engine records no deletion of a time range.
+//! A drop is one transaction of the catalogue, which forgets policies and their files; then the engine drops names and
+//! points. After a crash in between the next start does: so there is always all of a policy, or nothing.
 
-use rhythmite_engine::Durability;
-use rhythmite_influx::influxql::{
-    AlterRetentionPolicy, CreateDatabase, CreateRetentionPolicy, DatabasePolicy, Expr, Source,
-};
-use rhythmite_model::{KeyKind, Policy, PolicyId, SeriesId, TableId};
+use rhythmite_influx::influxql::{AlterRetentionPolicy, CreateDatabase, CreateRetentionPolicy, DatabasePolicy};
 
-use super::context::{Context, Request};
+use super::context::Context;
 use super::failure::{Failure, Result};
-use super::show::condition::{Condition, OnField, has_time};
 use super::show::source;
 use crate::catalog::{Database, GRAPHITE, NewPolicy, PolicyChange, RetentionPolicy};
 
@@ -116,101 +108,21 @@ pub(super) fn drop_policy(context: &Context, database: &str, name: &str) -> Resu
     if existing.internal {
         return Err(Failure::new(format!("retention policy {name} is a storage schema and cannot be dropped")));
     }
-    forget(context, std::slice::from_ref(&existing.policy), || {
-        context.runtime.block_on(context.catalog.drop_policy(&database.name, name)).map(|_| ())
-    })
+    let forgotten = context.runtime.block_on(context.catalog.drop_policy(&database.name, name))?;
+    Ok(context.engine.drop_policies(forgotten.as_slice())?)
 }
 
 /// `DROP DATABASE`: a missing one is no error.
 pub(super) fn drop_database(context: &Context, name: &str) -> Result<()> {
     let databases = context.catalog.databases();
-    let Some(database) = databases.get(name) else { return Ok(()) };
+    if databases.get(name).is_none() {
+        return Ok(());
+    }
     if name == GRAPHITE {
         return Err(Failure::new("database graphite is where Graphite's paths are kept and cannot be dropped"));
     }
-    let policies: Vec<_> = database.policies.iter().map(|p| p.policy.clone()).collect();
-    forget(context, &policies, || context.runtime.block_on(context.catalog.drop_database(name)).map(|_| ()))
-}
-
-/// Drops the points and names of policies, then the policies from the catalogue, then what was written meanwhile.
-fn forget(
-    context: &Context,
-    policies: &[Policy],
-    from_catalog: impl FnOnce() -> rhythmite_model::Result<()>,
-) -> Result<()> {
-    let drop_points = |id: PolicyId| context.engine.drop_policy(id);
-    let forgotten = policies.iter().try_for_each(|policy| drop_points(policy.id)).and_then(|()| from_catalog());
-    if let Err(error) = forgotten {
-        // They still exist: writes must go on finding them.
-        policies.iter().for_each(|policy| context.engine.put_policy(policy.clone()));
-        return Err(error.into());
-    }
-    Ok(policies.iter().try_for_each(|policy| drop_points(policy.id))?)
-}
-
-/// `DROP MEASUREMENT` from all policies of the database; a missing one is no error.
-pub(super) fn drop_measurement(context: &Context, request: &Request, name: &str) -> Result<()> {
-    let databases = context.catalog.databases();
-    let database = source::database(&databases, source::database_name(None, request)?)?;
-    let policies: Vec<_> = database.policies.iter().map(|p| p.policy.id).collect();
-    let ((), commit) = context.engine.change(Durability::Sync, |names| {
-        let tables: Vec<_> = policies.iter().filter_map(|&p| names.find_table(p, name)).map(|t| t.id()).collect();
-        tables.into_iter().for_each(|table| names.drop_table(table));
-        Ok(())
-    })?;
-    Ok(commit.wait()?)
-}
-
-/// `DROP SERIES [FROM] [WHERE tags]`
-pub(super) fn drop_series(
-    context: &Context,
-    request: &Request,
-    sources: &[Source],
-    condition: Option<&Expr>,
-) -> Result<()> {
-    if has_time(condition) {
-        return Err(Failure::new("DROP SERIES doesn't support time in WHERE clause"));
-    }
-    drop_selected(context, request, sources, condition)
-}
-
-/// `DELETE [FROM] [WHERE]`: whole series only.
-pub(super) fn delete(context: &Context, request: &Request, sources: &[Source], condition: Option<&Expr>) -> Result<()> {
-    if has_time(condition) {
-        return Err(Failure::new("DELETE with time in WHERE clause is not supported in this version"));
-    }
-    drop_selected(context, request, sources, condition)
-}
-
-/// Drops the series that a condition leaves, in all policies. A measurement that has none left goes with its fields.
-fn drop_selected(context: &Context, request: &Request, sources: &[Source], condition: Option<&Expr>) -> Result<()> {
-    let databases = context.catalog.databases();
-    let database = source::database(&databases, source::database_name(None, request)?)?;
-    let condition = Condition::new(context, condition, OnField::Refuse)?;
-    let found = source::find(context, request, Some(&database.name), sources, None)?;
-    let mut selected: Vec<(TableId, Vec<SeriesId>)> = Vec::new();
-    {
-        let directory = context.engine.registry().read();
-        for table in found.into_values().flatten() {
-            selected.push((table, directory.ids(&condition.select(&directory, table, None)?)));
-        }
-    }
-    let ((), commit) = context.engine.change(Durability::Sync, |names| {
-        for (id, series) in selected {
-            let Some(table) = names.table(id) else { continue };
-            // Writers of Graphite's names keep the table, so it stays.
-            let whole = table.kind() == KeyKind::Tagged
-                && table.series_count() == series.len() as u64
-                && series.iter().all(|&series| names.slot(series).is_some());
-            if whole {
-                names.drop_table(id);
-            } else {
-                series.into_iter().for_each(|series| names.drop_series(series));
-            }
-        }
-        Ok(())
-    })?;
-    Ok(commit.wait()?)
+    let forgotten = context.runtime.block_on(context.catalog.drop_database(name))?;
+    Ok(context.engine.drop_policies(&forgotten)?)
 }
 
 fn put(context: &Context, database: &str, new: NewPolicy) -> Result<()> {

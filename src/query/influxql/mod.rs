@@ -4,10 +4,10 @@
 //! other; an error ends the query. It is synchronous and busy: call it on a thread that may block, never on the io
 //! runtime.
 //!
-//! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases, policies and
-//! names, `users` users and what they may do. A SELECT is checked and typed by `rhythmite_influx::influxql`, then `select`
-//! runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans them, `source`
-//! finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
+//! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases and policies, `users`
+//! users and what they may do, `delete` takes points away. A SELECT is checked and typed by `rhythmite_influx::influxql`,
+//! then `select` runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans
+//! them, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
 //! `eval` computes fields. `continuous` runs such statements by the clock.
 //!
@@ -19,6 +19,7 @@ mod condition;
 mod context;
 mod continuous;
 mod ddl;
+pub mod delete;
 mod eval;
 mod failure;
 mod frame;

@@ -5,7 +5,7 @@ use rhythmite_influx::influxql::{Show, Statement};
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::sink::ResultSink;
-use super::{continuous, ddl, output, show, users};
+use super::{continuous, ddl, delete, output, show, users};
 
 /// Whether a statement's answer is never split into chunks: 1.x splits what it executes as a SELECT.
 pub(super) fn is_whole(statement: &Statement) -> bool {
@@ -29,9 +29,11 @@ pub(super) fn run(context: &Context, request: &Request, statement: &Statement, o
         Statement::CreateRetentionPolicy(create) => ddl::create_policy(context, create),
         Statement::AlterRetentionPolicy(alter) => ddl::alter_policy(context, alter),
         Statement::DropRetentionPolicy { name, database } => ddl::drop_policy(context, database, name),
-        Statement::DropMeasurement(name) => ddl::drop_measurement(context, request, name),
-        Statement::DropSeries { sources, condition } => ddl::drop_series(context, request, sources, condition.as_ref()),
-        Statement::Delete { sources, condition } => ddl::delete(context, request, sources, condition.as_ref()),
+        Statement::DropMeasurement(name) => delete::drop_measurement(context, request, name),
+        Statement::DropSeries { sources, condition } => {
+            delete::drop_series(context, request, sources, condition.as_ref())
+        }
+        Statement::Delete { sources, condition } => delete::delete(context, request, sources, condition.as_ref()),
         Statement::KillQuery { id, .. } => context.running.kill(*id).map_err(Failure::new),
         Statement::DropShard(_) => Err(unsupported("DROP SHARD")),
         Statement::CreateContinuousQuery(create) => continuous::create(context, create),

@@ -257,7 +257,7 @@ fn what_is_dropped_is_gone_after_a_restart() {
         ("SHOW MEASUREMENTS", "measurements[name] cpu"),
         ("DROP SERIES FROM cpu WHERE usage = 1", "ERROR fields not supported in WHERE clause during deletion"),
         ("DROP SERIES FROM cpu WHERE time > 1", "ERROR DROP SERIES doesn't support time in WHERE clause"),
-        ("DELETE FROM cpu WHERE time > 1", "ERROR DELETE with time in WHERE clause is not supported in this version"),
+        ("DELETE FROM cpu WHERE usage = 1", "ERROR fields not supported in WHERE clause during deletion"),
     ]);
     // Of another type than before: the field went with the measurement.
     world.write("d", "rp2", NS, "disk,host=a used=\"text\" 1");
@@ -275,6 +275,47 @@ fn what_is_dropped_is_gone_after_a_restart() {
     let world = world.restart();
     assert!(world.context.engine.files().is_empty(), "files of a dropped database");
     world.check(&[("CREATE DATABASE d", ""), ("SHOW SERIES", "")]);
+}
+
+#[test]
+fn points_are_deleted_by_time_and_tags() {
+    let world = World::new();
+    world.check(&[("CREATE DATABASE d", ""), ("CREATE RETENTION POLICY rp2 ON d DURATION 0s REPLICATION 1", "")]);
+    for time in ["10", "20", "30"] {
+        let lines = "cpu,host=a usage=1 T\ncpu,host=b usage=2 T\nmem used=1 T";
+        world.write("d", "autogen", NS, &lines.replace('T', &format!("{time}000000000")));
+    }
+    world.write("d", "rp2", NS, "cpu,host=a usage=9 10000000000");
+    world.context.engine.flush().unwrap();
+    world.write("d", "autogen", NS, "cpu,host=a usage=1 40000000000");
+    let check = |queries: &[(&str, &str)]| {
+        for (query, expected) in queries {
+            let text = world.text("d", query).replace("1970-01-01T00:00:", "");
+            assert_eq!(text, *expected, "{query}");
+        }
+    };
+    let all = "SELECT usage FROM cpu GROUP BY host";
+    check(&[
+        ("DELETE FROM cpu WHERE host = 'a' AND time >= 20s AND time < 40s", ""),
+        (all, "cpu[time,usage] 10Z,1 40Z,1 | cpu[time,usage] 10Z,2 20Z,2 30Z,2"),
+        ("DELETE WHERE time < 20s", ""),
+        (all, "cpu[time,usage] 40Z,1 | cpu[time,usage] 20Z,2 30Z,2"),
+        ("SELECT usage FROM rp2.cpu", ""),
+        ("SELECT used FROM mem", "mem[time,used] 20Z,1 30Z,1"),
+        ("DELETE FROM /me/ WHERE time > 0", ""),
+        ("SHOW MEASUREMENTS", "measurements[name] cpu"),
+        ("DELETE FROM cpu WHERE host = 'b' AND time > now()", ""),
+        ("SHOW SERIES", "[key] cpu,host=a cpu,host=b"),
+        ("DELETE FROM cpu WHERE host = 'b' AND time = 20s", ""),
+        ("SELECT count(usage) FROM cpu", "cpu[time,count] 00Z,2"),
+        ("DELETE FROM cpu WHERE host = 'b' AND time = 30s", ""),
+        ("SHOW SERIES", "[key] cpu,host=a"),
+    ]);
+    let world = world.restart();
+    world.check(&[
+        ("SHOW SERIES", "[key] cpu,host=a"),
+        ("SELECT count(usage) FROM cpu WHERE time = 40s", "cpu[time,count] 1970-01-01T00:00:40Z,1"),
+    ]);
 }
 
 #[test]
