@@ -387,6 +387,19 @@ impl Directory {
         summed(tables.flat_map(|t| t.tags.values(&self.symbols, key, within)).collect())
     }
 
+    /// Calls `f` with each value of a tag (that a series of `within` has), in no order; with several tables perhaps more
+    /// than once.
+    pub fn each_tag_value(
+        &self,
+        tables: &[TableId],
+        key: &str,
+        within: Option<&RoaringBitmap>,
+        f: &mut dyn FnMut(&str),
+    ) {
+        let tables = tables.iter().filter_map(|&t| self.table(t));
+        tables.flat_map(|t| t.tags.values(&self.symbols, key, within)).for_each(|(value, _)| f(value));
+    }
+
     /// The untagged paths that the whole of `glob` matches.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! read for itself, and where one is heavy too its rows are given out piece by piece, in the order of the answer, until
 //! LIMIT is reached. Other functions need all points of a group, which [`Select::hold`] bounds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rhythmite_engine::{SeriesFilter, Weight};
@@ -38,8 +38,13 @@ pub(super) enum Member {
 /// The values of the dimensions, and the series.
 pub(super) type Members = (Vec<String>, Vec<Member>);
 
-/// Group of a stored series, its place within the group, its tags.
-type Place = (usize, usize, Tags);
+/// A stored series, its group, its place within the group, its tags.
+struct Place {
+    series: SeriesId,
+    group: usize,
+    place: usize,
+    tags: Tags,
+}
 
 /// What is scanned of a table.
 struct Target {
@@ -54,7 +59,8 @@ struct Target {
 struct Batch {
     groups: Vec<Group>,
     targets: Vec<Target>,
-    places: HashMap<SeriesId, Vec<Place>>,
+    /// Ascending by series; one may be in several places.
+    places: Vec<Place>,
     /// The series kept of each group, by their places.
     kept: Vec<Vec<(usize, Series)>>,
 }
@@ -66,6 +72,10 @@ impl Reader<'_, '_, '_> {
         let range = self.plan.widest();
         let weights = self.weigh(&batch, range)?;
         let heavy = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values)) > self.piece_values();
+        if let Some(ascending) = self.plan.picks_an_end().filter(|_| rows_of.is_empty()) {
+            self.read_from(ascending, &mut batch, &weights, range)?;
+            return self.finish(batch, emit);
+        }
         if heavy && !self.plan.keeps_series() {
             let mut slices = Slices::new(&weights, range, self.plan.compiled.ascending);
             while let Some(slice) = slices.next(self.piece_values()) {
@@ -107,7 +117,7 @@ impl Reader<'_, '_, '_> {
     fn begin(&self, groups: &[Members], rows_of: &[Vec<Series>]) -> Result<Batch> {
         let plan = self.plan;
         let mut by_table: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
-        let mut batch = Batch { groups: Vec::new(), targets: Vec::new(), places: HashMap::new(), kept: Vec::new() };
+        let mut batch = Batch { groups: Vec::new(), targets: Vec::new(), places: Vec::new(), kept: Vec::new() };
         for (number, (key, members)) in groups.iter().enumerate() {
             let tags: Vec<_> = plan.dimensions.iter().cloned().zip(key.iter().cloned()).collect();
             let folded = plan.calls.iter().map(|call| call.leaf.fold.map(Folded::new)).collect();
@@ -117,7 +127,7 @@ impl Reader<'_, '_, '_> {
                 match member {
                     Member::Stored(table, id, tags) => {
                         by_table.entry(*table).or_default().push(*id);
-                        batch.places.entry(*id).or_default().push((number, place, tags.clone()));
+                        batch.places.push(Place { series: *id, group: number, place, tags: tags.clone() });
                     }
                     Member::Made(list, at) => {
                         let series = &rows_of[*list][*at];
@@ -131,6 +141,7 @@ impl Reader<'_, '_, '_> {
             batch.groups.push(group);
             batch.kept.push(kept);
         }
+        batch.places.sort_by_key(|place| place.series);
         for (table, mut ids) in by_table {
             // A measurement named twice is read once and counts twice.
             ids.sort_unstable();
@@ -159,6 +170,30 @@ impl Reader<'_, '_, '_> {
         Ok(self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?)
     }
 
+    /// Reads from one end of time until each group has what it is asked for: `first` and `last` of all of it.
+    fn read_from(&self, ascending: bool, batch: &mut Batch, weights: &[Weight], range: (i64, i64)) -> Result<()> {
+        let mut slices = Slices::new(weights, range, ascending);
+        let mut values = FIRST_PIECE_VALUES.min(self.piece_values());
+        while let Some(slice) = slices.next(values) {
+            self.read(batch, slice)?;
+            // What lies further on cannot be nearer to the end.
+            let Batch { groups, targets, places, .. } = &mut *batch;
+            let open = |group: &Group| !group.folded.iter().flatten().all(Folded::has_any);
+            places.retain(|place| open(&groups[place.group]));
+            if places.is_empty() {
+                break;
+            }
+            for target in targets {
+                let left = |series: &SeriesId| places.binary_search_by_key(series, |place| place.series).is_ok();
+                if !target.series.iter().all(left) {
+                    target.series = target.series.iter().copied().filter(left).collect();
+                }
+            }
+            values = values.saturating_mul(4).min(self.piece_values());
+        }
+        Ok(())
+    }
+
     /// Reads the points of a time into the groups; returns the number of values held.
     fn read(&self, batch: &mut Batch, range: (i64, i64)) -> Result<u64> {
         let keeps = self.plan.keeps_series();
@@ -167,7 +202,9 @@ impl Reader<'_, '_, '_> {
             for points in self.scan(target, range)? {
                 self.select.check()?;
                 let points = points?;
-                let Some(found) = batch.places.get(&points.series) else { continue };
+                let start = batch.places.partition_point(|place| place.series < points.series);
+                let count = batch.places[start..].iter().take_while(|place| place.series == points.series).count();
+                let found = &batch.places[start..start + count];
                 if keeps {
                     let values = points.streams.iter().map(|stream| stream.times_ns.len() as u64).sum();
                     self.select.hold(values)?;
@@ -183,7 +220,7 @@ impl Reader<'_, '_, '_> {
                 });
                 let mut series =
                     Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
-                for (at, (number, place, tags)) in found.iter().enumerate() {
+                for (at, Place { group: number, place, tags, .. }) in found.iter().enumerate() {
                     series.tags = tags.clone();
                     self.fold(&mut batch.groups[*number], &series, self.residual)?;
                     if keeps {

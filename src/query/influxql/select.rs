@@ -28,7 +28,7 @@ use super::group::Reader;
 use super::plan::{Plan, visible_columns};
 use super::points::limited;
 use super::read::{Member, Members};
-use super::source::{PATH_TAG, tables};
+use super::source::{PATH_TAG, reads_tag, tables};
 use super::value::Value;
 
 /// Series whose points are read together, unless one group has more.
@@ -186,14 +186,30 @@ impl<'a> Select<'a> {
                         KeyKind::Tagged => directory.select(table, &condition)?,
                         KeyKind::Path => directory.series(table),
                     };
+                    // PERF: a million series are grouped without a text of their own where nothing asks for their tags.
+                    let untested = kind == KeyKind::Tagged || matches!(condition, TagExpr::All);
+                    let bare = untested && !reads_tags(plan, residual.as_ref());
+                    let none: Tags = Arc::default();
+                    let mut key: Vec<String> = Vec::new();
                     for at in directory_slots(&directory, table, &set, plan.keeps_series()) {
                         let text = directory.key(at);
-                        let own = series_tags(kind, text);
-                        if kind == KeyKind::Path && !passes(&condition, &own) {
-                            continue;
+                        let mut tags = none.clone();
+                        if bare {
+                            dimension_values(kind, text, &plan.dimensions, &mut key);
+                        } else {
+                            let own = series_tags(kind, text);
+                            if kind == KeyKind::Path && !passes(&condition, &own) {
+                                continue;
+                            }
+                            key.clear();
+                            key.extend(plan.dimensions.iter().map(|dim| tag_of(&own, dim).to_owned()));
+                            tags = own.into();
                         }
-                        let key = plan.dimensions.iter().map(|dim| tag_of(&own, dim).to_owned()).collect();
-                        groups.entry(key).or_default().push(Member::Stored(table, directory.series_id(at), own.into()));
+                        let member = Member::Stored(table, directory.series_id(at), tags);
+                        match groups.get_mut(&key) {
+                            Some(members) => members.push(member),
+                            None => drop(groups.insert(key.clone(), vec![member])),
+                        }
                     }
                 }
                 Input::Rows(rows, columns, made) => {
@@ -299,6 +315,30 @@ fn directory_slots(
     ordered: bool,
 ) -> Vec<Slot> {
     if ordered { directory.series_by_key(table, Some(set)) } else { set.iter().map(Slot).collect() }
+}
+
+/// Whether a value of a tag is asked for beside the dimensions.
+fn reads_tags(plan: &Plan<'_>, residual: Option<&Residual>) -> bool {
+    let conditions = residual.into_iter().flat_map(|residual| &residual.columns);
+    plan.aux.iter().chain(conditions).any(|var| reads_tag(var.data_type))
+}
+
+/// The values that a series has of the dimensions, which are sorted; empty texts where it has none.
+fn dimension_values(kind: KeyKind, text: &str, dimensions: &[String], values: &mut Vec<String>) {
+    values.resize_with(dimensions.len(), String::new);
+    values.iter_mut().for_each(String::clear);
+    if dimensions.is_empty() {
+        return;
+    }
+    let path = (kind == KeyKind::Path).then_some((PATH_TAG.into(), text.into()));
+    for (key, value) in key::tags(kind, text).chain(path) {
+        if let Ok(at) = dimensions.binary_search_by(|dimension| dimension.as_str().cmp(&key)) {
+            // Of a path that has a tag of that name, the tag.
+            if values[at].is_empty() {
+                values[at].push_str(&value);
+            }
+        }
+    }
 }
 
 /// The tags of a series; of a Graphite series its path too.

@@ -79,6 +79,11 @@ impl Folded {
         Self { fold, partials: Vec::new(), field_type: None, aux_types: Vec::new() }
     }
 
+    /// Whether a point was added.
+    pub(in super::super) fn has_any(&self) -> bool {
+        !self.partials.is_empty()
+    }
+
     /// Adds the points of a series.
     pub(in super::super) fn add(&mut self, frame: &Frame, windows: &Windows, range: (i64, i64)) {
         let Some(value) = &frame.value else { return };

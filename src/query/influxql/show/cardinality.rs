@@ -11,7 +11,7 @@ use rhythmite_influx::influxql::{Counted, ShowCardinality};
 use rhythmite_model::{KeyKind, TableId};
 
 use super::condition::{Condition, OnField, has_time};
-use super::names::{find_measurements, keys_of_tags, select, values_of_tags};
+use super::names::{count_values, find_measurements, keys_of_tags, select};
 use super::output::{Output, Page};
 use super::source;
 use crate::query::influxql::context::{Context, Request};
@@ -84,10 +84,7 @@ fn count(directory: &Directory, tables: &[TableId], of: &Counted, condition: &Co
     Ok(match of {
         Counted::Series => series(directory, tables, condition)?,
         Counted::TagKeys => keys_of_tags(directory, tables, condition)?.len(),
-        Counted::TagValues(keys) => {
-            let rows = values_of_tags(directory, tables, keys, condition, &|_| true)?;
-            rows.into_iter().filter_map(|mut row| row.pop()).collect::<BTreeSet<_>>().len()
-        }
+        Counted::TagValues(keys) => count_values(directory, tables, keys, condition)?,
         Counted::FieldKeys => {
             let fields = tables.iter().filter(|&&table| {
                 condition.is_empty() || condition.select(directory, table, None).is_ok_and(|series| !series.is_empty())

@@ -13,6 +13,7 @@ pub(super) mod condition;
 mod names;
 mod output;
 pub(super) mod source;
+mod values;
 
 use rhythmite_influx::influxql::Show;
 

@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use super::condition::{Condition, OnField, PATH_TAG, has_time};
 use super::output::{Output, Page};
 use super::source;
+use super::values::Values;
 use crate::query::influxql::context::{Context, Request};
 use crate::query::influxql::failure::{Failure, Result};
 
@@ -168,12 +169,32 @@ pub(super) fn tag_values(
     let found = Page::of_series(clauses).cut(found.into_iter());
     for (name, tables) in found {
         out.check()?;
-        let rows = {
-            let directory = context.engine.registry().read();
+        let mut page = Page::of_rows(clauses);
+        let (mut begun, mut whole) = (false, true);
+        for (key, within) in keys_with_series(&context.engine.registry().read(), &tables, keys, &condition)? {
             let wanted = |text: &str| value.as_ref().is_none_or(|value| value.holds(text));
-            values_of_tags(&directory, &tables, keys, &condition, &wanted)?
-        };
-        emit(&name, &["key", "value"], rows, clauses, out)?;
+            // Copied under the lock, put in order behind it.
+            let mut values = Values::of(&context.engine.registry().read(), &tables, &key, within.as_ref(), &wanted);
+            for value in values.page(&mut page) {
+                if !begun {
+                    out.begin(&name, &[], &["key", "value"]);
+                    begun = true;
+                }
+                whole = out.row(&[Cell::from(key.as_str()), Cell::from(value)])?;
+                if !whole {
+                    break;
+                }
+            }
+            if !whole || page.is_done() {
+                break;
+            }
+        }
+        if begun {
+            out.end(whole);
+        }
+        if !whole {
+            break;
+        }
     }
     Ok(())
 }
@@ -251,27 +272,43 @@ pub(super) fn keys_of_tags(directory: &Directory, tables: &[TableId], condition:
     Ok(keys)
 }
 
-/// Rows of key and value for the matching keys of the series that a condition leaves, sorted.
-pub(super) fn values_of_tags(
+/// The matching keys, sorted, each with the series that a condition leaves; `None` for all.
+fn keys_with_series(
     directory: &Directory,
     tables: &[TableId],
     keys: &KeyMatch,
     condition: &Condition,
-    wanted: &dyn Fn(&str) -> bool,
-) -> Result<Vec<Vec<String>>> {
-    let mut rows = Vec::new();
+) -> Result<Vec<(String, Option<RoaringBitmap>)>> {
+    let mut found = Vec::new();
     let mut within = None;
     for key in all_keys(directory, tables, None).into_iter().filter(|key| matches(keys, key)) {
         if !condition.is_empty() && (within.is_none() || condition.names_tag_key()) {
             within = Some(select(directory, tables, condition, Some(&key))?);
         }
-        for value in values(directory, tables, &key, within.as_ref()) {
-            if wanted(&value) {
-                rows.push(vec![key.clone(), value]);
+        found.push((key, within.clone()));
+    }
+    Ok(found)
+}
+
+/// Distinct values of the matching keys of the series that a condition leaves.
+pub(super) fn count_values(
+    directory: &Directory,
+    tables: &[TableId],
+    keys: &KeyMatch,
+    condition: &Condition,
+) -> Result<usize> {
+    let mut distinct = BTreeSet::new();
+    for (key, within) in keys_with_series(directory, tables, keys, condition)? {
+        directory.each_tag_value(tables, &key, within.as_ref(), &mut |value| {
+            if !distinct.contains(value) {
+                distinct.insert(value.to_owned());
             }
+        });
+        if key == PATH_TAG {
+            distinct.extend(paths(directory, tables, within.as_ref()).map(str::to_owned));
         }
     }
-    Ok(rows)
+    Ok(distinct.len())
 }
 
 fn matches(keys: &KeyMatch, key: &str) -> bool {
@@ -308,19 +345,8 @@ fn all_keys(directory: &Directory, tables: &[TableId], within: Option<&RoaringBi
     keys
 }
 
-fn values(directory: &Directory, tables: &[TableId], key: &str, within: Option<&RoaringBitmap>) -> Vec<String> {
-    let mut values: Vec<_> =
-        directory.tag_values(tables, key, within).into_iter().map(|(value, _)| value.to_owned()).collect();
-    if key == PATH_TAG {
-        values.extend(paths(directory, tables, within).map(str::to_owned));
-        values.sort_unstable();
-        values.dedup();
-    }
-    values
-}
-
 /// The paths of Graphite series.
-fn paths<'a>(
+pub(super) fn paths<'a>(
     directory: &'a Directory,
     tables: &'a [TableId],
     within: Option<&'a RoaringBitmap>,
