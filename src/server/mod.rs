@@ -477,6 +477,8 @@ fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
             ("sql_refused_total", "sql.refused", "SQL queries refused because too many waited.", seen.refused),
             ("sql_timeouts_total", "sql.timeouts", "SQL queries stopped by [query] timeout.", seen.timeouts),
             ("sql_out_of_memory_total", "sql.out_of_memory", "SQL queries above [query] memory.", seen.out_of_memory),
+            ("sql_plans_reused_total", "sql.plans_reused", "SQL queries run by a kept plan.", seen.plans_reused),
+            ("sql_plans", "sql.plans", "Plans kept for SQL queries to come.", seen.plans),
             ("sql_running", "sql.running", "SQL queries that run now.", seen.running),
             ("sql_memory_bytes", "sql.memory_bytes", "Memory of SQL queries.", seen.memory),
             ("sql_spilled_bytes", "sql.spilled_bytes", "Bytes that SQL queries have on disk.", seen.spilled),

@@ -52,6 +52,47 @@ pub(super) struct Plan {
     pub limit: Option<usize>,
 }
 
+impl Plan {
+    /// Live files that may hold points of the scan.
+    fn files(&self) -> usize {
+        let pieces: Vec<&Piece> = self.partitions.iter().flatten().collect();
+        let touches = |piece: &&Piece, file: &rhythmite_engine::manifest::FileRecord| {
+            let times = &piece.window.times_ns;
+            let (first, last) = match &piece.series {
+                SeriesFilter::Range(range) => (*range.start(), *range.end()),
+                SeriesFilter::List(list) => match (list.first(), list.last()) {
+                    (Some(first), Some(last)) => (*first, *last),
+                    _ => return false,
+                },
+            };
+            (piece.policy, piece.window.tier) == (file.policy, file.tier)
+                && (file.max_time_ns >= *times.start() && file.min_time_ns <= *times.end())
+                && (file.max_series >= first && file.min_series <= last)
+        };
+        let files = self.scope.engine.files();
+        files.iter().filter(|file| pieces.iter().any(|piece| touches(piece, file))).count()
+    }
+
+    /// The levels that are read, finest first.
+    fn levels(&self) -> String {
+        let mut levels: Vec<(Tier, i64)> =
+            self.partitions.iter().flatten().map(|p| (p.window.tier, p.window.step_ns)).collect();
+        levels.sort_unstable();
+        levels.dedup();
+        let level = |&(tier, step_ns): &(Tier, i64)| match tier {
+            Tier::RAW => "raw".to_owned(),
+            _ => format!("{}s", step_ns / 1_000_000_000),
+        };
+        levels.iter().map(level).collect::<Vec<_>>().join("+")
+    }
+
+    /// What is read, for people.
+    pub fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (levels, files, times) = (self.levels(), self.files(), TimeRange(&self.times_ns));
+        write!(f, "table={}, tier={levels}, files={files}, series={}, time={times}", self.name, self.series)
+    }
+}
+
 /// Reads the points of some series of a table; a partition is a part of the series.
 #[derive(Debug)]
 pub struct TsScanExec {
@@ -75,39 +116,6 @@ impl TsScanExec {
             PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, Boundedness::Bounded);
         Self { plan: Arc::new(plan), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
-
-    /// Live files that may hold points of the scan.
-    fn files(&self) -> usize {
-        let pieces: Vec<&Piece> = self.plan.partitions.iter().flatten().collect();
-        let touches = |piece: &&Piece, file: &rhythmite_engine::manifest::FileRecord| {
-            let times = &piece.window.times_ns;
-            let (first, last) = match &piece.series {
-                SeriesFilter::Range(range) => (*range.start(), *range.end()),
-                SeriesFilter::List(list) => match (list.first(), list.last()) {
-                    (Some(first), Some(last)) => (*first, *last),
-                    _ => return false,
-                },
-            };
-            (piece.policy, piece.window.tier) == (file.policy, file.tier)
-                && (file.max_time_ns >= *times.start() && file.min_time_ns <= *times.end())
-                && (file.max_series >= first && file.min_series <= last)
-        };
-        let files = self.plan.scope.engine.files();
-        files.iter().filter(|file| pieces.iter().any(|piece| touches(piece, file))).count()
-    }
-
-    /// The levels that are read, finest first.
-    fn levels(&self) -> String {
-        let mut levels: Vec<(Tier, i64)> =
-            self.plan.partitions.iter().flatten().map(|p| (p.window.tier, p.window.step_ns)).collect();
-        levels.sort_unstable();
-        levels.dedup();
-        let level = |&(tier, step_ns): &(Tier, i64)| match tier {
-            Tier::RAW => "raw".to_owned(),
-            _ => format!("{}s", step_ns / 1_000_000_000),
-        };
-        levels.iter().map(level).collect::<Vec<_>>().join("+")
-    }
 }
 
 impl DisplayAs for TsScanExec {
@@ -121,16 +129,9 @@ impl DisplayAs for TsScanExec {
                 _ => None,
             })
             .collect();
-        write!(
-            f,
-            "TsScanExec: table={}, tier={}, files={}, series={}, time={}, fields=[{}]",
-            plan.name,
-            self.levels(),
-            self.files(),
-            plan.series,
-            TimeRange(&plan.times_ns),
-            fields.join(", "),
-        )?;
+        f.write_str("TsScanExec: ")?;
+        plan.describe(f)?;
+        write!(f, ", fields=[{}]", fields.join(", "))?;
         if plan.partitions.iter().flatten().any(|p| p.fields.is_none()) && !fields.is_empty() {
             // Rows of the other fields are part of the table.
             write!(f, ", rows=of any field")?;
@@ -348,11 +349,11 @@ impl Cursor {
 }
 
 /// The key of a series; `None` if it has been dropped.
-fn key_of(scope: &QueryScope, series: SeriesId) -> Option<String> {
+pub(super) fn key_of(scope: &QueryScope, series: SeriesId) -> Option<String> {
     let names = scope.engine.registry().read();
     names.slot(series).map(|slot| names.key(slot).to_owned())
 }
 
-fn external(e: rhythmite_model::Error) -> DataFusionError {
+pub(super) fn external(e: rhythmite_model::Error) -> DataFusionError {
     DataFusionError::External(Box::new(e))
 }

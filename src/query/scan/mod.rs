@@ -17,6 +17,7 @@
 //!
 //! [`Snapshot::scan`]: rhythmite_engine::Snapshot::scan
 
+mod agg;
 mod align;
 mod exec;
 mod provider;
@@ -28,6 +29,7 @@ mod select;
 mod tests;
 mod time;
 
+pub use agg::{AggQuery, AggShape, TsAggExec};
 pub use exec::TsScanExec;
 pub use provider::TsTable;
 pub use schema::{ColumnKind, TAG_COLUMNS_MAX, TableSchema, tag_column_name};

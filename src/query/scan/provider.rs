@@ -17,6 +17,20 @@ use super::{QueryScope, TableSchema, select, time};
 /// Series sampled to cut a table into equal ranges of numbers.
 const SAMPLE: u64 = 4096;
 
+/// What a scan is asked for.
+pub(super) struct Reading<'a> {
+    /// All hold; those on fields are for others to evaluate.
+    pub filters: &'a [Expr],
+    /// Columns of the table.
+    pub projection: &'a [usize],
+    /// Whether rows without a value of a projected field are of no interest.
+    pub named_only: bool,
+    /// Rows that are enough, in every partition.
+    pub limit: Option<usize>,
+    /// So few series of a table are one partition.
+    pub whole: u64,
+}
+
 /// A table of a policy (or the union of those of several) as one query sees it.
 #[derive(Debug)]
 pub struct TsTable {
@@ -32,12 +46,13 @@ impl TsTable {
         Self { scope, name, schema: Arc::new(schema) }
     }
 
-    /// The fields of `table` to be read, ascending; `None` for all.
-    fn fields(&self, table: TableId, projection: &[usize], filters: &[Expr]) -> Option<Arc<[FieldId]>> {
-        let fields_only = filters.iter().any(|f| select::needs_field(&self.schema, f));
-        if !fields_only {
-            return None;
-        }
+    /// The columns.
+    pub(super) fn columns(&self) -> &TableSchema {
+        &self.schema
+    }
+
+    /// The fields of `table` among the columns `projection`, ascending.
+    fn named_fields(&self, table: TableId, projection: &[usize]) -> Arc<[FieldId]> {
         let names = self.scope.engine.registry().read();
         let columns = projection.iter().map(|&at| &self.schema.columns[at]);
         let mut fields: Vec<FieldId> = columns
@@ -46,10 +61,9 @@ impl TsTable {
                 _ => None,
             })
             .collect();
-        // A condition on a field that is evaluated above brings its column into the projection.
         fields.sort_unstable();
         fields.dedup();
-        Some(fields.into())
+        fields.into()
     }
 
     /// Cuts the series of a table into at most `parts` parts of about the same number.
@@ -76,6 +90,70 @@ impl TsTable {
         }
         let ends = starts.iter().skip(1).map(|next| SeriesId(next.0 - 1)).chain([*all.end()]);
         starts.iter().zip(ends).map(|(&start, end)| SeriesFilter::Range(start..=end)).collect()
+    }
+
+    /// What is to be read, and whether every partition is one series in the order of time.
+    ///
+    /// # Errors
+    /// Those of evaluating a condition on tags.
+    pub(super) fn plan(&self, session: &dyn Session, reading: &Reading<'_>) -> Result<(Plan, bool)> {
+        let times_ns: RangeInclusive<i64> =
+            reading.filters.iter().filter_map(time::bounds).fold(time::ALWAYS, |a, (b, _)| time::intersect(&a, &b));
+        let target = session.config().target_partitions();
+        let filters = reading.filters;
+        let mut partitions: Vec<Vec<Piece>> = Vec::new();
+        let mut series_count = 0;
+        let selected = match times_ns.is_empty() {
+            true => Vec::new(),
+            false => select::select(&self.scope, &self.schema, filters, session)?,
+        };
+        let mut widest = 0;
+        for (table, series) in selected {
+            let (policy, count) = {
+                let names = self.scope.engine.registry().read();
+                let Some(found) = names.table(table) else { continue };
+                (found.policy(), series.as_ref().map_or(found.series_count(), |ids| ids.len() as u64))
+            };
+            series_count += count;
+            let parts = if count <= reading.whole { 1 } else { target };
+            let fields = reading.named_only.then(|| self.named_fields(table, reading.projection));
+            let windows = self.scope.windows(policy, &times_ns).into_iter();
+            let windows: Vec<_> = windows.flat_map(|window| self.scope.slices(policy, window)).collect();
+            for (at, part) in self.parts(table, series, parts).into_iter().enumerate() {
+                if partitions.len() <= at {
+                    partitions.push(Vec::new());
+                }
+                widest = widest.max(match &part {
+                    SeriesFilter::List(list) => list.len(),
+                    SeriesFilter::Range(_) => usize::MAX,
+                });
+                for window in &windows {
+                    partitions[at].push(Piece {
+                        policy,
+                        table,
+                        window: window.clone(),
+                        series: part.clone(),
+                        fields: fields.clone(),
+                    });
+                }
+            }
+        }
+        if partitions.is_empty() {
+            partitions.push(Vec::new());
+        }
+        // Of one series the windows follow each other in time.
+        let one_series = widest <= 1 && partitions.iter().flatten().all(|p| p.table == partitions[0][0].table);
+        let plan = Plan {
+            scope: self.scope.clone(),
+            name: self.name.clone(),
+            kind: self.schema.kind,
+            columns: reading.projection.iter().map(|&at| self.schema.columns[at].clone()).collect(),
+            series: series_count,
+            times_ns,
+            partitions,
+            limit: reading.limit,
+        };
+        Ok((plan, one_series))
     }
 }
 
@@ -113,63 +191,13 @@ impl TableProvider for TsTable {
             Some(columns) => columns.to_vec(),
             None => (0..self.schema.columns.len()).collect(),
         };
-        let times_ns: RangeInclusive<i64> =
-            filters.iter().filter_map(time::bounds).fold(time::ALWAYS, |a, (b, _)| time::intersect(&a, &b));
-        let target = session.config().target_partitions();
-        let mut partitions: Vec<Vec<Piece>> = Vec::new();
-        let mut series_count = 0;
-        let selected = match times_ns.is_empty() {
-            true => Vec::new(),
-            false => select::select(&self.scope, &self.schema, filters, session)?,
-        };
-        let mut widest = 0;
-        for (table, series) in selected {
-            let policy = {
-                let names = self.scope.engine.registry().read();
-                let Some(found) = names.table(table) else { continue };
-                series_count += series.as_ref().map_or(found.series_count(), |ids| ids.len() as u64);
-                found.policy()
-            };
-            let fields = self.fields(table, &projection, filters);
-            let windows = self.scope.windows(policy, &times_ns).into_iter();
-            let windows: Vec<_> = windows.flat_map(|window| self.scope.slices(policy, window)).collect();
-            for (at, part) in self.parts(table, series, target).into_iter().enumerate() {
-                if partitions.len() <= at {
-                    partitions.push(Vec::new());
-                }
-                widest = widest.max(match &part {
-                    SeriesFilter::List(list) => list.len(),
-                    SeriesFilter::Range(_) => usize::MAX,
-                });
-                for window in &windows {
-                    partitions[at].push(Piece {
-                        policy,
-                        table,
-                        window: window.clone(),
-                        series: part.clone(),
-                        fields: fields.clone(),
-                    });
-                }
-            }
-        }
-        if partitions.is_empty() {
-            partitions.push(Vec::new());
-        }
-        // Of one series the windows follow each other in time.
-        let one_series = widest <= 1 && partitions.iter().flatten().all(|p| p.table == partitions[0][0].table);
+        // A condition on a field that is evaluated above brings its column into the projection.
+        let named_only = filters.iter().any(|f| select::needs_field(&self.schema, f));
+        let reading = Reading { filters, projection: &projection, named_only, limit: args.limit(), whole: 1 };
+        let (plan, one_series) = self.plan(session, &reading)?;
         let schema = Arc::new(
             self.schema.arrow.project(&projection).map_err(|e| DataFusionError::ArrowError(Box::new(e), None))?,
         );
-        let plan = Plan {
-            scope: self.scope.clone(),
-            name: self.name.clone(),
-            kind: self.schema.kind,
-            columns: projection.iter().map(|&at| self.schema.columns[at].clone()).collect(),
-            series: series_count,
-            times_ns,
-            partitions,
-            limit: args.limit(),
-        };
         Ok(ScanResult::new(Arc::new(TsScanExec::new(plan, schema, one_series))))
     }
 }

@@ -12,6 +12,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::Session;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
@@ -33,6 +34,12 @@ const CHUNK: usize = 8192;
 
 /// How much of a condition the scan takes upon itself.
 pub(super) fn pushdown(schema: &TableSchema, expr: &Expr) -> TableProviderFilterPushDown {
+    if expr.exists(|e| Ok(matches!(e, Expr::Placeholder(_)))).unwrap_or(true) {
+        return match compares_with_parameters(schema, expr) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+    }
     if !is_plain(expr) {
         return TableProviderFilterPushDown::Unsupported;
     }
@@ -47,9 +54,33 @@ pub(super) fn pushdown(schema: &TableSchema, expr: &Expr) -> TableProviderFilter
     }
 }
 
+/// Whether a condition with parameters is one of time, or that tags equal something: those are the same condition for any
+/// values.
+fn compares_with_parameters(schema: &TableSchema, expr: &Expr) -> bool {
+    let stand_in = |e: Expr| {
+        let value = match &e {
+            Expr::Placeholder(p) => p.field.as_ref().and_then(|f| {
+                let text = if f.data_type().is_temporal() { "1970-01-01T00:00:00" } else { "x" };
+                super::agg::value(f.data_type(), text)
+            }),
+            _ => None,
+        };
+        Ok(match value {
+            Some(value) => Transformed::yes(Expr::Literal(value, None)),
+            None => Transformed::no(e),
+        })
+    };
+    let Ok(expr) = expr.clone().transform(stand_in) else { return false };
+    let expr = expr.data;
+    is_plain(&expr)
+        && match is_on_series(schema, &expr) {
+            true => texts(&expr).is_some(),
+            false => matches!(time::bounds(&expr), Some((_, true))),
+        }
+}
+
 /// Whether the condition means the same wherever it is evaluated.
 fn is_plain(expr: &Expr) -> bool {
-    use datafusion::common::tree_node::TreeNode;
     let foreign = |e: &Expr| {
         let is = matches!(
             e,
@@ -193,8 +224,18 @@ fn compile(
     Ok(Some(if *op == Operator::And { Node::And(both) } else { Node::Or(both) }))
 }
 
-/// The texts that the column must be one of, for `column = 'a'` and `column IN ('a', 'b')`.
+/// The texts that the column must be one of, for `column = 'a'`, `column IN ('a', 'b')`, and those of one column joined by
+/// OR.
 fn texts(expr: &Expr) -> Option<Vec<String>> {
+    if let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = expr {
+        let (mut any, other) = (texts(left)?, texts(right)?);
+        any.extend(other);
+        return (expr.column_refs().len() == 1).then_some(any);
+    }
+    one_of(expr)
+}
+
+fn one_of(expr: &Expr) -> Option<Vec<String>> {
     let text = |e: &Expr| match e {
         Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
         _ => None,

@@ -19,8 +19,10 @@ mod functions;
 mod joins;
 mod memory;
 mod nesting;
+mod planner;
 mod read_only;
 mod session;
+mod shapes;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -75,6 +77,8 @@ pub struct SqlOptions {
     pub running_max: usize,
     /// Queries that wait for one to end; more are turned away.
     pub waiting_max: usize,
+    /// Whether plans of our own are made where they are known to be faster. Off to compare answers.
+    pub own_plans: bool,
 }
 
 impl SqlOptions {
@@ -90,6 +94,7 @@ impl SqlOptions {
             timeout: Duration::from_secs(300),
             running_max: threads * 4,
             waiting_max: 64,
+            own_plans: true,
         }
     }
 }
@@ -113,6 +118,10 @@ pub struct SqlStats {
     pub memory: u64,
     /// Bytes in spill files.
     pub spilled: u64,
+    /// Shapes of statements whose plan is kept.
+    pub plans: u64,
+    /// Queries that used one.
+    pub plans_reused: u64,
 }
 
 #[derive(Default)]
@@ -240,6 +249,7 @@ impl Sql {
         let inner = &*self.inner;
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let counters = &inner.counters;
+        let (plans, plans_reused) = inner.sessions.plans();
         SqlStats {
             queries: get(&counters.queries),
             failed: get(&counters.failed),
@@ -249,6 +259,8 @@ impl Sql {
             running: inner.options.running_max.saturating_sub(inner.places.available_permits()) as u64,
             memory: inner.sessions.reserved() as u64,
             spilled: inner.sessions.spilled(),
+            plans,
+            plans_reused,
         }
     }
 

@@ -22,13 +22,14 @@ pub(super) const OPERATORS_MAX: usize = 2_000;
 pub(super) const TABLES_MAX: usize = 500;
 
 /// Refuses a text with more than [`OPERATORS_MAX`] operators and key words. Lists of values or columns may be longer.
+/// Returns the tokens, none if the text cannot be cut into any.
 ///
 /// # Errors
 /// `Invalid`, with the limit.
-pub(super) fn check_text(sql: &str, dialect: Dialect) -> Result<()> {
+pub(super) fn check_text(sql: &str, dialect: Dialect) -> Result<Vec<Token>> {
     // What the parser would not know either is for the parser to say.
-    let Some(dialect) = dialect_from_str(dialect) else { return Ok(()) };
-    let Ok(tokens) = Tokenizer::new(&*dialect, sql).tokenize() else { return Ok(()) };
+    let Some(dialect) = dialect_from_str(dialect) else { return Ok(Vec::new()) };
+    let Ok(tokens) = Tokenizer::new(&*dialect, sql).tokenize() else { return Ok(Vec::new()) };
     let operators = tokens.iter().filter(|token| may_nest(token)).count();
     if operators > OPERATORS_MAX {
         return Err(Error::invalid(format!(
@@ -36,7 +37,7 @@ pub(super) fn check_text(sql: &str, dialect: Dialect) -> Result<()> {
              column use IN (..)"
         )));
     }
-    Ok(())
+    Ok(tokens)
 }
 
 /// Whether a token may make the tree deeper without the parser going deeper.

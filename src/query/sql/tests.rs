@@ -120,7 +120,7 @@ impl World {
     }
 }
 
-fn texts(batches: &[RecordBatch]) -> Vec<String> {
+pub(crate) fn texts(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::new().with_null("NULL");
     let mut rows = Vec::new();
     for batch in batches {

@@ -1,0 +1,434 @@
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::EquivalenceProperties;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
+};
+use futures::{StreamExt, TryStreamExt};
+use rhythmite_engine::Stream;
+use rhythmite_model::{FieldId, SeriesId, TableId};
+
+use super::SLOTS_MAX;
+use super::accumulator::What;
+use super::gaps;
+use super::newest;
+use super::query::{AggQuery, Key, RowsOf, Spec};
+use super::state::State;
+use super::windows::Windows;
+use crate::query::scan::exec::{Piece, Plan, external, key_of};
+use crate::query::scan::provider::Reading;
+use crate::query::scan::schema::{ColumnKind, TIME};
+use crate::query::scan::time;
+
+/// Series of a table that one thread reads alone: opening files twice would cost more than it saves.
+const SERIES_WHOLE: u64 = 16;
+/// Values after which others may run.
+const VALUES_AT_A_TIME: usize = 1 << 17;
+/// What a value in memory takes at least.
+const VALUE_BYTES_MIN: u64 = 8;
+/// What has not been flushed is mostly not older.
+const DAY_NS: i64 = 86_400_000_000_000;
+/// How many times as far back each step looks, where the newest windows are wanted.
+const BACK: i64 = 16;
+
+/// Answers an [`AggQuery`]. One partition.
+#[derive(Debug)]
+pub struct TsAggExec {
+    job: Arc<Job>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+/// What is read and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub plan: Plan,
+    pub spec: Arc<Spec>,
+}
+
+/// The fields of a query in one of the engine's tables.
+pub(super) struct TableFields {
+    /// Of each field of the query; `None` if the table does not have it.
+    named: Vec<Option<FieldId>>,
+    /// Ascending.
+    others: Arc<[FieldId]>,
+}
+
+impl TsAggExec {
+    /// Plans a query; `None` if it may have too many groups to be held in memory.
+    ///
+    /// # Errors
+    /// Those of evaluating a condition on tags.
+    pub fn new(query: &AggQuery, session: &dyn Session) -> Result<Option<Self>> {
+        let (table, spec) = (query.table(), &query.spec);
+        let reading = Reading {
+            filters: &query.filters,
+            projection: &spec.columns,
+            named_only: spec.rows != RowsOf::All,
+            limit: None,
+            whole: SERIES_WHOLE,
+        };
+        let (plan, _) = table.plan(session, &reading)?;
+        if spec.newest_first().is_none() && results_max(&plan, spec) > SLOTS_MAX {
+            return Ok(None);
+        }
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(spec.schema.clone()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        let job = Job { plan, spec: Arc::new(spec.clone()) };
+        Ok(Some(Self { job: Arc::new(job), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }))
+    }
+}
+
+/// Results that a query may have to hold: no more than there are groups and windows, and no more than there are values.
+fn results_max(plan: &Plan, spec: &Spec) -> u64 {
+    let groups = if spec.tags.is_empty() { 1 } else { plan.series };
+    let results = spec.picked.as_ref().map_or(spec.aggregates.len(), Vec::len).max(1) as u64;
+    let windows = |times_ns| spec.windows.map_or(1, |windows| windows.count(&times_ns)).saturating_mul(groups);
+    let asked = windows(plan.times_ns.clone());
+    if asked.saturating_mul(results) <= SLOTS_MAX {
+        return asked * results;
+    }
+    let engine = &plan.scope.engine;
+    let pieces: Vec<_> = plan.partitions.iter().flatten().collect();
+    let (mut values, mut times_ns) = (0, (i64::MAX, i64::MIN));
+    for file in engine.files() {
+        let of = time::intersect(&(file.min_time_ns..=file.max_time_ns), &plan.times_ns);
+        let is_read = |piece: &&Piece| (piece.policy, piece.window.tier) == (file.policy, file.tier);
+        if !of.is_empty() && pieces.iter().any(is_read) {
+            values += file.rows;
+            times_ns = (times_ns.0.min(*of.start()), times_ns.1.max(*of.end()));
+        }
+    }
+    let in_memory = (engine.stats().memtable_bytes / VALUE_BYTES_MIN).min(windows(likely_times(plan)));
+    asked.min(values.min(windows(times_ns.0..=times_ns.1)).saturating_add(in_memory)).saturating_mul(results)
+}
+
+/// The times of a query that probably have points.
+pub(super) fn likely_times(plan: &Plan) -> RangeInclusive<i64> {
+    let scope = &plan.scope;
+    let policies: Vec<_> = plan.partitions.iter().flatten().map(|p| p.policy).collect();
+    let files = scope.engine.files();
+    let files = files.iter().filter(|file| policies.contains(&file.policy));
+    let recent = (scope.now_ns.saturating_sub(DAY_NS), scope.now_ns);
+    let (first, last) =
+        files.fold(recent, |(first, last), file| (first.min(file.min_time_ns), last.max(file.max_time_ns)));
+    // What has not been flushed yet may be of any time; a range that says so is believed.
+    let (start, end) = (*plan.times_ns.start(), *plan.times_ns.end());
+    let start = if start == i64::MIN { first.min(end) } else { start };
+    let end = if end == i64::MAX { last.max(start) } else { end };
+    start..=end
+}
+
+impl Job {
+    /// The fields in a table; `None` if it has been dropped.
+    pub fn fields(&self, table: TableId) -> Option<TableFields> {
+        let names = self.plan.scope.engine.registry().read();
+        names.table(table)?;
+        let of_table: Vec<_> = names.fields(table).collect();
+        let find = |(name, field_type): &(String, _)| {
+            of_table.iter().find(|(_, n, t)| n == name && t == field_type).map(|(id, _, _)| *id)
+        };
+        let named: Vec<_> = self.spec.fields.iter().map(find).collect();
+        let mut others: Vec<_> =
+            of_table.iter().map(|(id, _, _)| *id).filter(|id| !named.contains(&Some(*id))).collect();
+        others.sort_unstable();
+        Some(TableFields { named, others: others.into() })
+    }
+}
+
+impl TableFields {
+    /// Of each field of the query; `None` if the table does not have it.
+    pub fn named(&self) -> &[Option<FieldId>] {
+        &self.named
+    }
+
+    /// Those that the query does not name.
+    pub fn others(&self) -> &Arc<[FieldId]> {
+        &self.others
+    }
+}
+
+/// Results of a part of the series, and the series that had any.
+pub(super) struct Part {
+    pub state: State,
+    /// In the order in which they were read; only if `spec` makes groups by tags.
+    pub seen: Vec<(SeriesId, u32)>,
+}
+
+/// What a part is read with.
+struct Reader {
+    job: Arc<Job>,
+    reservation: MemoryReservation,
+    series: Count,
+    baseline: BaselineMetrics,
+}
+
+impl Reader {
+    /// Reads the points of a partition within `times_ns`.
+    async fn read(self, partition: usize, times_ns: RangeInclusive<i64>) -> Result<Part> {
+        let (plan, spec) = (&self.job.plan, &self.job.spec);
+        let mut state = State::new(spec.clone());
+        let mut seen = Vec::new();
+        let mut values = 0;
+        for piece in &plan.partitions[partition] {
+            let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
+            let Some(fields) = self.job.fields(piece.table).filter(|_| !times_ns.is_empty()) else { continue };
+            let scan = plan.scope.snapshot.scan(
+                piece.table,
+                piece.window.tier,
+                piece.series.clone(),
+                piece.fields.clone(),
+                times_ns,
+            );
+            let mut scan = scan.map_err(external)?;
+            loop {
+                let timer = self.baseline.elapsed_compute().timer();
+                let Some(points) = scan.next() else { break };
+                let points = points.map_err(external)?;
+                let group = if spec.tags.is_empty() {
+                    // One that has been dropped has no rows any more.
+                    let known = plan.scope.engine.registry().read().slot(points.series).is_some();
+                    known.then(|| state.only_group())
+                } else {
+                    key_of(&plan.scope, points.series).map(|key| state.group(plan.kind, &key))
+                };
+                let Some(group) = group else { continue };
+                if !spec.tags.is_empty() {
+                    seen.push((points.series, group));
+                }
+                let named: Vec<Option<&Stream>> = fields
+                    .named
+                    .iter()
+                    .map(|id| id.and_then(|id| points.streams.iter().find(|s| s.field == id)))
+                    .collect();
+                state.add(group, &named, &points.streams);
+                self.series.add(1);
+                values += points.streams.iter().map(|s| s.times_ns.len()).sum::<usize>();
+                drop(timer);
+                if values >= VALUES_AT_A_TIME {
+                    values = 0;
+                    self.reservation.try_resize(state.heap_bytes() + seen.capacity() * size_of::<(SeriesId, u32)>())?;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        self.reservation.try_resize(state.heap_bytes() + seen.capacity() * size_of::<(SeriesId, u32)>())?;
+        Ok(Part { state, seen })
+    }
+}
+
+/// One run of a query.
+struct Running {
+    job: Arc<Job>,
+    context: Arc<TaskContext>,
+    series: Count,
+    baseline: BaselineMetrics,
+}
+
+impl Running {
+    fn reader(&self, partition: usize) -> Reader {
+        let name = format!("TsAgg[{partition}]");
+        Reader {
+            job: self.job.clone(),
+            reservation: MemoryConsumer::new(name).register(self.context.memory_pool()),
+            series: self.series.clone(),
+            baseline: self.baseline.clone(),
+        }
+    }
+
+    /// The results of all series within `times_ns`, every group that has a row among them.
+    async fn range(&self, times_ns: RangeInclusive<i64>) -> Result<State> {
+        let partitions = self.job.plan.partitions.len();
+        let others: Vec<_> =
+            (1..partitions).map(|at| SpawnedTask::spawn(self.reader(at).read(at, times_ns.clone()))).collect();
+        let Part { mut state, mut seen } = self.reader(0).read(0, times_ns.clone()).await?;
+        let reservation = MemoryConsumer::new("TsAgg").register(self.context.memory_pool());
+        for other in others {
+            let part = other.join().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
+            let groups = state.merge(part.state);
+            seen.extend(part.seen.into_iter().map(|(series, group)| (series, groups[group as usize])));
+            reservation.try_resize(state.heap_bytes())?;
+        }
+        gaps::fill(&self.job, &mut state, seen, &times_ns)?;
+        Ok(state)
+    }
+
+    async fn newest_rows(&self, picked: &[ColumnKind]) -> Result<RecordBatch> {
+        let read = |at: usize| {
+            let reservation = MemoryConsumer::new(format!("TsAgg[{at}]")).register(self.context.memory_pool());
+            newest::read(self.job.clone(), at, reservation)
+        };
+        let others = (1..self.job.plan.partitions.len()).map(|at| SpawnedTask::spawn(read(at)));
+        let others: Vec<_> = others.collect();
+        let mut parts = vec![read(0).await?];
+        for other in others {
+            parts.push(other.join().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??);
+        }
+        newest::batch(&self.job, picked, parts)
+    }
+
+    async fn results(&self) -> Result<RecordBatch> {
+        let state = self.run().await?;
+        let reservation = MemoryConsumer::new("TsAgg").register(self.context.memory_pool());
+        reservation.try_resize(state.heap_bytes())?;
+        Ok(super::output::batch(&self.job.spec, &state)?)
+    }
+
+    async fn run(&self) -> Result<State> {
+        let spec = &self.job.spec;
+        let times_ns = self.job.plan.times_ns.clone();
+        let mut state = match spec.newest_first() {
+            Some((windows, fetch)) => self.newest(windows, fetch, times_ns).await?,
+            None => self.range(times_ns).await?,
+        };
+        state.finish();
+        Ok(state)
+    }
+
+    /// The newest windows, at least `fetch` groups of them if there are so many.
+    async fn newest(&self, windows: Windows, fetch: usize, times_ns: RangeInclusive<i64>) -> Result<State> {
+        let start = *times_ns.start();
+        let mut end = *times_ns.end();
+        let mut back = windows.stride_ns.saturating_mul(i64::try_from(fetch).unwrap_or(i64::MAX).max(1) - 1);
+        let mut from = *likely_times(&self.job.plan).end();
+        let mut state = State::new(self.job.spec.clone());
+        loop {
+            from = windows.start(from.saturating_sub(back)).max(start);
+            state.merge(self.range(from..=end).await?);
+            if from <= start || state.slots() >= fetch {
+                return Ok(state);
+            }
+            end = from - 1;
+            back = back.max(windows.stride_ns).saturating_mul(BACK);
+        }
+    }
+}
+
+impl DisplayAs for TsAggExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plan, spec) = (&self.job.plan, &self.job.spec);
+        f.write_str("TsAggExec: ")?;
+        plan.describe(f)?;
+        let tag = |tag: &ColumnKind| match tag {
+            ColumnKind::Tag(key) => key.clone(),
+            _ => "path".to_owned(),
+        };
+        let key = |key: &Key| match (key, spec.windows) {
+            (Key::Window, Some(windows)) => format!("{TIME}({}s)", windows.stride_ns as f64 / 1e9),
+            (Key::Window, None) => TIME.to_owned(),
+            (Key::Tag(at), _) => tag(&spec.tags[*at]),
+        };
+        let keys: Vec<String> = spec.keys.iter().map(key).collect();
+        let asked = spec.aggregates.iter().map(|asked| {
+            let name = match asked.what {
+                What::Rows => return "count(*)".to_owned(),
+                What::Count => "count",
+                What::Sum | What::FloatSum => "sum",
+                What::Mean => "avg",
+                What::Min => "min",
+                What::Max => "max",
+                What::First { .. } => "first",
+                What::Last { .. } => "last",
+            };
+            format!("{name}({})", spec.fields[asked.field].0)
+        });
+        let asked: Vec<String> = asked.collect();
+        write!(f, ", groups=[{}], results=[{}]", keys.join(", "), asked.join(", "))?;
+        match &spec.rows {
+            RowsOf::Any => {}
+            RowsOf::All => f.write_str(", rows=of any field")?,
+            RowsOf::With(required) => {
+                let names: Vec<&str> = required.iter().map(|at| spec.fields[*at].0.as_str()).collect();
+                write!(f, ", rows=with {}", names.join(", "))?;
+            }
+        }
+        if !spec.order.is_empty() {
+            let order = |o: &super::query::Order| format!("{}{}", keys[o.key], if o.descending { " desc" } else { "" });
+            let order: Vec<String> = spec.order.iter().map(order).collect();
+            write!(f, ", sorted=[{}]", order.join(", "))?;
+        }
+        if let Some(fetch) = spec.fetch {
+            write!(f, ", limit={fetch}")?;
+        }
+        if spec.picked.is_some() {
+            f.write_str(", newest row of each group")?;
+        }
+        if spec.newest_first().is_some() || spec.picked.is_some() {
+            f.write_str(", newest first")?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for TsAggExec {
+    fn name(&self) -> &'static str {
+        "TsAggExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    #[allow(deprecated)]
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let schema: SchemaRef = self.job.spec.schema.clone();
+        let rows_max = context.session_config().batch_size().max(1);
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let running = Running {
+            job: self.job.clone(),
+            context,
+            series: MetricBuilder::new(&self.metrics).counter("series", partition),
+            baseline: baseline.clone(),
+        };
+        let batches = async move {
+            let batch = match &running.job.spec.picked {
+                Some(picked) => running.newest_rows(picked).await?,
+                None => running.results().await?,
+            };
+            baseline.record_output(batch.num_rows());
+            let parts = (0..batch.num_rows()).step_by(rows_max);
+            let parts: Vec<_> =
+                parts.map(|from| Ok(batch.slice(from, rows_max.min(batch.num_rows() - from)))).collect();
+            Ok::<_, DataFusionError>(futures::stream::iter(parts))
+        };
+        let stream = futures::stream::once(batches).try_flatten().boxed();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}
