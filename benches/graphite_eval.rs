@@ -1,10 +1,10 @@
 //! The render functions that graphite-web was slowest at, on one day in steps of ten seconds.
-//! Parsing, two rounds of evaluation, a store that answers at once, and the answer's JSON.
+//! Parsing, two rounds of evaluation, a store that answers at once, and the answer's JSON; then parsing alone.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::tz::TimeZone;
 use rhythmite_graphite::answer::{Params, RenderOptions, render};
-use rhythmite_graphite::{Fetch, FetchRequest, RawSeries, Result, run};
+use rhythmite_graphite::{Fetch, FetchRequest, RawSeries, Result, run, target};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -61,6 +61,9 @@ fn benches(c: &mut Criterion) {
         ("sum_1000_mdp_800", 1000, "sumSeries(bench.*.cpu)", &[("maxDataPoints", "800")]),
         ("plain_100_mdp_800", 100, "bench.*.cpu", &[("maxDataPoints", "800")]),
         ("moving_average_10_1h", 10, "movingAverage(bench.*.cpu,\"1h\")", &[]),
+        ("json_plain_100", 100, "bench.*.cpu", &[]),
+        ("moving_deviation_10_6h", 10, "movingWindow(bench.*.cpu,\"6h\",\"stddev\")", &[]),
+        ("moving_median_10_6h", 10, "movingMedian(bench.*.cpu,\"6h\")", &[]),
         ("moving_median_10_5min", 10, "movingMedian(bench.*.cpu,\"5min\")", &[]),
         ("highest_average_100_10", 100, "highestAverage(bench.*.cpu,10)", &[]),
         ("summarize_100_1h", 100, "summarize(bench.*.cpu,\"1h\",\"max\")", &[]),
@@ -73,5 +76,20 @@ fn benches(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, benches);
+/// Targets as dashboards have them, and one that a template engine has unfolded.
+fn parsing(c: &mut Criterion) {
+    let hosts: Vec<String> = (0..1_000).map(|i| format!("scale(servers.web{i:04}.cpu.user,0.01)")).collect();
+    let mut group = c.benchmark_group("graphite_parse");
+    for (name, text) in [
+        ("short", "aliasByNode(sumSeries(servers.web*.cpu.{user,system}),1)".to_owned()),
+        ("nested", format!("{}a.b.c{}", "movingAverage(".repeat(40), ",\"5min\")".repeat(40))),
+        ("thousand_arguments", format!("sumSeries({})", hosts.join(","))),
+    ] {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(name, |b| b.iter(|| target::parse(black_box(&text)).expect("well-formed")));
+    }
+    group.finish();
+}
+
+criterion_group!(all, benches, parsing);
 criterion_main!(all);

@@ -12,8 +12,11 @@
 //! through [`fetch::Fetch`].
 
 pub mod answer;
+pub mod carbonapi;
+pub mod dashboard;
 pub mod draw;
 pub mod eval;
+pub mod events;
 pub mod fetch;
 pub mod functions;
 pub mod glob;

@@ -1,16 +1,21 @@
-//! Every render function against answers of graphite-web 1.1.10.
+//! Every render function against answers of graphite-web 1.1.10, in `carbonapi.txt` against carbonapi's.
 //!
 //! A case in `data/*.txt` is a target, its range, what the store answers to each fetch, and the
 //! series wanted: `name | start end step | values | tags`, a dash for an unknown value. The instant
-//! that counts as now is the end of the range. A fetch that is not in the file fails the case.
+//! that counts as now is the end of the range. A fetch that is not in the file fails the case. `error` in the place
+//! of `want` is a target that the reference refuses or fails at: here it must be refused.
+//!
+//! `RHYTHMITE_VECTORS` may name a further file, to try vectors that are not in the tree.
 
 use rhythmite_graphite::{Error, Fetch, FetchRequest, Query, RawSeries, Request, Result, Series, functions, run};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("alias", include_str!("data/alias.txt")),
+    ("arguments", include_str!("data/arguments.txt")),
     ("calculate", include_str!("data/calculate.txt")),
+    ("carbonapi", include_str!("data/carbonapi.txt")),
     ("combine", include_str!("data/combine.txt")),
     ("filter_data", include_str!("data/filter_data.txt")),
     ("filter_series", include_str!("data/filter_series.txt")),
@@ -32,6 +37,7 @@ struct Case {
     range: (i64, i64),
     fetches: Vec<(String, Vec<RawSeries>)>,
     want: Vec<(RawSeries, String)>,
+    error: bool,
 }
 
 fn cases(text: &str) -> Vec<Case> {
@@ -51,6 +57,8 @@ fn cases(text: &str) -> Vec<Case> {
             case.fetches.push((fetch.to_owned(), Vec::new()));
         } else if line == "want" {
             in_want = true;
+        } else if line == "error" || line.starts_with("error ") {
+            case.error = true;
         } else if let Some(row) = line.strip_prefix("  ") {
             let (series, tags) = series(row);
             match case.fetches.last_mut() {
@@ -111,8 +119,11 @@ fn difference(got: &Series, want: &RawSeries, tags: &str) -> Option<String> {
 
 fn check(mut case: &Case) -> std::result::Result<(), String> {
     let (from_s, until_s) = case.range;
-    let request = Request::new(&[&case.target], from_s, until_s, until_s).map_err(|e| e.to_string())?;
-    let got = run(&request, &mut case).map_err(|e| e.to_string())?;
+    let got = Request::new(&[&case.target], from_s, until_s, until_s).and_then(|request| run(&request, &mut case));
+    if case.error {
+        return got.err().map(drop).ok_or_else(|| "an answer, expected an error".to_owned());
+    }
+    let got = got.map_err(|e| e.to_string())?;
     if got.len() != case.want.len() {
         let names: Vec<&str> = got.iter().map(|s| s.name.as_str()).collect();
         return Err(format!("{} series, expected {}: {}", got.len(), case.want.len(), names.join(", ")));
@@ -135,6 +146,16 @@ fn functions_answer_as_the_reference() {
         }
     }
     assert!(failures.is_empty(), "{} cases failed\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn vectors_from_elsewhere() {
+    let Ok(path) = std::env::var("RHYTHMITE_VECTORS") else { return };
+    let text = std::fs::read_to_string(&path).expect(&path);
+    let cases = cases(&text);
+    let failed = |case: &Case| check(case).err().map(|e| format!("{}\n    {e}", case.target));
+    let failures: Vec<String> = cases.iter().filter_map(failed).collect();
+    assert!(failures.is_empty(), "{} of {} failed\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
 
 #[test]

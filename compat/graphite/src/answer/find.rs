@@ -3,6 +3,7 @@
 use super::json::{Writer, wrap};
 use super::pickle::Pickle;
 use super::{Answer, Params};
+use crate::carbonapi;
 use crate::time;
 use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
@@ -40,6 +41,8 @@ pub enum FindFormat {
     Pickle,
     /// For other servers.
     Msgpack,
+    /// For carbonapi.
+    CarbonapiV3,
     /// The distinct segments at one position.
     NodeList,
 }
@@ -49,12 +52,10 @@ pub enum FindFormat {
 pub struct FindOptions {
     /// The pattern to look up.
     pub pattern: String,
-    /// Only series with data in this range, if given.
-    pub from_s: Option<i64>,
-    /// See `from_s`.
-    pub until_s: Option<i64>,
     /// Only series, no branches.
     pub leaves_only: bool,
+    /// As it was given.
+    query: String,
     /// What precedes the names in ids.
     base: String,
     format: FindFormat,
@@ -77,6 +78,7 @@ impl FindOptions {
             "pickle" => FindFormat::Pickle,
             "msgpack" => FindFormat::Msgpack,
             "nodelist" => FindFormat::NodeList,
+            other if carbonapi::is_format(other) => FindFormat::CarbonapiV3,
             _ => return Err(Error::invalid("Invalid value for 'format' parameter")),
         };
         let query = params.get("query").ok_or_else(|| Error::invalid("Missing required parameter 'query'"))?;
@@ -89,13 +91,16 @@ impl FindOptions {
             let text = params.get(name).filter(|t| *t != "-1");
             text.map(|text| time::parse_time(text, &zone, now_s)).transpose()
         };
+        // The range hides nothing, but must be one.
+        for name in ["from", "until"] {
+            at(name)?;
+        }
         let base = query.rfind('.').map_or("", |dot| &query[..=dot]);
         let variants = params.int("automatic_variants", 0)? != 0;
         Ok(Self {
             pattern: if format == FindFormat::Completer { completion(query, variants) } else { query.to_owned() },
-            from_s: at("from")?,
-            until_s: at("until")?,
             leaves_only: params.int("leavesOnly", 0)? != 0,
+            query: query.to_owned(),
             base: base.to_owned(),
             format,
             wildcards: params.int("wildcards", 0)? != 0,
@@ -117,6 +122,7 @@ impl FindOptions {
         match self.format {
             FindFormat::Pickle => return Ok(Answer { content_type: "application/pickle", body: pickle(&nodes) }),
             FindFormat::Msgpack => return msgpack(&nodes),
+            FindFormat::CarbonapiV3 => return Ok(carbonapi::matches([(self.query.as_str(), nodes.as_slice())])),
             FindFormat::TreeJson => self.tree(&nodes, &mut out),
             FindFormat::Completer => self.completer(&nodes, &mut out),
             FindFormat::Json => json(nodes, &mut out),

@@ -7,8 +7,9 @@ use crate::python;
 use rhythmite_model::{Error, Result};
 use std::collections::BTreeMap;
 
-/// What a module is called in the list; editors only show it.
+/// What modules are called in the list; editors only show it.
 const MODULE: &str = "rhythmite.render";
+const MODULE_CARBONAPI: &str = "rhythmite.render.carbonapi";
 
 /// Functions that choose the value of a pie's slice.
 const PIE: [(&str, &str); 3] =
@@ -68,7 +69,7 @@ fn writer(params: Params<'_>) -> Writer {
 }
 
 enum Entry {
-    Render(&'static Function),
+    Render(&'static Function, &'static str),
     Pie(&'static str),
 }
 
@@ -76,24 +77,26 @@ fn entries(pie: bool) -> Box<dyn Iterator<Item = (&'static str, Entry)>> {
     if pie {
         return Box::new(PIE.into_iter().map(|(name, about)| (name, Entry::Pie(about))));
     }
-    Box::new(functions::all().flat_map(|f| f.names.iter().map(move |name| (*name, Entry::Render(f)))))
+    let of = |f: &'static Function, module| f.names.iter().map(move |name| (*name, Entry::Render(f, module)));
+    let graphite = functions::of_graphite().flat_map(move |f| of(f, MODULE));
+    Box::new(graphite.chain(functions::of_carbonapi().flat_map(move |f| of(f, MODULE_CARBONAPI))))
 }
 
 impl Entry {
     fn group(&self) -> String {
         match self {
-            Self::Render(function) => function.group.to_string(),
+            Self::Render(function, _) => function.group.to_string(),
             Self::Pie(_) => "Pie".to_owned(),
         }
     }
 
     fn write(&self, name: &str, out: &mut Writer) {
-        let (about, params) = match self {
-            Self::Render(function) => (function.about, function.params),
-            Self::Pie(about) => (*about, &[][..]),
+        let (about, params, module) = match self {
+            Self::Render(function, module) => (function.about, function.params, *module),
+            Self::Pie(about) => (*about, &[][..], MODULE),
         };
         let signature: Vec<String> = match self {
-            Self::Render(_) => params.iter().map(signature).collect(),
+            Self::Render(..) => params.iter().map(signature).collect(),
             Self::Pie(_) => vec!["series".to_owned()],
         };
         out.open(b'{');
@@ -101,7 +104,7 @@ impl Entry {
             ("name", name),
             ("function", &format!("{name}({})", signature.join(", "))),
             ("description", about),
-            ("module", MODULE),
+            ("module", module),
             ("group", &self.group()),
         ] {
             out.key(key);

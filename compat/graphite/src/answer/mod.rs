@@ -2,8 +2,10 @@
 //!
 //! [`RenderOptions`] reads the parameters of `/render`; [`render`] writes series in the format
 //! asked for. [`find`] does both for `/metrics/find` and its relatives, [`functions`] lists the
-//! render functions. The server adds status, cache headers and images.
+//! render functions. The server adds status, cache headers and images. JSON, which may be long, is made in
+//! [pieces](render::Pieces).
 
+pub mod events;
 pub mod find;
 pub mod functions;
 mod json;

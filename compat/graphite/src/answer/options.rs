@@ -1,3 +1,4 @@
+use crate::carbonapi;
 use crate::eval::Request;
 use crate::time;
 use jiff::tz::TimeZone;
@@ -45,6 +46,8 @@ impl<'a> Params<'a> {
 /// The format of a render answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
+    /// `carbonapi_v3_pb`
+    CarbonapiV3,
     /// `csv`
     Csv,
     /// `dygraph`
@@ -114,6 +117,8 @@ pub struct RenderOptions {
     pub jsonp: Option<String>,
     /// Indented JSON.
     pub pretty: bool,
+    /// How the answer came about, beside the series; JSON only.
+    pub meta: bool,
     /// Most points per series in JSON.
     pub max_data_points: Option<u64>,
     /// Leave unknown points, and series without a known one, out of JSON.
@@ -180,6 +185,7 @@ impl RenderOptions {
             format: format(params),
             jsonp: params.get("jsonp").filter(|_| params.get("format").is_some()).map(str::to_owned),
             pretty: params.get("pretty").is_some_and(|p| !p.is_empty()),
+            meta: params.get("meta").is_some_and(|m| m == "1" || m.eq_ignore_ascii_case("true")),
             max_data_points: params.get("maxDataPoints").and_then(digits),
             no_null_points: params.get("noNullPoints").is_some(),
             x_files_factor,
@@ -237,6 +243,7 @@ fn format(params: Params<'_>) -> Format {
         Some("raw") => Format::Raw,
         Some("rickshaw") => Format::Rickshaw,
         Some("svg") => Format::Svg,
+        Some(other) if carbonapi::is_format(other) => Format::CarbonapiV3,
         Some(_) => Format::Png,
         None if params.get("rawData").is_some() => Format::Raw,
         None if params.get("pickle").is_some() => Format::Pickle,

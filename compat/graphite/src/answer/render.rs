@@ -1,8 +1,9 @@
 //! The formats of `/render` that are not images.
 
-use super::json::{Writer, wrap};
+use super::json::{JAVASCRIPT, JSON, Writer, checked, wrap};
 use super::pickle::Pickle;
 use super::{Answer, Format, RenderOptions};
+use crate::carbonapi;
 use crate::python;
 use crate::series::Series;
 use jiff::Timestamp;
@@ -13,39 +14,98 @@ use std::io::Write as _;
 /// Writes series in the format asked for.
 ///
 /// # Errors
-/// `Invalid` for a bad JSONP callback, or when a series asks for an unknown consolidation; `Internal` when the format is
-/// that of a picture, see [`crate::draw`].
+/// `Invalid` for a bad JSONP callback, when a series asks for an unknown consolidation, or for more than [`POINTS_MAX`]
+/// points in a format other than JSON; `Internal` when the format is that of a picture, see [`crate::draw`].
 pub fn write(series: Vec<Series>, options: &RenderOptions) -> Result<Answer> {
+    let points: usize = series.iter().map(|s| s.values.len()).sum();
+    if points > POINTS_MAX && options.format != Format::Json {
+        return Err(Error::invalid(format!("{points} points, more than {POINTS_MAX}, are given as JSON only")));
+    }
     let (content_type, body) = match options.format {
-        Format::Json => return wrap(json(series, options)?, options.jsonp.as_deref()),
+        Format::Json => {
+            let pieces = pieces(series, options, None)?;
+            return Ok(Answer { content_type: pieces.content_type, body: pieces.flatten().collect() });
+        }
         Format::Dygraph => return wrap(dygraph(&series), options.jsonp.as_deref()),
         Format::Rickshaw => return wrap(rickshaw(&series, options.pretty), options.jsonp.as_deref()),
         Format::Csv => ("text/csv", csv(&series, &options.zone)?),
         Format::Raw => ("text/plain", raw(&series)),
         Format::Pickle => ("application/pickle", pickle(&series)),
         Format::Msgpack => ("application/x-msgpack", msgpack(&series)?),
+        Format::CarbonapiV3 => {
+            let range = (options.from_s, options.until_s);
+            return Ok(carbonapi::series(series.iter().map(|s| (s, range))));
+        }
         Format::Png | Format::Svg | Format::Pdf => return Err(Error::internal("pictures are drawn, not written")),
     };
     Ok(Answer { content_type, body })
 }
 
+/// Most points in formats whose answer is made as a whole.
+pub const POINTS_MAX: usize = 10_000_000;
+
 /// Bytes a point takes in JSON, roughly.
 const POINT_BYTES: usize = 32;
 
-fn json(mut series: Vec<Series>, options: &RenderOptions) -> Result<Vec<u8>> {
+/// A JSON answer in pieces of about [`PIECE_BYTES`], each made when it is asked for: however long the answer is, only
+/// the series and one piece are held.
+pub struct Pieces {
+    /// Of the whole answer.
+    pub content_type: &'static str,
+    series: std::vec::IntoIter<Series>,
+    /// The series being written and its next point.
+    open: Option<(Series, usize)>,
+    no_null_points: bool,
+    out: Writer,
+    /// What stands behind the list of series; `None` once it is written.
+    tail: Option<&'static str>,
+}
+
+/// Bytes of a piece.
+pub const PIECE_BYTES: usize = 64 << 10;
+
+/// The answer in JSON, `meta` (a JSON object, if asked for) before the series.
+///
+/// # Errors
+/// As [`write`].
+pub fn pieces(mut series: Vec<Series>, options: &RenderOptions, meta: Option<&str>) -> Result<Pieces> {
     if series.iter().all(|s| s.values.is_empty()) {
         series.clear();
     }
     if let Some(max) = options.max_data_points {
         limit_points(&mut series, max)?;
     }
+    if options.no_null_points {
+        series.retain(|s| s.points().any(|(_, v)| !v.is_nan()));
+    }
+    let callback = checked(options.jsonp.as_deref())?;
     let points: usize = series.iter().map(Series::point_count).sum();
-    let mut out = Writer::new(options.pretty, points * POINT_BYTES + series.len() * 256 + 16);
+    let expected = points.saturating_mul(POINT_BYTES) + series.len() * 256 + 16;
+    let mut out = Writer::new(options.pretty, expected.min(PIECE_BYTES + PIECE_BYTES / 8));
+    if let Some(callback) = callback {
+        out.raw(callback);
+        out.raw("(");
+    }
+    if let Some(meta) = meta {
+        out.raw("{\"version\": \"v0.1\", \"meta\": ");
+        out.raw(meta);
+        out.raw(", \"series\": ");
+    }
     out.open(b'[');
-    for s in &series {
-        if options.no_null_points && s.points().all(|(_, v)| v.is_nan()) {
-            continue;
-        }
+    let tail = match (meta.is_some(), callback.is_some()) {
+        (false, false) => "",
+        (false, true) => ")",
+        (true, false) => "}",
+        (true, true) => "})",
+    };
+    let content_type = if callback.is_some() { JAVASCRIPT } else { JSON };
+    let (series, no_null_points) = (series.into_iter(), options.no_null_points);
+    Ok(Pieces { content_type, series, open: None, no_null_points, out, tail: Some(tail) })
+}
+
+impl Pieces {
+    fn head(&mut self, s: &Series) {
+        let out = &mut self.out;
         out.member();
         out.open(b'{');
         out.key("target");
@@ -59,23 +119,49 @@ fn json(mut series: Vec<Series>, options: &RenderOptions) -> Result<Vec<u8>> {
         out.close(b'}');
         out.key("datapoints");
         out.open(b'[');
-        for (ts, v) in s.points() {
-            if options.no_null_points && v.is_nan() {
-                continue;
-            }
-            out.member();
-            out.open(b'[');
-            out.member();
-            out.float(v);
-            out.member();
-            out.int(ts);
-            out.close(b']');
-        }
-        out.close(b']');
-        out.close(b'}');
     }
-    out.close(b']');
-    Ok(out.finish())
+
+    /// Writes points from `at` on until the piece is long enough; gives the next one, `None` at the end.
+    fn points(&mut self, s: &Series, at: usize) -> Option<usize> {
+        for (i, v) in s.values.iter().enumerate().take(s.point_count()).skip(at) {
+            if self.out.len() >= PIECE_BYTES {
+                return Some(i);
+            }
+            if !(self.no_null_points && v.is_nan()) {
+                self.out.point(*v, s.start_s + i as i64 * s.step_s);
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        self.tail?;
+        while self.out.len() < PIECE_BYTES {
+            let (series, at) = match self.open.take().or_else(|| self.series.next().map(|s| (s, 0))) {
+                Some(open) => open,
+                None => {
+                    self.out.close(b']');
+                    self.out.raw(self.tail.take().unwrap_or_default());
+                    break;
+                }
+            };
+            if at == 0 {
+                self.head(&series);
+            }
+            match self.points(&series, at) {
+                Some(next) => self.open = Some((series, next)),
+                None => {
+                    self.out.close(b']');
+                    self.out.close(b'}');
+                }
+            }
+        }
+        Some(self.out.take())
+    }
 }
 
 /// Merges values until no series has more than `max` over the whole range of all series. Groups

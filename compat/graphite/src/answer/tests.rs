@@ -72,6 +72,30 @@ fn fewer_points() {
 }
 
 #[test]
+fn a_long_answer_comes_in_pieces() {
+    let parse = |query: &str| RenderOptions::parse(Params(&pairs(query)), NOW, &TimeZone::UTC).expect("ok");
+    let series = || {
+        let values = (0..20_000).map(|i| if i % 3 == 0 { f64::NAN } else { f64::from(i) / 7.0 }).collect();
+        vec![Series::new("a", 0, 20_000, 1, vec![1.0]), Series::new("b", 0, 20_000, 1, values)]
+    };
+    for query in ["format=json", "format=json&noNullPoints=1&jsonp=cb", "format=json&pretty=1"] {
+        let options = parse(query);
+        let pieces: Vec<Vec<u8>> = render::pieces(series(), &options, None).expect("ok").collect();
+        assert!(pieces.len() > 4 && pieces.iter().all(|p| p.len() < 2 * render::PIECE_BYTES), "{}", pieces.len());
+        let whole = render::write(series(), &options).expect("ok").body;
+        assert_eq!(pieces.concat(), whole);
+        let text = String::from_utf8(whole).expect("UTF-8");
+        let json = text.strip_prefix("cb(").and_then(|t| t.strip_suffix(')')).unwrap_or(&text);
+        let json: serde_json::Value = serde_json::from_str(json).expect("JSON");
+        let known = if query.contains("noNull") { 13_333 } else { 20_000 };
+        assert_eq!(json[1]["datapoints"].as_array().map(Vec::len), Some(known));
+    }
+    let with_meta = render::pieces(Vec::new(), &parse("format=json&jsonp=cb"), Some("{}")).expect("ok");
+    assert_eq!(with_meta.content_type, "text/javascript");
+    assert_eq!(with_meta.collect::<Vec<_>>().concat(), b"cb({\"version\": \"v0.1\", \"meta\": {}, \"series\": []})");
+}
+
+#[test]
 fn pretty_json_is_the_same_json() {
     let options = RenderOptions::parse(Params(&pairs("format=json&pretty=1")), NOW, &TimeZone::UTC).expect("ok");
     let text = shown(render::write(vec![Series::new("a", 0, 10, 10, vec![1.0])], &options));

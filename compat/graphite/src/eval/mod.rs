@@ -15,6 +15,7 @@ mod scope;
 mod tests;
 
 pub(crate) use points::Points;
+use scope::Replaced;
 pub(crate) use scope::{Scope, Stop, Value};
 
 use crate::fetch::{Fetch, FetchRequest, Fetched, Query};
@@ -180,12 +181,14 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn series(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
         match self.value(expr, scope)? {
             Value::Series(series) => Ok(series),
+            Value::Lists(lists) if lists.is_empty() => Ok(Vec::new()),
             other => Err(Error::invalid(format!("{} is not a list of series", other.describe())).into()),
         }
     }
 
     /// Parses and evaluates a text made up by a function.
     pub(crate) fn text(&mut self, text: &str, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
+        self.count_call()?;
         let expr = target::parse(text)?;
         self.series(&expr, scope)
     }
@@ -204,9 +207,9 @@ impl<'a> Evaluator<'a> {
     fn value_at_depth(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Value, Stop> {
         match expr {
             Expr::Literal(literal) => Ok(literal.clone().into()),
-            Expr::Path(path) => match scope.replace(path) {
-                Ok(path) => Ok(Value::Series(self.fetch(Query::Path(path.clone()), &path, scope)?)),
-                Err(value) => Ok(value),
+            Expr::Path(path) => match scope.replace(path)? {
+                Replaced::Path(path) => Ok(Value::Series(self.fetch(Query::Path(path.clone()), &path, scope)?)),
+                Replaced::Value(value) => Ok(value),
             },
             Expr::Template { body, params } => {
                 let outer = scope.enter_template(params, &self.request.template);
@@ -237,10 +240,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn call(&mut self, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
-        self.calls += 1;
-        if self.calls > CALLS_MAX {
-            return Err(Error::invalid(format!("the targets take more than {CALLS_MAX} calls")).into());
-        }
+        self.count_call()?;
         let function = functions::find(&call.name)
             .ok_or_else(|| Error::invalid(format!("Received request for unknown function: {}", call.name)))?;
         // Arguments behind a missing one may miss something as well: ask for all in one round.
@@ -262,12 +262,20 @@ impl<'a> Evaluator<'a> {
         if pending {
             return Err(Stop::Pending);
         }
-        self.go_on()?;
+        self.points.names_of(args.iter().chain(kwargs.iter().map(|(_, value)| value)))?;
         let run = || {
             let mut invocation = Invocation::new(function, args, kwargs, call.args.first(), self, scope)?;
             (function.run)(&mut invocation)
         };
         run().map_err(|stop: Stop| stop.at(&call.name))
+    }
+
+    fn count_call(&mut self) -> Result<()> {
+        self.calls += 1;
+        if self.calls > CALLS_MAX {
+            return Err(Error::invalid(format!("the targets take more than {CALLS_MAX} calls")));
+        }
+        self.go_on()
     }
 
     /// Looks a request up among the answers, or notes it as missing.
@@ -282,6 +290,8 @@ impl<'a> Evaluator<'a> {
             }
             return Err(Stop::Pending);
         };
+        let names = raw.iter().map(|raw| raw.name.len()).max().unwrap_or(0);
+        self.points.series(raw.len(), names + path_expression.len())?;
         let series = raw.iter().map(|raw| Series {
             name: raw.name.clone(),
             path_expression: path_expression.to_owned(),

@@ -1,8 +1,8 @@
 use super::Request;
 use crate::python;
 use crate::series::Series;
-use crate::target::Literal;
-use rhythmite_model::Error;
+use crate::target::{self, Literal};
+use rhythmite_model::{Error, Result};
 
 /// Why evaluation ended without a value.
 #[derive(Debug)]
@@ -85,6 +85,12 @@ impl Value {
     }
 }
 
+/// A path with template parameters in it, or the value that it stands for.
+pub(crate) enum Replaced {
+    Path(String),
+    Value(Value),
+}
+
 /// What surrounds an expression: the range, and what functions before it have set.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
@@ -129,21 +135,25 @@ impl Scope {
     }
 
     /// Puts template parameters into a path. A path that is nothing but `$name` is the value
-    /// itself (in `Err`), a number if it looks like one.
-    pub(crate) fn replace(&self, path: &str) -> Result<String, Value> {
+    /// itself, a number if it looks like one.
+    ///
+    /// # Errors
+    /// `Invalid` when the path grows beyond [`target::TARGET_BYTES_MAX`].
+    pub(crate) fn replace(&self, path: &str) -> Result<Replaced> {
         let mut path = path.to_owned();
         for (name, literal) in &self.template {
             let variable = format!("${name}");
             if path != variable {
-                path = path.replace(&variable, &Value::from(literal.clone()).text());
+                let text = Value::from(literal.clone()).text();
+                path = python::replace_within(&path, &variable, &text, target::TARGET_BYTES_MAX)?;
                 continue;
             }
             let number = match literal {
                 Literal::Str(s) if s.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'-' | b'.')) => s.parse().ok(),
                 _ => None,
             };
-            return Err(number.map_or_else(|| literal.clone().into(), Value::Float));
+            return Ok(Replaced::Value(number.map_or_else(|| literal.clone().into(), Value::Float)));
         }
-        Ok(path)
+        Ok(Replaced::Path(path))
     }
 }

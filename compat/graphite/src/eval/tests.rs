@@ -162,6 +162,28 @@ fn points_are_counted_over_the_whole_request() {
 }
 
 #[test]
+fn series_and_names_take_room() {
+    let (long, part) = ("n".repeat(100_000), "x".repeat(1_000));
+    let many = |n: usize, f: &dyn Fn(usize) -> String| (0..n).map(f).collect::<Vec<_>>().join(",");
+    for (target, fits) in [
+        // As often as it likes within sixty-four megabytes of four hundred bytes each.
+        (format!("group({})", many(40_000, &|_| "a.x".to_owned())), true),
+        // A long name for each of many.
+        (format!("alias(group({}),'{part}')", many(10_000, &|_| "a.x".to_owned())), true),
+        (format!("alias(group({}),'{long}')", many(1_000, &|_| "a.x".to_owned())), false),
+        (format!("divideSeries(group({}),alias(a.x,'{long}'))", many(1_000, &|_| "a.x".to_owned())), false),
+        (format!("applyByNode(alias(a.x,'{long}'),0,'{}')", "%".repeat(1_000)), false),
+        (format!("aliasSub(alias(a.x,'{long}'),'n','{part}')"), false),
+        (format!("template({}.x,a='{long}')", "$a".repeat(1_000)), false),
+    ] {
+        let request = Request { points_max: 1_000, ..Request::new(&[&target], 0, 60, 60).expect("well-formed") };
+        let got = run(&request, &mut Shelf::new());
+        let shown = &target[..target.len().min(60)];
+        assert_eq!(got.is_ok(), fits, "{shown}: {:?}", got.err());
+    }
+}
+
+#[test]
 fn a_request_that_is_given_up_runs_no_further_function() {
     let calls = std::cell::Cell::new(0);
     let go_on = || {

@@ -187,7 +187,7 @@ fn substitution(c: &Invocation<'_, '_>) -> Result<(Regex, Replacement)> {
     Ok((Regex::new(&c.text("search")?)?, Replacement::new(&c.text("replace")?)?))
 }
 
-fn change_case(c: &mut Invocation<'_, '_>, change: fn(&str) -> String) -> Result<Value, Stop> {
+pub(super) fn change_case(c: &mut Invocation<'_, '_>, change: fn(&str) -> String) -> Result<Value, Stop> {
     let positions = c.ints()?;
     rename(c, |s| {
         if positions.is_empty() {

@@ -180,7 +180,7 @@ const PERCENTILE_OF_SERIES: Function = Function {
     params: &[P::SERIES, P::required("n", T::Float), P::optional("interpolate", T::Boolean).or(Default::Flag(false))],
     aggregator: false,
     run: |c| {
-        let (n, interpolate) = (c.float("n")?, c.flag("interpolate")?);
+        let (n, interpolate) = (c.finite("n")?, c.flag("interpolate")?);
         if n <= 0.0 {
             return Err(Error::invalid("The requested percent is required to be greater than 0").into());
         }
@@ -188,11 +188,18 @@ const PERCENTILE_OF_SERIES: Function = Function {
         let (Some(first), Some(all)) = (series.first(), normalize(&series)?) else { return Ok(Vec::new().into()) };
         let name = format!("percentileOfSeries({},{})", first.path_expression, python::general(n));
         let mut known = Vec::with_capacity(series.len());
+        let mut beyond = false;
         let values = all.map_rows(|row| {
             known.clear();
             known.extend(row.iter().filter(|v| !v.is_nan()));
-            percentile(&mut known, n, interpolate)
+            percentile(&mut known, n, interpolate).unwrap_or_else(|| {
+                beyond = true;
+                f64::NAN
+            })
         });
+        if beyond {
+            return Err(Error::invalid(format!("there is no percentile {n}")).into());
+        }
         Ok(vec![from_request(c, Series::new(name, all.start_s, all.end_s, all.step_s, values))].into())
     },
 };
@@ -270,7 +277,7 @@ fn fold_pairs(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
 }
 
 fn fold_wildcards(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
-    let positions = c.ints()?;
+    let positions = c.positions();
     let groups = group_by(c.series("seriesList")?, |s| {
         let kept = s.name.split('.').zip(0i64..).filter(|(_, i)| !positions.contains(i));
         Ok(kept.map(|(node, _)| node).collect::<Vec<_>>().join("."))

@@ -43,12 +43,12 @@ fn by_value(c: &mut Invocation<'_, '_>, function: &str, drop: fn(f64, f64) -> bo
 }
 
 fn by_percentile(c: &mut Invocation<'_, '_>, function: &str, drop: fn(f64, f64) -> bool) -> Result<Value, Stop> {
-    let n = c.float("n")?;
+    let n = c.finite("n")?;
     let mut series = c.series("seriesList")?;
     for s in &mut series {
         s.rename(format!("{function}({}, {})", s.name, python::general(n)));
-        let limit = percentile_of(s, n)?;
-        if !limit.is_nan() {
+        // Beyond the last percentile there is nothing to compare with.
+        if let Some(limit) = percentile_of(s, n)?.filter(|limit| !limit.is_nan()) {
             s.tags.set("nPercentile", n);
             s.map_known(|v| if drop(v, limit) { f64::NAN } else { v });
         }

@@ -57,7 +57,7 @@ pub(super) const ALL: &[Function] = &[
     USE_SERIES_ABOVE,
 ];
 
-type Run = fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>;
+pub(super) type Run = fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>;
 
 const fn above_or_below(names: &'static [&'static str], about: &'static str, run: Run) -> Function {
     const PARAMS: &[P] = &[P::SERIES, P::required("n", T::Float)];
@@ -65,8 +65,17 @@ const fn above_or_below(names: &'static [&'static str], about: &'static str, run
 }
 
 const fn first_n(names: &'static [&'static str], about: &'static str, run: Run) -> Function {
+    first_n_of(Group::FilterSeries, names, about, run)
+}
+
+pub(super) const fn first_n_of(
+    group: Group,
+    names: &'static [&'static str],
+    about: &'static str,
+    run: Run,
+) -> Function {
     const PARAMS: &[P] = &[P::SERIES, P::required("n", T::Integer)];
-    Function { names, group: Group::FilterSeries, about, params: PARAMS, aggregator: false, run }
+    Function { names, group, about, params: PARAMS, aggregator: false, run }
 }
 
 const RANKED: &[P] =
@@ -134,7 +143,7 @@ const HIGHEST: Function = Function {
     aggregator: false,
     run: |c| {
         let (func, _) = c.agg_func("func")?;
-        extreme(c, func, true)
+        extreme_or_one(c, func, true)
     },
 };
 
@@ -159,7 +168,7 @@ const LOWEST: Function = Function {
     aggregator: false,
     run: |c| {
         let (func, _) = c.agg_func("func")?;
-        extreme(c, func, false)
+        extreme_or_one(c, func, false)
     },
 };
 
@@ -277,8 +286,18 @@ fn keep(mut series: Vec<Series>, func: AggFunc, operator: &str, threshold: f64) 
 }
 
 /// All are sorted, then the first taken, so ties keep their order.
-fn extreme(c: &mut Invocation<'_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
-    let n = c.opt_int("n")?.unwrap_or(1);
+pub(super) fn extreme(c: &mut Invocation<'_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
+    let n = c.whole("n")?;
+    ranked(c, n, func, highest)
+}
+
+/// The same; one series without `n`.
+fn extreme_or_one(c: &mut Invocation<'_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
+    let n = if c.given("n").is_some() { c.whole("n")? } else { 1 };
+    ranked(c, n, func, highest)
+}
+
+fn ranked(c: &mut Invocation<'_, '_>, n: i64, func: AggFunc, highest: bool) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     sort_by(&mut series, func, highest);
     Ok(take(series, n).into())
@@ -302,15 +321,15 @@ fn by_name(c: &mut Invocation<'_, '_>, keep: bool) -> Result<Value, Stop> {
 }
 
 fn upper_percent(c: &Invocation<'_, '_>) -> Result<f64> {
-    let n = c.float("n")?;
+    let n = c.finite("n")?;
     Ok(if n < 50.0 { 100.0 - n } else { n })
 }
 
 /// The percentiles 100 - `n` and `n`.
 fn percentiles(values: &[f64], n: f64) -> (f64, f64) {
     let mut known: Vec<f64> = values.iter().copied().filter(|v| !v.is_nan()).collect();
-    let low = percentile(&mut known, 100.0 - n, false);
-    (low, percentile(&mut known, n, false))
+    let mut at = |n| percentile(&mut known, n, false).unwrap_or(f64::NAN);
+    (at(100.0 - n), at(n))
 }
 
 fn variance(values: &[f64]) -> f64 {

@@ -124,7 +124,11 @@ const STACKED: Function = Function {
     params: &[P::SERIES, P::optional("stack", T::String)],
     aggregator: false,
     run: |c| {
-        let stack = c.opt_text("stack")?.unwrap_or_else(|| DEFAULT_STACK.to_owned());
+        let stack = match c.given("stack") {
+            None => DEFAULT_STACK.to_owned(),
+            // None is a name like any other.
+            Some(given) => given.text(),
+        };
         let series = c.series("seriesList")?;
         let is_default = stack == DEFAULT_STACK;
         let totals = c.eval.stacks.entry(stack).or_default();

@@ -5,7 +5,9 @@ use super::ParamType as T;
 use super::support::{aggregate, group_by, index, node_key, slice};
 use super::{Default, Function, Group, Invocation, Node};
 use crate::eval::{Stop, Value};
+use crate::python;
 use crate::series::{Series, Tags};
+use crate::target;
 use rhythmite_model::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -26,7 +28,7 @@ const APPLY_BY_NODE: Function = Function {
     aggregator: false,
     run: |c| {
         let node = c.int("nodeNum")?;
-        let (template, new_name) = (c.text("templateFunction")?, c.opt_text("newName")?);
+        let (template, new_name) = (c.text("templateFunction")?, c.opt_text("newName")?.filter(|n| !n.is_empty()));
         let series = c.series("seriesList")?;
         let prefix = |s: &Series| {
             let nodes: Vec<&str> = s.name.split('.').collect();
@@ -37,18 +39,24 @@ const APPLY_BY_NODE: Function = Function {
         let mut results = Vec::new();
         let mut pending = false;
         for prefix in prefixes {
-            match c.eval.text(&template.replace('%', &prefix), &mut scope) {
+            let text = python::replace_within(&template, "%", &prefix, target::TARGET_BYTES_MAX)?;
+            match c.eval.text(&text, &mut scope) {
                 Err(Stop::Pending) => pending = true,
-                found => results.extend(found?.into_iter().map(|mut s| {
-                    if let Some(name) = &new_name {
-                        s.name = name.replace('%', &prefix);
-                    }
-                    s.path_expression.clone_from(&prefix);
-                    if let Some(last) = series.last() {
-                        (s.start_s, s.end_s) = (last.start_s, last.end_s);
-                    }
-                    s
-                })),
+                found => {
+                    let found = found?;
+                    let name = new_name.as_ref();
+                    let name = name.map(|name| python::replace_within(name, "%", &prefix, target::TARGET_BYTES_MAX));
+                    let name = name.transpose()?;
+                    c.eval.points.series(found.len(), name.as_ref().map_or(0, String::len) + prefix.len())?;
+                    results.extend(found.into_iter().map(|mut s| {
+                        s.name = name.clone().unwrap_or(s.name);
+                        s.path_expression.clone_from(&prefix);
+                        if let Some(last) = series.last() {
+                            (s.start_s, s.end_s) = (last.start_s, last.end_s);
+                        }
+                        s
+                    }));
+                }
             }
         }
         if pending { Err(Stop::Pending) } else { Ok(results.into()) }

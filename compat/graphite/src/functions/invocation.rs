@@ -117,6 +117,7 @@ impl<'c, 'e> Invocation<'c, 'e> {
         match self.bound[at].take() {
             None | Some(Value::None) => Ok(None),
             Some(Value::Series(series)) => Ok(Some(series)),
+            Some(Value::Lists(lists)) if lists.is_empty() => Ok(Some(Vec::new())),
             Some(other) => Err(Self::wrong(name, "a list of series", &other)),
         }
     }
@@ -139,6 +140,7 @@ impl<'c, 'e> Invocation<'c, 'e> {
             match value {
                 Value::Series(series) if all.is_empty() => all = series,
                 Value::Series(series) => all.extend(series),
+                Value::Lists(lists) if lists.is_empty() => {}
                 other => return Err(Self::wrong("seriesLists", "a list of series", &other)),
             }
         }
@@ -150,10 +152,34 @@ impl<'c, 'e> Invocation<'c, 'e> {
         self.rest.len()
     }
 
+    /// Left out, not none: a default is for the former only.
+    fn left_out(&self, name: &str) -> Result<()> {
+        if matches!(self.given(name), Some(Value::None)) {
+            Err(Self::wrong(name, "a number", &Value::None))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A number that is not infinite.
+    pub(crate) fn finite(&self, name: &str) -> Result<f64> {
+        let x = self.float(name)?;
+        if x.is_finite() { Ok(x) } else { Err(Self::wrong(name, "a finite number", &Value::Float(x))) }
+    }
+
+    /// The whole part of a number.
+    pub(crate) fn whole(&self, name: &str) -> Result<i64> {
+        match self.optional(name) {
+            Some(Value::Float(x)) if x.is_finite() => Ok(*x as i64),
+            _ => self.int(name),
+        }
+    }
+
     pub(crate) fn float(&self, name: &str) -> Result<f64> {
         match (self.opt_float(name)?, self.default(name)) {
-            (Some(x), _) | (None, Default::Float(x)) => Ok(x),
-            (None, Default::Int(i)) => Ok(i as f64),
+            (Some(x), _) => Ok(x),
+            (None, Default::Float(x)) => self.left_out(name).map(|()| x),
+            (None, Default::Int(i)) => self.left_out(name).map(|()| i as f64),
             _ => Err(Self::missing(name)),
         }
     }
@@ -172,7 +198,8 @@ impl<'c, 'e> Invocation<'c, 'e> {
 
     pub(crate) fn int(&self, name: &str) -> Result<i64> {
         match (self.opt_int(name)?, self.default(name)) {
-            (Some(i), _) | (None, Default::Int(i)) => Ok(i),
+            (Some(i), _) => Ok(i),
+            (None, Default::Int(i)) => self.left_out(name).map(|()| i),
             _ => Err(Self::missing(name)),
         }
     }
@@ -194,8 +221,9 @@ impl<'c, 'e> Invocation<'c, 'e> {
     /// A whole number of points; without limit if it is left out or infinite.
     pub(crate) fn int_or_inf(&self, name: &str) -> Result<usize> {
         match self.optional(name) {
-            None => Ok(usize::MAX),
+            None => self.left_out(name).map(|()| usize::MAX),
             Some(Value::Float(x)) if *x == f64::INFINITY => Ok(usize::MAX),
+            Some(Value::Float(x)) if x.is_finite() => Ok(*x as usize),
             Some(value) => Ok(usize::try_from(Self::to_int(name, value)?).unwrap_or(0)),
         }
     }
@@ -219,7 +247,7 @@ impl<'c, 'e> Invocation<'c, 'e> {
     /// `"true"` and `"false"` count as booleans, other texts and numbers unless empty or zero.
     pub(crate) fn flag(&self, name: &str) -> Result<bool> {
         Ok(match self.optional(name) {
-            None => self.default(name) == Default::Flag(true),
+            None => self.given(name).is_none() && self.default(name) == Default::Flag(true),
             Some(Value::Bool(b)) => *b,
             Some(Value::Int(i)) => *i != 0,
             Some(Value::Float(x)) => *x != 0.0,
@@ -275,6 +303,17 @@ impl<'c, 'e> Invocation<'c, 'e> {
         self.rest.iter().map(|value| Self::to_int("position", value)).collect()
     }
 
+    /// The whole numbers of the parameter that takes many; what is none is no position, and no error.
+    pub(crate) fn positions(&self) -> Vec<i64> {
+        let position = |value: &Value| match value {
+            Value::Int(i) => Some(*i),
+            Value::Bool(b) => Some(i64::from(*b)),
+            Value::Float(x) if x.fract() == 0.0 => Some(*x as i64),
+            _ => None,
+        };
+        self.rest.iter().filter_map(position).collect()
+    }
+
     /// The texts of the parameter that takes many.
     pub(crate) fn texts(&self) -> Result<Vec<String>> {
         let text = |value: &Value| match value {
@@ -288,10 +327,9 @@ impl<'c, 'e> Invocation<'c, 'e> {
 fn to_node(name: &str, value: &Value) -> Result<Node> {
     match value {
         Value::Int(i) => Ok(Node::At(*i)),
-        Value::Float(x) if x.fract() == 0.0 && x.abs() < 1e9 => Ok(Node::At(*x as i64)),
+        Value::Bool(b) => Ok(Node::At(i64::from(*b))),
         Value::Str(s) => Ok(Node::Tag(s.clone())),
-        Value::Bool(_) | Value::Float(_) | Value::None => Ok(Node::Tag(value.text())),
-        Value::Series(_) | Value::Lists(_) => {
+        Value::Float(_) | Value::None | Value::Series(_) | Value::Lists(_) => {
             Err(Error::invalid(format!("argument {name} must be a node or a tag, not {}", value.describe())))
         }
     }

@@ -9,6 +9,7 @@
 
 mod alias;
 mod calculate;
+mod carbonapi;
 mod combine;
 mod filter_data;
 mod filter_series;
@@ -52,6 +53,7 @@ pub struct Function {
 pub enum Group {
     Alias,
     Calculate,
+    Carbonapi,
     Combine,
     FilterData,
     FilterSeries,
@@ -68,6 +70,7 @@ impl fmt::Display for Group {
             Self::FilterSeries => "Filter Series",
             Self::Alias => "Alias",
             Self::Calculate => "Calculate",
+            Self::Carbonapi => "carbonapi",
             Self::Combine => "Combine",
             Self::Graph => "Graph",
             Self::Sorting => "Sorting",
@@ -99,9 +102,19 @@ const FILES: [&[Function]; 9] = [
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> =
     LazyLock::new(|| all().flat_map(|f| f.names.iter().map(move |n| (*n, f))).collect());
 
-/// All functions, file by file.
+/// All functions, file by file: graphite-web's, then carbonapi's.
 pub fn all() -> impl Iterator<Item = &'static Function> {
+    of_graphite().chain(of_carbonapi())
+}
+
+/// Functions that graphite-web has.
+pub fn of_graphite() -> impl Iterator<Item = &'static Function> {
     FILES.into_iter().chain(calculate::FILES).chain(transform::FILES).flatten()
+}
+
+/// Functions that only carbonapi has.
+pub fn of_carbonapi() -> impl Iterator<Item = &'static Function> {
+    carbonapi::FILES.into_iter().flatten()
 }
 
 /// The function of that name or alias.

@@ -91,19 +91,26 @@ fn by_nodes(c: &Invocation<'_, '_>, series: Vec<Series>, total: Value, nodes: &[
             .collect::<Result<Vec<_>>>()?,
         _ => return Err(Error::invalid("total must be None or a seriesList")),
     };
+    // As in the reference, what has no partner is framed like whatever was computed last.
+    let mut sums = totals.iter().filter(|(_, t)| t.path_expression == t.name && t.name.starts_with("sumSeries("));
+    let mut frame = sums.next_back().map(|(_, t)| Frame::of(t));
     let mut results = Vec::new();
     for (key, group) in &parts {
         let total = totals.iter().find(|(k, _)| k == key).map(|(_, t)| t);
         for part in group {
             results.push(match total {
-                Some(total) => pair(c, part, total)?,
-                None => unknown(c, format!("asPercent({},MISSING)", part.name), part),
+                Some(total) => {
+                    let share = pair(c, part, total)?;
+                    frame = Some(Frame::of(&share));
+                    share
+                }
+                None => unknown(c, format!("asPercent({},MISSING)", part.name), part, frame),
             });
         }
     }
     for (key, total) in &totals {
         if parts.iter().all(|(k, _)| k != key) {
-            results.push(unknown(c, format!("asPercent(MISSING,{})", total.name), total));
+            results.push(unknown(c, format!("asPercent(MISSING,{})", total.name), total, frame));
         }
     }
     Ok(results)
@@ -121,8 +128,20 @@ fn sum(c: &Invocation<'_, '_>, group: &[Series]) -> Result<Series> {
     Ok(Series { x_files_factor: c.scope.x_files_factor, ..series })
 }
 
-fn unknown(c: &Invocation<'_, '_>, name: String, like: &Series) -> Series {
+/// Where a series begins and ends, and its step.
+#[derive(Clone, Copy)]
+struct Frame(i64, i64, i64);
+
+impl Frame {
+    fn of(series: &Series) -> Self {
+        Self(series.start_s, series.end_s, series.step_s)
+    }
+}
+
+/// As many unknown values as `like` has, in another frame if there is one.
+fn unknown(c: &Invocation<'_, '_>, name: String, like: &Series, frame: Option<Frame>) -> Series {
     let values = vec![f64::NAN; like.values.len()];
-    let series = Series::new(name, like.start_s, like.end_s, like.step_s, values);
+    let Frame(start_s, end_s, step_s) = frame.unwrap_or(Frame::of(like));
+    let series = Series::new(name, start_s, end_s, step_s, values);
     Series { x_files_factor: c.scope.x_files_factor, ..series }
 }

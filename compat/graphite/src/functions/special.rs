@@ -125,6 +125,9 @@ const FALLBACK_SERIES: Function = Function {
     aggregator: false,
     run: |c| {
         let series = c.series("seriesList")?;
+        if c.given("fallback").is_none() {
+            return Err(Error::invalid("missing argument fallback").into());
+        }
         Ok(if series.is_empty() { c.series("fallback")? } else { series }.into())
     },
 };

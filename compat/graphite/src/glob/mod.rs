@@ -10,7 +10,7 @@
 //! instead of a scan), [`SegmentPattern::literals`] (a few look-ups) and
 //! [`SegmentPattern::prefix`] (a range scan).
 //!
-//! Limits: [`VARIANTS_MAX`] alternatives after brace expansion, [`SEGMENTS_MAX`].
+//! Limits: [`VARIANTS_MAX`] alternatives after brace expansion and [`VARIANT_BYTES_MAX`] of them, [`SEGMENTS_MAX`].
 
 mod segment;
 #[cfg(test)]
@@ -20,8 +20,11 @@ pub use segment::SegmentPattern;
 
 use rhythmite_model::{Error, Result};
 
-/// Most alternatives that the braces of one segment may stand for.
+/// Most alternatives that the braces of one pattern may stand for, all its segments together.
 pub const VARIANTS_MAX: usize = 10_000;
+
+/// Most bytes of these alternatives, for each segment.
+pub const VARIANT_BYTES_MAX: usize = 4 << 20;
 
 /// Most dots in a pattern.
 pub const SEGMENTS_MAX: usize = 1_024;
@@ -29,14 +32,20 @@ pub const SEGMENTS_MAX: usize = 1_024;
 /// Splits a path pattern at its dots and compiles each segment.
 ///
 /// # Errors
-/// `Invalid` when a segment has more than [`VARIANTS_MAX`] variants or there are too many segments.
+/// `Invalid` when it has more than [`VARIANTS_MAX`] variants or too many segments.
 pub fn split_pattern(pattern: &str) -> Result<Vec<SegmentPattern>> {
     let mut segments = Vec::new();
+    let mut variants = 0;
     for text in pattern.split('.') {
         if segments.len() == SEGMENTS_MAX {
             return Err(Error::invalid(format!("pattern has more than {SEGMENTS_MAX} segments")));
         }
-        segments.push(SegmentPattern::new(text)?);
+        let segment = SegmentPattern::new(text)?;
+        variants += segment.variants();
+        if variants > VARIANTS_MAX + SEGMENTS_MAX {
+            return Err(Error::invalid(format!("the pattern stands for more than {VARIANTS_MAX} variants")));
+        }
+        segments.push(segment);
     }
     if segments.last().is_some_and(SegmentPattern::is_globstar) {
         segments.push(SegmentPattern::new("*")?);

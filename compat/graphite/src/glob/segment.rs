@@ -1,4 +1,4 @@
-use super::VARIANTS_MAX;
+use super::{VARIANT_BYTES_MAX, VARIANTS_MAX};
 use rhythmite_model::{Error, Result};
 
 /// One segment of a pattern, compiled.
@@ -29,7 +29,7 @@ impl SegmentPattern {
     /// Compiles the text between two dots.
     ///
     /// # Errors
-    /// `Invalid` when its braces stand for more than [`VARIANTS_MAX`] variants.
+    /// `Invalid` when its braces stand for more than [`VARIANTS_MAX`] variants, or [`VARIANT_BYTES_MAX`] bytes of them.
     pub fn new(text: &str) -> Result<Self> {
         let kind = if text == "**" {
             Kind::Globstar
@@ -51,6 +51,16 @@ impl SegmentPattern {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// How many texts its braces stand for.
+    #[must_use]
+    pub fn variants(&self) -> usize {
+        match &self.kind {
+            Kind::Globstar | Kind::Any => 1,
+            Kind::Literals(texts) => texts.len(),
+            Kind::Variants(variants) => variants.len(),
+        }
     }
 
     /// Is this `**`, which matches any number of segments?
@@ -112,18 +122,26 @@ fn common_prefix<'a>(mut texts: impl Iterator<Item = &'a str>) -> &'a str {
 
 /// Replaces the innermost braces first, like a shell; text that has none is the only variant.
 fn expand(text: &str, out: &mut Vec<String>) -> Result<()> {
+    let shown = || text.chars().take(100).collect::<String>();
     let mut todo = vec![text.to_owned()];
+    let mut bytes = text.len();
     while let Some(next) = todo.pop() {
-        match innermost_braces(&next) {
-            None => out.push(next),
-            Some((open, close)) => {
-                for part in next[open + 1..close].split(',') {
-                    todo.push([&next[..open], part, &next[close + 1..]].concat());
-                }
+        let Some((open, close)) = innermost_braces(&next) else {
+            out.push(next);
+            continue;
+        };
+        bytes -= next.len();
+        for part in next[open + 1..close].split(',') {
+            let variant = [&next[..open], part, &next[close + 1..]].concat();
+            bytes += variant.len();
+            todo.push(variant);
+            // Counted one by one: a single pair of braces may hold hundreds of thousands.
+            if out.len() + todo.len() > VARIANTS_MAX {
+                return Err(Error::invalid(format!("{:?}... stands for more than {VARIANTS_MAX} variants", shown())));
             }
-        }
-        if out.len() + todo.len() > VARIANTS_MAX {
-            return Err(Error::invalid(format!("{text:?} stands for more than {VARIANTS_MAX} variants")));
+            if bytes > VARIANT_BYTES_MAX {
+                return Err(Error::invalid(format!("{:?}... stands for more than {VARIANT_BYTES_MAX} bytes", shown())));
+            }
         }
     }
     Ok(())

@@ -4,8 +4,10 @@
 //! come from Python's `%g`, `%d`, `str` and `round`. Regular expressions and their replacements
 //! are Python's `re` as well: see [`regex`].
 
+mod json;
 pub mod regex;
 
+pub use json::text_of_json;
 use rhythmite_model::{Error, Result};
 
 /// Most decimals a template may ask for.
@@ -91,6 +93,18 @@ pub fn round(x: f64, digits: i64) -> f64 {
         }
     }
     format!("{x:.*}", usize::try_from(digits).unwrap_or(0)).parse().unwrap_or(x)
+}
+
+/// `text.replace(from, to)`.
+///
+/// # Errors
+/// `Invalid` when the result would have more than `bytes_max` bytes, before any of them is written.
+pub fn replace_within(text: &str, from: &str, to: &str, bytes_max: usize) -> Result<String> {
+    let grown = text.matches(from).count().saturating_mul(to.len()).saturating_add(text.len());
+    if grown > bytes_max {
+        return Err(Error::invalid(format!("a text would grow beyond {bytes_max} bytes")));
+    }
+    Ok(text.replace(from, to))
 }
 
 /// `template % x`, for a template with one conversion: `%d`, `%g`, `%f`, `%e`, `%s` with an

@@ -1,18 +1,21 @@
 //! Python's `re` by way of `fancy-regex`: look-around, back-references, named groups.
 //!
-//! Limits: [`STEPS_MAX`] for back-tracking, [`PATTERN_BYTES_MAX`], [`PROGRAM_BYTES_MAX`]. A
+//! Limits: [`STEPS_MAX`] for back-tracking, [`PATTERN_BYTES_MAX`], [`PROGRAM_BYTES_MAX`], [`RESULT_BYTES_MAX`]. A
 //! pattern that needs more is an error, never a wait.
 
 use rhythmite_model::{Error, Result};
 
 /// Back-tracking steps of one match.
-pub const STEPS_MAX: usize = 1_000_000;
+pub const STEPS_MAX: usize = 200_000;
 
 /// Longest pattern.
 pub const PATTERN_BYTES_MAX: usize = 16 << 10;
 
 /// Largest compiled program.
 pub const PROGRAM_BYTES_MAX: usize = 4 << 20;
+
+/// Longest text that a replacement may make.
+pub const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Debug)]
@@ -47,14 +50,22 @@ impl Regex {
     ///
     /// # Errors
     /// `Invalid` when the match takes too many steps or the replacement names a group that does
-    /// not exist.
+    /// not exist, or the result is longer than [`RESULT_BYTES_MAX`].
     pub fn replace_all(&self, text: &str, replacement: &Replacement) -> Result<String> {
         let mut out = String::with_capacity(text.len());
-        let mut last = 0;
-        for captures in self.0.captures_iter(text) {
-            let captures = captures.map_err(too_hard)?;
-            let Some(whole) = captures.get(0) else { continue };
+        // An empty match counts right behind another match too, but not twice in one place.
+        let (mut last, mut at, mut taken) = (0, 0, None);
+        while let Some(captures) = self.0.captures_from_pos(text, at).map_err(too_hard)? {
+            let Some(whole) = captures.get(0) else { break };
+            if whole.start() == whole.end() && taken == Some(whole.end()) {
+                let Some(next) = text[whole.end()..].chars().next() else { break };
+                (at, taken) = (whole.end() + next.len_utf8(), None);
+                continue;
+            }
             out.push_str(&text[last..whole.start()]);
+            if out.len() > RESULT_BYTES_MAX {
+                return Err(Error::invalid(format!("a replacement makes more than {RESULT_BYTES_MAX} bytes")));
+            }
             for part in &replacement.0 {
                 match part {
                     Part::Text(t) => out.push_str(t),
@@ -71,7 +82,8 @@ impl Regex {
                     }
                 }
             }
-            last = whole.end();
+            (last, at) = (whole.end(), whole.end());
+            taken = (whole.start() == whole.end()).then_some(whole.end());
         }
         out.push_str(&text[last..]);
         Ok(out)
@@ -82,19 +94,80 @@ fn too_hard(e: fancy_regex::Error) -> Error {
     Error::invalid(format!("regular expression takes too many steps: {e}"))
 }
 
-/// Python's `\Z` is the very end, here called `\z`; the rest is spelled alike.
+/// Spells a Python pattern as `fancy-regex` wants it. The differences: the very end is `\Z`, brackets within brackets
+/// and doubled signs there mean themselves, a brace that is no repetition is a brace, and an escaped sign is the sign.
 fn translate(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        out.push(c);
-        if c == '\\'
-            && let Some(escaped) = chars.next()
-        {
-            out.push(if escaped == 'Z' { 'z' } else { escaped });
+    let mut out = String::with_capacity(pattern.len() + 8);
+    let mut rest = pattern;
+    // Within brackets: how many characters of the class have been read.
+    let mut class: Option<usize> = None;
+    while let Some(c) = rest.chars().next() {
+        let behind = &rest[c.len_utf8()..];
+        rest = behind;
+        match (c, class) {
+            ('\\', _) => {
+                let Some(escaped) = behind.chars().next() else {
+                    out.push(c);
+                    break;
+                };
+                rest = &behind[escaped.len_utf8()..];
+                match escaped {
+                    'Z' => out.push_str("\\z"),
+                    e if e.is_ascii_alphanumeric() => out.extend(['\\', e]),
+                    e => literal(e, &mut out),
+                }
+                class = class.map(|n| n + 1);
+            }
+            ('[', None) => {
+                out.push('[');
+                if let Some(negated) = rest.strip_prefix('^') {
+                    out.push('^');
+                    rest = negated;
+                }
+                class = Some(0);
+            }
+            // In first place a closing bracket is one of the characters.
+            (']', Some(n)) if n > 0 => {
+                out.push(']');
+                class = None;
+            }
+            ('[' | ']' | '&' | '~', Some(n)) => {
+                literal(c, &mut out);
+                class = Some(n + 1);
+            }
+            ('-', Some(n)) => {
+                // Two of them would take away.
+                if out.ends_with('-') {
+                    out.push_str("\\-")
+                } else {
+                    out.push('-')
+                }
+                class = Some(n + 1);
+            }
+            ('{', None) if !is_repetition(behind) => out.push_str("\\{"),
+            (c, _) => {
+                out.push(c);
+                class = class.map(|n| n + 1);
+            }
         }
     }
     out
+}
+
+/// A character that means itself.
+fn literal(c: char, out: &mut String) {
+    if "\\.+*?()|[]{}^$#&-~".contains(c) {
+        out.push('\\');
+    }
+    out.push(c);
+}
+
+/// Whether `1}`, `1,}`, `,2}` or `1,2}` follows an opening brace.
+fn is_repetition(text: &str) -> bool {
+    let Some((inner, _)) = text.split_once('}') else { return false };
+    let (least, most) = inner.split_once(',').unwrap_or((inner, ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    digits(least) && digits(most) && !inner.is_empty()
 }
 
 /// The replacement of `re.sub`, parsed: `\1`, `\g<1>`, `\g<name>`, `\n`.
@@ -200,6 +273,22 @@ mod tests {
             (r"\\.", "-", "a.b", "a.b"),
             ("b", r"\\\.", "abc", r"a\\.c"),
             ("c\\Z", "!", "cc", "c!"),
+            (".*", "z", "ab", "zz"),
+            ("x*", "-", "abxd", "-a-b--d-"),
+            ("$", "!", "aé", "aé!"),
+            ("", "-", "é", "-é-"),
+            ("(a)|", "<\\1>", "ba", "<>b<a><>"),
+            ("[[]b[]]", "-", "a[b]c", "a-c"),
+            ("[a&&b~~]", "-", "a&~c", "---c"),
+            ("[+--]", "", "a+-,b", "ab"),
+            ("[^]a]", "-", "]ab", "]a-"),
+            ("{a}", "-", "x{a}", "x-"),
+            ("a{2}", "-", "aaa", "-a"),
+            ("a{1,}", "-", "aab", "-b"),
+            (r"a\<b\ c\é", "-", "a<b cé", "-"),
+            (r"(?P<q>a).(?P=q)", r"\g<q>\g<0>", "aba", "aaba"),
+            (r"(?<=a\.)b(?!c)", "-", "a.b a.bc", "a.- a.bc"),
+            ("(?i)WEB", "w", "web", "w"),
         ] {
             assert_eq!(sub(pattern, replacement, text), Ok(want.to_owned()), "{pattern}");
         }

@@ -120,19 +120,27 @@ fn stddev(values: &[f64]) -> f64 {
 }
 
 /// The value below which `n` percent of the values lie: rank `n/100 * (count + 1)` rounded up, or
-/// interpolated between its neighbours. Sorts its input, which must not hold NaN. NaN when empty.
+/// interpolated between its neighbours. Sorts its input, which must not hold NaN. NaN when empty;
+/// `None` for a rank beyond the values, which takes an `n` above 100. A negative rank counts from
+/// the end, as Python's indices do.
 #[must_use]
-pub fn percentile(values: &mut [f64], n: f64, interpolate: bool) -> f64 {
+pub fn percentile(values: &mut [f64], n: f64, interpolate: bool) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
-    let (Some(first), Some(last)) = (values.first(), values.last()) else { return f64::NAN };
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return Some(f64::NAN) };
     let fractional = n / 100.0 * (values.len() as f64 + 1.0);
-    let fraction = fractional.fract();
-    let rank = if interpolate { fractional.trunc() } else { fractional.ceil() };
+    let (whole, fraction) = (fractional.trunc(), fractional.fract());
+    let rank = if interpolate { whole } else { whole + fraction.ceil() };
     // Ranks count from one.
-    let at = |rank: f64| if rank < 1.0 { *first } else { values.get(rank as usize - 1).copied().unwrap_or(*last) };
-    let value = at(rank);
-    if !interpolate {
-        return value;
+    let len = values.len() as f64;
+    let at = |rank: f64| match rank {
+        0.0 => Some(*first),
+        r if r == len + 1.0 => Some(*last),
+        r if r > 0.0 => values.get(r as usize - 1).copied(),
+        r => Some(len + r - 1.0).filter(|at| *at >= 0.0).and_then(|at| values.get(at as usize).copied()),
+    };
+    let value = at(rank)?;
+    if !interpolate || rank >= len {
+        return Some(value);
     }
-    value + fraction * (at(rank + 1.0) - value)
+    Some(value + fraction * (at(rank + 1.0)? - value))
 }

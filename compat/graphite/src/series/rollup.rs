@@ -43,6 +43,19 @@ impl RollupMethod {
         Self::ALL.get(usize::from(code).checked_sub(1)?).copied()
     }
 
+    /// Its code.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        // In the order of `ALL`, which is that of the declaration.
+        self as u8 + 1
+    }
+
+    /// The method of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     /// The name that configuration files use: `average sum last max min avg_zero absmax absmin median`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -86,13 +86,14 @@ fn consolidation() {
 
 #[test]
 fn percentiles() {
-    let of = |n, interpolate| percentile(&mut [4.0, 1.0, 3.0, 2.0], n, interpolate);
+    let of = |n, interpolate| percentile(&mut [4.0, 1.0, 3.0, 2.0], n, interpolate).unwrap_or(f64::INFINITY);
     for (n, plain, interpolated) in
         [(1.0, 1.0, 1.0), (50.0, 3.0, 2.5), (75.0, 4.0, 3.75), (99.9, 4.0, 4.0), (100.0, 4.0, 4.0)]
     {
         assert_same(&[of(n, false), of(n, true)], &[plain, interpolated], &n.to_string());
     }
-    assert!(percentile(&mut [], 50.0, false).is_nan());
+    assert!(percentile(&mut [], 50.0, false).is_some_and(f64::is_nan));
+    assert_eq!((of(-20.0, false), of(-2.5, false), of(101.0, false)), (3.0, 1.0, f64::INFINITY));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! byte offset. [`parse_prefix`] reads the longest expression at the start of a text, which is
 //! how names of derived series are taken apart again (`aliasByNode(scale(a.b,2),1)`).
 //!
-//! Limits: [`TARGET_BYTES_MAX`], [`DEPTH_MAX`]. A pipe `a|f(x)` is parsed as `f(a,x)`.
+//! Limits: [`TARGET_BYTES_MAX`], [`DEPTH_MAX`], [`ARGUMENTS_MAX`]. A pipe `a|f(x)` is parsed as `f(a,x)`.
 
 mod parser;
 #[cfg(test)]
@@ -14,6 +14,9 @@ pub use parser::{parse, parse_prefix};
 
 /// Longest target that is parsed, in bytes.
 pub const TARGET_BYTES_MAX: usize = 1 << 20;
+
+/// Most arguments in one target, those of all its calls together.
+pub const ARGUMENTS_MAX: usize = 50_000;
 
 /// Deepest nesting of calls, pipes and braces.
 pub const DEPTH_MAX: usize = 128;

@@ -1,7 +1,7 @@
 //! Recursive descent over bytes. An argument is tried as boolean, none, infinity, number, string
 //! and expression, in this order; a word or number must be followed by the argument's end.
 
-use super::{Call, DEPTH_MAX, Expr, Literal, TARGET_BYTES_MAX};
+use super::{ARGUMENTS_MAX, Call, DEPTH_MAX, Expr, Literal, TARGET_BYTES_MAX};
 use rhythmite_model::{Error, Result};
 
 /// Parses a whole target.
@@ -34,6 +34,7 @@ struct Parser<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    arguments: usize,
 }
 
 /// Bytes that end a path unless escaped.
@@ -50,7 +51,7 @@ impl<'a> Parser<'a> {
         if text.len() > TARGET_BYTES_MAX {
             return Err(Error::invalid(format!("target is longer than {TARGET_BYTES_MAX} bytes")));
         }
-        Ok(Self { text, bytes: text.as_bytes(), at: 0, depth: 0 })
+        Ok(Self { text, bytes: text.as_bytes(), at: 0, depth: 0, arguments: 0 })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -189,6 +190,13 @@ impl<'a> Parser<'a> {
     }
 
     fn argument(&mut self) -> Result<Expr> {
+        self.arguments += 1;
+        if self.arguments > ARGUMENTS_MAX {
+            return Err(Error::invalid(format!(
+                "target has more than {ARGUMENTS_MAX} arguments at position {}",
+                self.at
+            )));
+        }
         self.space();
         if let Some(literal) = self.word().or_else(|| self.number()) {
             return Ok(Expr::Literal(literal));

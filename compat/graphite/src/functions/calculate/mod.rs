@@ -93,10 +93,10 @@ const N_PERCENTILE: Function = Function {
     params: &[P::SERIES, P::required("n", T::Float)],
     aggregator: false,
     run: |c| {
-        let n = c.float("n")?;
+        let n = c.finite("n")?;
         let mut lines = Vec::new();
         for mut s in c.series("seriesList")? {
-            let value = percentile_of(&s, n)?;
+            let value = percentile_of(&s, n)?.ok_or_else(|| Error::invalid(format!("there is no percentile {n}")))?;
             if value.is_nan() {
                 continue;
             }
@@ -133,11 +133,11 @@ const STDEV: Function = Function {
     },
 };
 
-/// The `n`-th percentile of the known values; NaN when there is none.
+/// The `n`-th percentile of the known values; NaN when there is none, `None` beyond the last.
 ///
 /// # Errors
 /// `Invalid` when `n` is zero.
-pub(super) fn percentile_of(series: &Series, n: f64) -> Result<f64> {
+pub(super) fn percentile_of(series: &Series, n: f64) -> Result<Option<f64>> {
     if n == 0.0 {
         return Err(Error::invalid("The requested percent is required to be greater than 0"));
     }

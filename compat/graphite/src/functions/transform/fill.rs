@@ -97,8 +97,8 @@ const TRANSFORM_NULL: Function = Function {
     ],
     aggregator: false,
     run: |c| {
+        let default = c.float("default")?;
         let given = c.opt_float("default")?;
-        let default = given.unwrap_or(0.0);
         let tag = given.map_or("0".to_owned(), python::repr);
         let reference = c.opt_series("referenceSeries")?.filter(|r| !r.is_empty());
         let known = reference.map(|reference| defaults(&reference, default));
@@ -109,7 +109,9 @@ const TRANSFORM_NULL: Function = Function {
             if let Some(known) = &known {
                 s.tags.set("referenceSeries", 1);
                 s.rename(format!("transformNull({},{shown},referenceSeries)", s.name));
-                let values = zip_longest(&s.values, known, |v, d| if v.is_nan() { d } else { v });
+                let mut values = zip_longest(&s.values, known, |v, d| if v.is_nan() { d } else { v });
+                // A longer reference pushes the first values out.
+                values.drain(..values.len() - s.values.len());
                 *s.values_mut() = values;
             } else {
                 s.rename(format!("transformNull({},{shown})", s.name));

@@ -186,7 +186,7 @@ const SCALE_TO_SECONDS: Function = Function {
     params: &[P::SERIES, P::required("seconds", T::Float)],
     aggregator: false,
     run: |c| {
-        let seconds = c.float("seconds")?;
+        let seconds = c.finite("seconds")?;
         let mut series = c.series("seriesList")?;
         for s in &mut series {
             s.tags.set("scaleToSeconds", seconds);
