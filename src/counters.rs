@@ -232,6 +232,13 @@ counters! {
         "MessagePack answers cut because they were too long for one document.";
     influx_stalled, "influx_stalled_total", "influx.stalled",
         "Answers to InfluxQL cut because their client did not take them.";
+    graphite_events, "graphite_events_total", "graphite.events", "Events that were posted.";
+    graphite_events_dropped, "graphite_events_dropped_total", "graphite.events_dropped",
+        "Old events that went because there were too many.";
+    graphite_stalled, "graphite_stalled_total", "graphite.stalled",
+        "Answers that were dropped because their client did not read them.";
+    graphite_refused, "graphite_refused_total", "graphite.refused",
+        "Graphite requests refused because they were malformed or beyond a limit.";
     http_requests, "http_requests_total", "http.requests", "HTTP requests answered.";
     http_client_errors, "http_errors_total{class=\"4xx\"}", "http.client_errors",
         "HTTP requests answered with a status from 400 to 499.";

@@ -62,6 +62,8 @@ async fn world_of(people: People) -> World {
     let graphite = graphite::Graphite {
         engine: engine.clone(),
         ingest: paths.clone(),
+        catalog: catalog.clone(),
+        counters: counters.clone(),
         cpu: Arc::new(CpuPool::start(1, 16).unwrap()),
         clock: clock.clone(),
         zone: jiff::tz::TimeZone::UTC,
@@ -178,6 +180,13 @@ const ASKING: &[(&str, &str, &str, &str, &[&str])] = &[
     ("/metrics", "GET", "/metrics?query=*", "", READERS_OF_ALL),
     ("/metrics", "POST", "/metrics", "query=*", READERS_OF_ALL),
     ("/metrics/", "GET", "/metrics/", "", KNOWN),
+    ("/events", "GET", "/events", "", READERS_OF_ALL),
+    ("/events", "POST", "/events", "{}", ADMINS),
+    ("/events/", "GET", "/events/", "", READERS_OF_ALL),
+    ("/events/", "POST", "/events/", "{}", ADMINS),
+    ("/events/{id}", "GET", "/events/1", "", READERS_OF_ALL),
+    ("/events/{id}", "DELETE", "/events/1", "", ADMINS),
+    ("/events/{id}/", "DELETE", "/events/1/", "", ADMINS),
     ("/collectd", "POST", "/collectd", "", ADMINS),
     ("/collectd/", "POST", "/collectd/", "", ADMINS),
 ];
@@ -188,6 +197,7 @@ async fn every_route_has_a_rule_and_every_rule_holds() {
     assert!(world.rules.len() > 30, "{:?}", world.rules);
     for (path, rule) in &world.rules {
         let target = path.replace("{tag}", "x").replace("{name}", "sumSeries").replace("{id}", "1");
+        let target = ["{key}", "{value}", "{link}", "{*path}"].iter().fold(target, |t, part| t.replace(part, "x"));
         let welcome = match rule {
             Rule::Open => ALL,
             Rule::Known => KNOWN,

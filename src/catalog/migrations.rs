@@ -15,6 +15,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (4, "continuous", include_str!("../../migrations/sqlite/0004_continuous.sql")),
     (5, "tombstones", include_str!("../../migrations/sqlite/0005_tombstones.sql")),
     (6, "max_idle", include_str!("../../migrations/sqlite/0006_max_idle.sql")),
+    (7, "graphite", include_str!("../../migrations/sqlite/0007_graphite.sql")),
 ];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {

@@ -1,5 +1,5 @@
-//! The catalogue: databases, retention policies, continuous queries, users, tokens and the list of live files, in
-//! SQLite.
+//! The catalogue: databases, retention policies, continuous queries, users, tokens, the list of live files, and what
+//! graphite-web keeps beside series (events, dashboards, short links), in SQLite.
 //!
 //! One thread owns the one connection (`journal_mode=WAL, synchronous=FULL`); every change is one transaction. What
 //! queries and ingest need is kept in memory as [`Databases`] and [`Accounts`], replaced as a whole after each change. The
@@ -11,8 +11,13 @@
 
 mod accounts;
 mod continuous;
+pub mod dashboards;
 mod databases;
+pub mod events;
 mod files;
+#[cfg(test)]
+mod graphite_tests;
+pub mod links;
 mod migrations;
 mod store;
 #[cfg(test)]
@@ -29,8 +34,11 @@ use sqlx::{Connection, Row};
 
 pub use accounts::{Accounts, Digest, NewToken, NewUser, PasswordHash, Rights, Token, User};
 pub use continuous::ContinuousQuery;
+pub use dashboards::Dashboards;
 pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolicy};
+pub use events::Events;
 pub use files::SqliteManifest;
+pub use links::Links;
 use store::Store;
 
 /// Database of everything that comes by Graphite, StatsD or collectd names.
@@ -119,6 +127,21 @@ impl Catalog {
     /// The engine's door to the list of live files.
     pub fn manifest(&self) -> SqliteManifest {
         SqliteManifest::new(self.store.clone())
+    }
+
+    /// Events.
+    pub fn events(&self) -> Events {
+        Events::new(self.store.clone())
+    }
+
+    /// Dashboards and their templates.
+    pub fn dashboards(&self) -> Dashboards {
+        Dashboards::new(self.store.clone())
+    }
+
+    /// Short links.
+    pub fn links(&self) -> Links {
+        Links::new(self.store.clone())
     }
 
     /// Creates a database with its first policy, which becomes the default and which the engine is told of. Returns it,

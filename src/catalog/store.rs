@@ -85,6 +85,22 @@ impl Store {
         answer.await.map_err(|_| gone())?.map_err(failed)
     }
 
+    /// Runs `f` in one transaction: all of it or nothing.
+    pub(super) async fn transact<T: Send + 'static>(
+        &self,
+        f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
+    ) -> Result<T> {
+        self.run(move |connection| {
+            Box::pin(async move {
+                let mut transaction = connection.begin().await?;
+                let value = f(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(value)
+            })
+        })
+        .await
+    }
+
     /// As [`Store::run`], from a thread that may block. Never call it from a task.
     pub(super) fn call<T: Send + 'static>(
         &self,

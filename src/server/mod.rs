@@ -144,7 +144,7 @@ pub async fn run(
     let guard = storage.guard(&env, &config, &counters, &passwords)?;
     let queries = storage.influxql(&env, &config, &counters, passwords, tokio::runtime::Handle::current());
     let influx = storage.influx(&env, &config, &counters, queries.clone());
-    let graphite = storage.graphite(&env, &config, influx.bodies().clone(), cpu);
+    let graphite = storage.graphite(&env, &config, &counters, influx.bodies().clone(), cpu);
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
     let figures = Figures {
         counters: counters.clone(),
@@ -391,11 +391,20 @@ impl Storage {
         }))
     }
 
-    fn graphite(&self, env: &Env, config: &Config, bodies: Arc<Bodies>, cpu: Arc<CpuPool>) -> Arc<Graphite> {
+    fn graphite(
+        &self,
+        env: &Env,
+        config: &Config,
+        counters: &Arc<Counters>,
+        bodies: Arc<Bodies>,
+        cpu: Arc<CpuPool>,
+    ) -> Arc<Graphite> {
         let timeout = config.query.timeout.limit().unwrap_or(Duration::MAX);
         Arc::new(Graphite {
             engine: self.engine.clone(),
             ingest: self.paths.clone(),
+            catalog: self.catalog.clone(),
+            counters: counters.clone(),
             cpu,
             clock: env.clock.clone(),
             zone: jiff::tz::TimeZone::UTC,

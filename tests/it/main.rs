@@ -5,6 +5,7 @@
 mod collectd;
 mod commands;
 mod crash;
+mod hostile;
 mod influx;
 mod limits;
 mod protocols;

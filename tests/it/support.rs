@@ -259,6 +259,6 @@ pub fn encode(text: &str) -> String {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test watches real processes")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
+use rhythmite_engine::Durability;
 use rhythmite_engine::registry::{Scope, Slot, Want};
 use rhythmite_graphite::answer::Answer;
 use rhythmite_graphite::answer::find::{self as answers, Expansion, FindOptions, Node};
 use rhythmite_graphite::series::RollupMethod;
-use rhythmite_model::{Error, Result};
-use serde_json::json;
+use rhythmite_model::{Error, Result, RollupRule};
+use serde_json::{Value, json};
 
-use super::Graphite;
 use super::params::Form;
 use super::reply::{self, reply};
+use super::{Graphite, carbonapi};
 use crate::query::graphite::Patience;
 use crate::query::graphite::find::find as find_paths;
 use crate::query::graphite::window::longest_s;
@@ -25,15 +26,14 @@ const QUERIES_MAX: usize = 1_000;
 
 /// `/metrics/find`, and `/metrics` with a `query` parameter.
 pub async fn find(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
-    answer(state, request, |state, form, _| {
+    answer(state, request, |state, form, patience| {
         let now_s = state.clock.now_s();
+        if let Some(message) = carbonapi_message(form) {
+            return carbonapi::find(state, message, patience);
+        }
         let options = FindOptions::parse(form.params(), now_s, &state.zone)?;
-        let mut found = nodes(state, &options.pattern, options.leaves_only, state.limits.nodes_max)?;
-        // A series may have points from its longest retention up to now.
-        let from_s = options.from_s.unwrap_or(i64::MIN);
-        let until_s = options.until_s.unwrap_or(i64::MAX);
-        found.retain(|n| n.interval_s.is_none_or(|(start_s, end_s)| start_s <= until_s && end_s >= from_s));
-        options.write(found)
+        // As with graphite-web, where one store has a name, the range asked for hides nothing: it is in the answer.
+        options.write(nodes(state, &options.pattern, options.leaves_only, state.limits.nodes_max)?)
     })
     .await
 }
@@ -73,6 +73,10 @@ pub(super) async fn index(State(state): State<Arc<Graphite>>, request: Request) 
 /// `metric` (several) and `key`, of which there is one: `aggregationMethod`.
 pub(super) async fn get_metadata(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
     answer(state, request, |state, form, _| {
+        let metrics = form.all("metric");
+        if metrics.is_empty() {
+            return reply::json(form, &json!({}));
+        }
         let key = form.get("key").ok_or_else(|| Error::invalid("Missing required parameter 'key'"))?;
         let names = state.engine.registry().read();
         let method = |metric: &str| {
@@ -84,10 +88,69 @@ pub(super) async fn get_metadata(State(state): State<Arc<Graphite>>, request: Re
             Some(method) => json!({ "value": method.name() }),
             None => json!({ "error": format!("no series {metric:?}") }),
         };
-        let results: BTreeMap<&str, _> = form.all("metric").into_iter().map(|m| (m, value(m))).collect();
+        let results: BTreeMap<&str, _> = metrics.into_iter().map(|m| (m, value(m))).collect();
         reply::json(form, &results)
     })
     .await
+}
+
+/// `metric`, `key` and `value`, or a list of them as JSON in the body or in `operations`. The only key is
+/// `aggregationMethod`; coarser levels that were not imported follow it at once.
+pub(super) async fn set_metadata(State(state): State<Arc<Graphite>>, request: Request) -> Response<Body> {
+    answer(state, request, |state, form, _| {
+        let text = form.message.as_deref().or_else(|| form.get("operations").map(str::as_bytes));
+        let operations: Vec<Value> = match text {
+            Some(text) => serde_json::from_slice(text).map_err(|e| Error::invalid(format!("operations: {e}")))?,
+            None => {
+                let given = |name: &str| {
+                    form.get(name).ok_or_else(|| Error::invalid(format!("Missing required parameter '{name}'")))
+                };
+                vec![json!({ "metric": given("metric")?, "key": given("key")?, "value": given("value")? })]
+            }
+        };
+        let results = set_all(state, &operations)?;
+        reply::json(form, &results)
+    })
+    .await
+}
+
+fn set_all(state: &Graphite, operations: &[Value]) -> Result<BTreeMap<String, Value>> {
+    if operations.len() > QUERIES_MAX {
+        return Err(Error::invalid(format!("more than {QUERIES_MAX} operations")));
+    }
+    let (results, commit) = state.engine.create(Durability::Sync, |names| {
+        let mut results = BTreeMap::new();
+        for operation in operations {
+            let text = |key: &str| operation.get(key).and_then(Value::as_str);
+            let Some(metric) = text("metric") else { continue };
+            let method = text("value").and_then(RollupMethod::parse);
+            let slot = names.find_series(Scope::Paths, metric.as_bytes());
+            let result = match (text("key"), method, slot) {
+                (Some("aggregationMethod"), Some(method), Some(slot)) => {
+                    let old = names.rollup(slot).unwrap_or(RollupRule {
+                        method: 1,
+                        x_files_factor: 0.5,
+                        imported_until_s: 0,
+                    });
+                    let old_name = RollupMethod::from_code(old.method).map(RollupMethod::name);
+                    names.set_rollup(names.series_id(slot), RollupRule { method: method.code(), ..old });
+                    json!({ "old_value": old_name, "new_value": method.name() })
+                }
+                (Some("aggregationMethod"), None, _) => json!({ "error": "no such aggregation method" }),
+                (Some("aggregationMethod"), _, None) => json!({ "error": format!("no series {metric:?}") }),
+                _ => json!({ "error": "Unsupported metadata key" }),
+            };
+            results.insert(metric.to_owned(), result);
+        }
+        Ok(results)
+    })?;
+    commit.wait()?;
+    Ok(results)
+}
+
+/// The body of a request in carbonapi's own format.
+pub(super) fn carbonapi_message(form: &Form) -> Option<&[u8]> {
+    form.message.as_deref().filter(|_| form.get("format").is_some_and(rhythmite_graphite::carbonapi::is_format))
 }
 
 async fn answer(
@@ -101,7 +164,15 @@ async fn answer(
     }
 }
 
-fn nodes(state: &Graphite, pattern: &str, leaves_only: bool, limit: usize) -> Result<Vec<Node>> {
+/// The nodes that a pattern matches.
+pub(super) fn nodes(state: &Graphite, pattern: &str, leaves_only: bool, limit: usize) -> Result<Vec<Node>> {
+    // A dot at the end stands for the branch before it, and stays in its path.
+    if let Some(pattern) = pattern.strip_suffix('.').filter(|p| !p.is_empty() && !leaves_only) {
+        let mut found = nodes(state, pattern, false, limit)?;
+        found.retain(|n| !n.is_leaf);
+        found.iter_mut().for_each(|n| n.path.push('.'));
+        return Ok(found);
+    }
     let names = state.engine.registry().read();
     let want = if leaves_only { Want::Leaves } else { Want::Both };
     let found = find_paths(&names, pattern, want, limit)?;

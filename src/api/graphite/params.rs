@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::Method;
+use axum::http::header::CONTENT_TYPE;
 use percent_encoding::percent_decode;
 use rhythmite_graphite::answer::Params;
+use rhythmite_graphite::carbonapi;
 use rhythmite_model::{Error, Result};
 
 use super::FORM_BYTES_MAX;
@@ -13,6 +15,9 @@ use crate::api::body::{Bodies, BodyError, BodyMax};
 
 /// Parameters of one request.
 const PARAMS_MAX: usize = 10_000;
+
+/// Types of bodies that are no forms.
+const MESSAGES: [&str; 2] = ["application/json", carbonapi::CONTENT_TYPE];
 
 /// Why there are no parameters.
 pub(super) enum Unread {
@@ -23,28 +28,40 @@ pub(super) enum Unread {
 }
 
 /// The parameters of one request.
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct Form {
+    pairs: Vec<(String, String)>,
+    /// The body, when its type says that it is no form but JSON or a protocol buffer.
+    pub(super) message: Option<Vec<u8>>,
+}
 
 impl Form {
-    /// Reads the query, and the body of a POST: `application/x-www-form-urlencoded`, whatever its type says.
+    /// Reads the query, and the body of a POST: `application/x-www-form-urlencoded`, whatever its type says unless it
+    /// is [`MESSAGES`].
     ///
     /// # Errors
     /// For a body beyond [`FORM_BYTES_MAX`] or one that pauses, and for more than [`PARAMS_MAX`] parameters.
     pub(super) async fn read(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Unread> {
         let mut pairs = Vec::new();
         decode(request.uri().query().unwrap_or_default().as_bytes(), &mut pairs).map_err(Unread::Params)?;
+        let mut message = None;
         if request.method() == Method::POST {
             let (head, body) = request.into_parts();
             let max = BodyMax::both(FORM_BYTES_MAX);
             let form = bodies.read(&head.headers, body, max).await.map_err(Unread::Body)?;
-            decode(&form, &mut pairs).map_err(Unread::Params)?;
+            let content_type = head.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+            let content_type = content_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            if MESSAGES.iter().any(|m| content_type.eq_ignore_ascii_case(m.as_bytes())) {
+                message = Some(form.to_vec());
+            } else {
+                decode(&form, &mut pairs).map_err(Unread::Params)?;
+            }
         }
-        Ok(Self(pairs))
+        Ok(Self { pairs, message })
     }
 
     /// For `rhythmite_graphite`.
     pub(super) fn params(&self) -> Params<'_> {
-        Params(&self.0)
+        Params(&self.pairs)
     }
 
     /// The last value of a parameter, if it is not empty.
@@ -52,10 +69,13 @@ impl Form {
         self.params().get(name).filter(|value| !value.is_empty())
     }
 
-    /// Every value of `name` and of `name[]`.
+    /// Every value of `name`, or of `name[]` if there is none.
     pub(super) fn all(&self, name: &str) -> Vec<&str> {
-        let bracketed = |n: &str| n.strip_suffix("[]") == Some(name);
-        self.0.iter().filter(|(n, _)| n == name || bracketed(n)).map(|(_, v)| v.as_str()).collect()
+        let of = |wanted: &dyn Fn(&str) -> bool| -> Vec<&str> {
+            self.pairs.iter().filter(|(n, _)| wanted(n)).map(|(_, v)| v.as_str()).collect()
+        };
+        let plain = of(&|n| n == name);
+        if plain.is_empty() { of(&|n| n.strip_suffix("[]") == Some(name)) } else { plain }
     }
 
     /// A number of things to return.

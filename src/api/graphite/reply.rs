@@ -8,6 +8,7 @@ use rhythmite_model::{Error, ErrorKind, Result};
 use serde::Serialize;
 
 use super::params::{Form, Unread};
+use crate::api::body::BodyError;
 
 /// Seconds after which a request that was turned away may be tried again.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
@@ -26,12 +27,33 @@ pub(super) fn reply(answer: Result<Answer>) -> Response<Body> {
     }
 }
 
+/// A body that is made while it is read.
+pub(super) fn streamed(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// Parameters that could not be read.
 pub(super) fn unread(e: &Unread) -> Response<Body> {
     match e {
-        Unread::Body(e) => refused(e.status, &e.text),
+        Unread::Body(e) => body(e),
         Unread::Params(e) => error(e),
     }
+}
+
+/// A body that could not be read.
+pub(super) fn body(e: &BodyError) -> Response<Body> {
+    refused(e.status, &e.text)
+}
+
+/// A status and nothing else.
+pub(super) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
 }
 
 /// Sets how long the answer may be kept; nothing for `None`.

@@ -30,6 +30,8 @@ fn server_with(limits: impl FnOnce(&mut Limits)) -> Server {
     let state = Graphite {
         engine: world.engine.clone(),
         ingest: world.ingest(),
+        catalog: world.catalog.clone(),
+        counters: Arc::default(),
         cpu: Arc::new(CpuPool::start(2, 16).unwrap()),
         clock: world.env.clock.clone(),
         zone: TimeZone::UTC,
@@ -209,13 +211,21 @@ async fn names_are_found() {
             r#"200 application/json [{"path": "a.b", "is_leaf": true, "intervals": [{"start": 1717239600, "end": 1717243200}]}, {"path": "a.d", "is_leaf": true, "intervals": [{"start": 1717239600, "end": 1717243200}]}]"#,
         )
         .await;
-    // Nothing is kept of two hours ago; branches have no range.
+    // A range hides nothing.
     server
         .check(
-            "GET /metrics/find?query=a.*&format=json&from=-3h&until=-2h",
-            r#"200 application/json [{"path": "a.b", "is_leaf": false}]"#,
+            "GET /metrics/find?query=a.d&format=nodelist&from=-3h&until=-2h",
+            r#"200 application/json {"nodes": ["d"]}"#,
         )
         .await;
+    server.check("GET /metrics/find?query=a.*&from=x", "400 application/json {\"error\":\"bad time ...").await;
+    server
+        .check(
+            "GET /metrics/find?query=a.b.&format=json",
+            r#"200 application/json [{"path": "a.b.", "is_leaf": false}]"#,
+        )
+        .await;
+    server.check("GET /metrics/get-metadata", "200 application/json {}").await;
     server.check("GET /metrics/expand?query=a.*&query=m", r#"200 application/json {"results": ["a.b", "a.d"]}"#).await;
     server.check("GET /metrics/index.json", r#"200 application/json ["a.b", "a.b.c", "a.d"]"#).await;
     server
@@ -245,6 +255,8 @@ async fn tags_are_listed_made_and_dropped() {
     check("POST /tags/tagMultiSeries path=new;y=2&path=new;y=3", r#"["new;y=2","new;y=3"]"#).await;
     check("GET /tags/findSeries?expr=name=new", r#"["new;y=1;z=2","new;y=2","new;y=3"]"#).await;
     check("GET /tags/autoComplete/values?tag=y&expr[]=name=new&valuePrefix=2", r#"["2"]"#).await;
+    check("GET /tags/autoComplete/values?tag=dc&expr=h!=x", r#"["2"]"#).await;
+    check("GET /tags/findSeries?expr=dc=1&expr[]=dc=2", r#"["m;dc=1;h=x"]"#).await;
     check("GET /tags/autoComplete/tags?expr=name=new&tagPrefix=z", r#"["z"]"#).await;
     check("POST /tags/delSeries path=new;z=2;y=1&path=new;y=3&path=never;x=1", "true").await;
     check("GET /tags/findSeries?expr=name=new", r#"["new;y=2"]"#).await;
@@ -322,4 +334,197 @@ async fn deletes() {
     ] {
         server.check(request, &want).await;
     }
+}
+
+#[tokio::test]
+async fn an_answer_tells_how_it_came_about() {
+    let server = server();
+    let request = "/render?target=sumSeries(a.{b,d})&format=json&from=-2min&meta=true";
+    let response = server.send(Request::get(request).body(Body::empty()).unwrap()).await;
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer["series"][0]["target"], "sumSeries(a.{b,d})");
+    let fetch = serde_json::json!({
+        "query": "a.{b,d}", "from": NOW_S - 120, "until": NOW_S, "tiers": [[0, 60]], "series": 2, "points": 4,
+    });
+    assert_eq!(answer["meta"]["fetches"], serde_json::json!([fetch]));
+    assert_eq!(answer["meta"]["stats"]["points_read"], 4);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_streamed() {
+    let server = server();
+    let request = "/render?target=time('x',1)&format=json&from=-10h";
+    let response = server.send(Request::get(request).body(Body::empty()).unwrap()).await;
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let body = to_bytes(response.into_body(), 1 << 24).await.unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(answer[0]["datapoints"].as_array().map(Vec::len), Some(36_000));
+}
+
+#[tokio::test]
+async fn events_are_posted_and_found() {
+    let server = server();
+    for (request, want) in [
+        (r#"POST /events {"what":"w1","tags":["b","a"],"when":1717243140,"data":"d"}"#, "200 text/html "),
+        (r#"POST /events/ {"what":"w2","tags":"b c"}"#, "200 text/html "),
+        (r#"POST /events {"what":"w3","tags":5}"#, "400 application/json {\"error\":\"\\\"tags\\\" must be ..."),
+        ("POST /events what=x", "400 application/json {\"error\":\"an event is a JSON object: ..."),
+        ("PUT /events", "405 - "),
+        (
+            "GET /events/get_data?tags=b&until=-1s",
+            r#"200 application/json [{"when": 1717243140, "what": "w1", "data": "d", "tags": ["b", "a"], "id": 1}]"#,
+        ),
+        (
+            "GET /events/get_data/?tags=b+a&set=intersection&jsonp=cb",
+            r#"200 text/javascript cb([{"when": 1717243140, "what": "w1", "data": "d", "tags": ["b", "a"], "id": 1}])"#,
+        ),
+        (
+            "GET /events?from=12:00_20240601",
+            r#"200 application/json [{"when": 1717243200, "what": "w2", "data": "", "tags": ["b", "c"], "id": 2}]"#,
+        ),
+        ("GET /events/get_data?tags=", "200 application/json []"),
+        ("GET /events/get_data?from=x", "400 application/json {\"error\":\"bad time ..."),
+        ("GET /events/get_data?jsonp=a(b", "400 application/json {\"error\":\"jsonp must be an identifier\"}"),
+        (
+            "GET /events/2",
+            r#"200 application/json {"id": 2, "when": "2024-06-01T12:00:00Z", "what": "w2", "data": "", "tags": ["b", "c"]}"#,
+        ),
+        ("GET /events/x", "404 application/json {\"error\":\"Event matching query does not exist\"}"),
+        (
+            "GET /render?target=events('b','nobody')&from=1717243139&until=1717243142&format=raw",
+            "200 text/plain events(\"b\", \"nobody\"),1717243139,1717243142,1|None,1.0,None\n",
+        ),
+        (
+            "GET /render?target=summarize(events('*'),'1d')&from=1717243000&until=1717243201&format=json&noNullPoints=1",
+            "200 application/json [{\"target\": \"summarize(events(\\\"*\\\"), \\\"1d\\\", \\\"sum\\\")\"...",
+        ),
+        ("DELETE /events/2", "204 - "),
+        ("DELETE /events/2", "404 application/json ..."),
+    ] {
+        server.check(request, want).await;
+    }
+    let long = format!("POST /events {{\"what\":\"{}\"}}", "x".repeat(65 << 10));
+    server.check(&long, "400 application/json {\"error\":\"an event of 66560 bytes; ...").await;
+}
+
+#[tokio::test]
+async fn dashboards_are_kept() {
+    let server = server();
+    let missing =
+        |what: &str, name: &str| format!(r#"200 application/json {{"error":"{what} '{name}' does not exist. "}}"#);
+    for (request, want) in [
+        ("POST /dashboard/save/Big%20One state={\"z\":1,%20\"a\":[]}", "200 application/json {\"success\":true}"),
+        ("GET /dashboard/load/Big%20One", "200 application/json {\"state\": {\"z\":1, \"a\":[]}}"),
+        ("POST /dashboard/save/x state=no", "400 application/json {\"error\":\"state is not JSON: ..."),
+        ("POST /dashboard/save/x", "400 application/json {\"error\":\"Missing required parameter 'state'\"}"),
+        ("GET /dashboard/save/x", "405 - "),
+        ("POST /dashboard/save/two state=1", "200 ..."),
+        ("GET /dashboard/find/?query=ONE+big", "200 application/json {\"dashboards\":[{\"name\":\"Big One\"}]}"),
+        (
+            "POST /dashboard/find query=",
+            "200 application/json {\"dashboards\":[{\"name\":\"Big One\"},{\"name\":\"two\"}]}",
+        ),
+        ("GET /dashboard/find", "400 ..."),
+        ("POST /dashboard/create-temporary/ state=2", "200 application/json {\"name\":\"temporary-0\"}"),
+        ("GET /dashboard/load/temporary-0", "200 application/json {\"state\": 2}"),
+        ("GET /dashboard/delete/two", "200 application/json {\"success\":true}"),
+        ("GET /dashboard/delete/two", missing("Dashboard", "two").as_str()),
+        ("GET /dashboard/load/two", missing("Dashboard", "two").as_str()),
+        (
+            "POST /dashboard/save_template/t/k.a state={\"graphs\":[[\"k.a\",{\"target\":[\"k.a.x\"]},\"/r\"]]}",
+            "200 application/json {\"success\":true}",
+        ),
+        (
+            "GET /dashboard/load/t/v",
+            r#"200 application/json {"state": {"graphs":[["v",{"target":["v.x"]},"/r"]],"name":"t/v"}}"#,
+        ),
+        ("GET /dashboard/load_template/u/v", missing("Template", "u").as_str()),
+        ("GET /dashboard/find_template?query=t", "200 application/json {\"templates\":[{\"name\":\"t\"}]}"),
+        ("GET /dashboard/delete_template/t", "200 application/json {\"success\":true}"),
+        ("GET /dashboard/delete_template/t", missing("Template", "t").as_str()),
+    ] {
+        server.check(request, want).await;
+    }
+}
+
+#[tokio::test]
+async fn paths_have_short_links() {
+    let server = server();
+    server.check("GET /s/render/?target=a&_salt=1.5", "200 text/plain /S/B").await;
+    server.check("GET /s/render/?target=a", "200 text/plain /S/B").await;
+    server.check("GET /s//evil.example/%0d", "200 text/plain /S/C").await;
+    for (link, want) in [("/S/B", "/render/?target=a"), ("/S/C/", "/evil.example/%0d")] {
+        let response = server.send(Request::get(link).body(Body::empty()).unwrap()).await;
+        assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (301, want));
+    }
+    server.check("GET /S/Q", "404 application/json {\"error\":\"there is no such link\"}").await;
+    server.check("GET /S/!", "404 ...").await;
+}
+
+#[tokio::test]
+async fn metadata_are_set() {
+    let server = server();
+    for (request, want) in [
+        (
+            "GET /metrics/set-metadata?metric=a.b&key=aggregationMethod&value=sum",
+            r#"200 application/json {"a.b":{"new_value":"sum","old_value":"max"}}"#,
+        ),
+        (
+            "POST /metrics/set-metadata operations=[{\"metric\":\"a.d\",\"key\":\"aggregationMethod\",\"value\":\"x\"},\
+             {\"metric\":\"no\",\"key\":\"aggregationMethod\",\"value\":\"min\"},{}]",
+            r#"200 application/json {"a.d":{"error":"no such aggregation method"},"no":{"error":"no series \"no\""}}"#,
+        ),
+        ("POST /metrics/set-metadata operations=x", "400 ..."),
+        ("GET /metrics/set-metadata?metric=a.b", "400 ..."),
+        (
+            "GET /metrics/get-metadata?metric=a.b&key=aggregationMethod",
+            r#"200 application/json {"a.b":{"value":"sum"}}"#,
+        ),
+    ] {
+        server.check(request, want).await;
+    }
+}
+
+#[tokio::test]
+async fn carbonapi_may_stand_in_front() {
+    use rhythmite_graphite::carbonapi::CONTENT_TYPE as PROTOCOL;
+    let server = server();
+    let ask = async |uri: &str, message: &[u8]| {
+        let request = Request::post(uri).header(CONTENT_TYPE, PROTOCOL).body(Body::from(message.to_vec())).unwrap();
+        let response = server.send(request).await;
+        let head = (response.status().as_u16(), response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned());
+        (head, to_bytes(response.into_body(), 1 << 20).await.unwrap())
+    };
+    let fine = (200, PROTOCOL.to_owned());
+    let find = "/metrics/find/?format=carbonapi_v3_pb";
+    let (head, body) = ask(find, b"\x0a\x03a.*").await;
+    assert_eq!(head, fine);
+    assert_eq!(
+        &body[..],
+        b"\x0a\x1e\x0a\x03a.*\x12\x07\x0a\x03a.b\x10\x01\x12\x07\x0a\x03a.d\x10\x01\x12\x05\x0a\x03a.b"
+    );
+    // The range of the pattern: the last minute.
+    let (from, until) = (NOW_S - 60, NOW_S);
+    let mut fetch = b"\x0a\x03a.d\x2a\x01p".to_vec();
+    for (key, time) in [(0x10, from), (0x18, until)] {
+        fetch.push(key);
+        let mut rest = time as u64;
+        while rest >= 0x80 {
+            fetch.push(rest as u8 | 0x80);
+            rest >>= 7;
+        }
+        fetch.push(rest as u8);
+    }
+    let message = [&[0x0a, u8::try_from(fetch.len()).unwrap()][..], &fetch].concat();
+    let (head, body) = ask("/render/?format=carbonapi_v3_pb", &message).await;
+    assert_eq!(head, fine);
+    let holds = |part: &[u8]| body.windows(part.len()).any(|w| w == part);
+    assert!(holds(b"\x0a\x03a.d\x12\x01p") && holds(&3.0_f64.to_le_bytes()), "{body:?}");
+    assert_eq!(ask("/render/?format=carbonapi_v3_pb", b"\x0a\xff").await.0.0, 400);
+    assert_eq!(ask(find, &b"\x0a\x01*".repeat(10_001)).await.0.0, 400);
+    server.check("GET /_internal/capabilities/", "200 application/x-carbonapi-v3-pb ...").await;
+    server
+        .check("GET /render?target=a.d&format=carbonapi_v3_pb&from=-1min", "200 application/x-carbonapi-v3-pb ...")
+        .await;
 }

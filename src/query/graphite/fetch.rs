@@ -1,18 +1,20 @@
 //! Answers fetches: patterns to series, series to slots.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot, Want};
 use rhythmite_engine::{Engine, SeriesFilter, Snapshot};
-use rhythmite_graphite::series::{RollupMethod, roll_up};
+use rhythmite_graphite::series::roll_up;
 use rhythmite_graphite::{Fetch, FetchRequest, Query, RawSeries};
-use rhythmite_model::{Column, Error, FieldId, Policy, Result, RollupRule, SeriesId, TableId, Tier};
+use rhythmite_model::{Column, Error, FieldId, Result, SeriesId, TableId, Tier};
+use serde::Serialize;
 
 use super::find::{find, find_tagged};
 use super::rollup::{Rule, fill};
-use super::window::{self, Window, window};
+use super::window::{Window, window};
 use super::{Limits, Patience};
+use crate::catalog::Events;
 use crate::ingest::paths::FIELD;
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -28,13 +30,60 @@ pub struct Fetcher {
     /// Series found so far, by all patterns.
     series: usize,
     scratch: Vec<f64>,
+    events: Option<Events>,
+    notes: Vec<Note>,
+}
+
+/// Fetches of one request that are noted.
+const NOTES_MAX: usize = 100;
+
+/// How a fetch was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The pattern, or the tag expressions.
+    pub query: String,
+    /// The range asked for.
+    pub from: i64,
+    /// See `from`.
+    pub until: i64,
+    /// The levels that answered, finest 0, and their steps in seconds.
+    pub tiers: Vec<(u8, i64)>,
+    /// Series found.
+    pub series: usize,
+    /// Values read, gaps included.
+    pub points: usize,
 }
 
 impl Fetcher {
     /// A reader of what is in `engine` now.
     pub fn new(engine: &Engine, limits: Limits, patience: Patience) -> Self {
         let (engine, snapshot) = (engine.clone(), engine.snapshot());
-        Self { engine, snapshot, limits, patience, points: 0, series: 0, scratch: Vec::new() }
+        Self {
+            engine,
+            snapshot,
+            limits,
+            patience,
+            points: 0,
+            series: 0,
+            scratch: Vec::new(),
+            events: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// How the first fetches were answered.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
+    }
+
+    /// Values read so far, gaps included.
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    /// The same, with events for `events()`; without them there are none.
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events: Some(events), ..self }
     }
 }
 
@@ -71,7 +120,13 @@ impl Fetch for Fetcher {
             self.read(&mut reads)?;
             let done = reads.finish();
             for (i, leaves) in members.into_iter().zip(found) {
-                answers[i] = leaves.iter().filter_map(|leaf| done.join(leaf)).collect();
+                if self.notes.len() < NOTES_MAX {
+                    self.notes.push(note(&requests[i], &leaves, &done));
+                }
+                answers[i] = match &requests[i].query {
+                    Query::Events(tags) => self.events(tags, range)?,
+                    _ => leaves.iter().filter_map(|leaf| done.join(leaf)).collect(),
+                };
             }
         }
         Ok(answers)
@@ -86,7 +141,6 @@ impl Fetcher {
         let (slots, pattern) = match query {
             Query::Path(pattern) => (find(&names, pattern, Want::Leaves, limit)?.leaves, pattern.clone()),
             Query::Tags(expressions) => (find_tagged(&names, expressions, limit)?, expressions.join(", ")),
-            // Without a store of events there are none.
             Query::Events(_) => return Ok(Vec::new()),
         };
         self.series += slots.len();
@@ -105,6 +159,28 @@ impl Fetcher {
             }
         }
         Ok(leaves)
+    }
+
+    /// One series that counts events, with a step of a second; none without a store of them.
+    fn events(&mut self, tags: &[String], (from_s, until_s, _): Range) -> Result<Vec<RawSeries>> {
+        let Some(events) = &self.events else { return Ok(Vec::new()) };
+        let slots = usize::try_from(until_s - from_s).unwrap_or(0);
+        self.points += slots;
+        if self.points > self.limits.points_max {
+            return Err(Error::invalid(format!(
+                "events: the request reads more than {} points",
+                self.limits.points_max
+            )));
+        }
+        let tags = Some(tags.to_vec()).filter(|tags| !tags.is_empty());
+        let mut values = vec![f64::NAN; slots];
+        for (second, count) in events.count_by_second(tags, from_s, until_s)? {
+            if let Some(value) = usize::try_from(second - from_s).ok().and_then(|at| values.get_mut(at)) {
+                *value = count as f64;
+            }
+        }
+        let (name, values) = ("events".to_owned(), Arc::new(values));
+        Ok(vec![RawSeries { name, tags: None, start_s: from_s, end_s: until_s, step_s: 1, values }])
     }
 
     fn read(&mut self, reads: &mut Reads) -> Result<()> {
@@ -192,7 +268,7 @@ impl Reads {
         let mut new = 0;
         group.series.entry(id).or_insert_with(|| {
             new = window.slots();
-            Answer { window, rule: rule(&policy, names.rollup(slot)), values: Vec::new() }
+            Answer { window, rule: Rule::of(&policy.levels, names.rollup(slot)), values: Vec::new() }
         });
         Some((id, new))
     }
@@ -206,15 +282,18 @@ impl Reads {
     }
 }
 
-/// Without a rule (no adapter makes such a series) whisper's default holds.
-fn rule(policy: &Policy, rollup: Option<RollupRule>) -> Rule {
-    let rollup = rollup.unwrap_or(RollupRule { method: 1, x_files_factor: 0.5, imported_until_s: 0 });
-    Rule {
-        method: RollupMethod::from_code(rollup.method).unwrap_or(RollupMethod::Average),
-        x_files_factor: rollup.x_files_factor,
-        fine_step_s: policy.levels.first().map_or(1, window::step_s),
-        imported_until_s: rollup.imported_until_s,
-    }
+fn note(request: &FetchRequest, leaves: &[Leaf], done: &Done) -> Note {
+    let query = match &request.query {
+        Query::Path(pattern) => pattern.clone(),
+        Query::Tags(expressions) => expressions.join(", "),
+        Query::Events(tags) => format!("events {}", tags.join(", ")),
+    };
+    let windows =
+        leaves.iter().flat_map(|leaf| &leaf.series).filter_map(|id| done.0.get(id)).map(|(window, ..)| window);
+    let tiers: BTreeSet<(u8, i64)> = windows.clone().map(|w| (w.tier.0, w.step_s)).collect();
+    let points = windows.map(Window::slots).sum();
+    let tiers = tiers.into_iter().collect();
+    Note { query, from: request.from_s, until: request.until_s, tiers, series: leaves.len(), points }
 }
 
 struct Done(HashMap<SeriesId, (Window, Rule, Arc<Vec<f64>>)>);

@@ -2,11 +2,12 @@
 //!
 //! A render request asks in rounds. Each round's patterns become series ([`find`]), each series' policy chooses the
 //! archive by `now - from` alone ([`window`]), and one scan per table and level fills the values ([`Fetcher`]).
-//! [`tags`] answers what the tag database of graphite-web answers.
+//! [`tags`] answers what the tag database of graphite-web answers, [`archive`] gives all that is kept.
 //!
 //! Limits are [`Limits`]; a hit names the pattern. Everything here is synchronous and CPU-bound: run it on the CPU
 //! pool. It never reads a clock other than for its deadline: what a query may see is decided by the query's own `now`.
 
+pub mod archive;
 pub mod delete;
 mod fetch;
 pub mod find;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use rhythmite_env::Clock;
 use rhythmite_model::{Error, Result};
 
-pub use fetch::Fetcher;
+pub use fetch::{Fetcher, Note};
 
 /// What one request may take.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
 //! Points of the finest level, rolled up into the slots of a coarser one at read.
 
 use rhythmite_graphite::series::{RollupMethod, roll_up};
+use rhythmite_model::{Level, RollupRule};
 
-use super::window::Window;
+use super::window::{self, Window};
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Fine slots that are rolled up in one call.
@@ -42,6 +43,17 @@ pub(super) struct Rule {
 }
 
 impl Rule {
+    /// Without a rule (no adapter makes such a series) whisper's default holds.
+    pub(super) fn of(levels: &[Level], rollup: Option<RollupRule>) -> Self {
+        let rollup = rollup.unwrap_or(RollupRule { method: 1, x_files_factor: 0.5, imported_until_s: 0 });
+        Self {
+            method: RollupMethod::from_code(rollup.method).unwrap_or(RollupMethod::Average),
+            x_files_factor: rollup.x_files_factor,
+            fine_step_s: levels.first().map_or(1, window::step_s),
+            imported_until_s: rollup.imported_until_s,
+        }
+    }
+
     /// The first slot of `window` that is computed; `None` when all of them were imported.
     pub(super) fn live_from_s(&self, window: &Window) -> Option<i64> {
         if self.imported_until_s >= window.end_s {

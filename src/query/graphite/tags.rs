@@ -77,7 +77,12 @@ pub fn complete_values(
     if tag.is_empty() {
         return Err(Error::invalid("no tag specified"));
     }
-    let found = matching(names, expressions, |tables, within| names.tag_values(tables, tag, within))?;
+    // The tag must be there, which is also what one expression has to ask.
+    let mut expressions: Vec<String> = expressions.iter().map(|e| e.as_ref().to_owned()).collect();
+    if !expressions.is_empty() {
+        expressions.push(format!("{tag}!="));
+    }
+    let found = matching(names, &expressions, |tables, within| names.tag_values(tables, tag, within))?;
     Ok(found.into_iter().filter(|value| value.starts_with(prefix)).take(limit).map(str::to_owned).collect())
 }
 
