@@ -9,7 +9,7 @@ use rhythmite_env::Env;
 use rhythmite_influx::influxql::{TIME_MAX_NS, TIME_MIN_NS, parse_time};
 use rhythmite_model::{Error, Result};
 
-use super::Source;
+use super::{Source, whisper};
 use crate::export::influx;
 use crate::server::Offline;
 
@@ -17,6 +17,8 @@ use crate::server::Offline;
 pub(super) enum Export {
     /// Line protocol, with the headers of `influx_inspect export`; `influx -import` reads it.
     Influx(Influx),
+    /// A tree of whisper files, one for each Graphite path, which carbon and graphite-web read.
+    Whisper(whisper::Export),
 }
 
 #[derive(Debug, Args)]
@@ -46,12 +48,16 @@ fn time(text: &str) -> Result<i64, String> {
 }
 
 impl Export {
-    /// Runs it; the status is 2 when something has no form in line protocol.
+    /// Runs it; the status is 2 when something has no form in the other system.
     pub(super) fn run(&self) -> Result<u8> {
-        let Self::Influx(influx) = self;
-        let summary = influx.run()?;
-        eprintln!("{summary}");
-        Ok(if summary.left_out == 0 { 0 } else { 2 })
+        match self {
+            Self::Influx(influx) => {
+                let summary = influx.run()?;
+                eprintln!("{summary}");
+                Ok(if summary.left_out == 0 { 0 } else { 2 })
+            }
+            Self::Whisper(whisper) => whisper.run(),
+        }
     }
 }
 

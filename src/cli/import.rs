@@ -7,14 +7,14 @@ use rhythmite_env::Env;
 use rhythmite_influx::line_protocol::Precision;
 use rhythmite_model::Result;
 
-use super::Source;
-use crate::import::{Progress, Summary, influx, whisper};
+use super::{Source, whisper};
+use crate::import::{Progress, influx};
 use crate::server::Offline;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Import {
     /// A tree of whisper files. Can be interrupted and repeated: what is imported is skipped.
-    Whisper(Whisper),
+    Whisper(whisper::Import),
     /// Files of line protocol, as `influx_inspect export` writes them. Can be interrupted and repeated, too.
     Influx(Influx),
 }
@@ -40,29 +40,11 @@ pub(super) struct Influx {
     source: Source,
 }
 
-#[derive(Debug, Args)]
-pub(super) struct Whisper {
-    /// The root of the tree; names begin below it.
-    dir: PathBuf,
-    /// Read and count, write nothing.
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    source: Source,
-}
-
 impl Import {
-    /// Runs it; the status is 2 when a file was damaged.
+    /// Runs it; the status is 2 when a file was damaged, 3 when whisper files differ from the store.
     pub(super) fn run(&self) -> Result<u8> {
         match self {
-            Self::Whisper(whisper) => {
-                let summary = whisper.run()?;
-                super::say(format_args!("{summary}\n"));
-                for (file, problem) in &summary.problems {
-                    eprintln!("{file}: {problem}");
-                }
-                Ok(summary.exit_code())
-            }
+            Self::Whisper(whisper) => whisper.run(),
             Self::Influx(influx) => {
                 let summary = influx.run()?;
                 super::say(format_args!("{summary}\n"));
@@ -95,23 +77,6 @@ impl Influx {
         let context = offline.influxql(&env, &config, runtime.handle())?;
         let imported = influx::import(&env, &config.data_dir, &context, &options, &mut progress);
         drop(context);
-        // What was imported before an error stays.
-        let closed = runtime.block_on(offline.close());
-        imported.and_then(|summary| closed.map(|()| summary))
-    }
-}
-
-impl Whisper {
-    fn run(&self) -> Result<Summary> {
-        let (env, mut progress) = (Env::real(), Progress::stderr());
-        let config = self.source.load()?;
-        if self.dry_run {
-            return whisper::dry_run(&env, &self.dir, &mut progress);
-        }
-        let runtime = super::runtime()?;
-        let offline = runtime.block_on(Offline::open(&env, &config))?;
-        let (engine, catalog) = (&offline.engine, &offline.catalog);
-        let imported = whisper::import(&env, &config.data_dir, engine, catalog, &self.dir, &mut progress);
         // What was imported before an error stays.
         let closed = runtime.block_on(offline.close());
         imported.and_then(|summary| closed.map(|()| summary))

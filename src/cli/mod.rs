@@ -5,6 +5,7 @@ mod demo;
 mod export;
 mod import;
 mod serve;
+mod whisper;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};

@@ -26,7 +26,18 @@ const BYTES_MAX: u64 = 16 << 30;
 pub(super) struct Journal {
     file: Arc<dyn File>,
     end: u64,
-    done: HashMap<String, (u64, i64)>,
+    done: Done,
+}
+
+/// What was in the journal when it was opened.
+#[derive(Clone, Default)]
+pub(super) struct Done(Arc<HashMap<String, (u64, i64)>>);
+
+impl Done {
+    /// Whether this very file was imported.
+    pub(super) fn has(&self, file: &Found) -> bool {
+        self.0.get(&file.relative) == Some(&(file.bytes, file.modified_ns))
+    }
 }
 
 impl Journal {
@@ -47,7 +58,7 @@ impl Journal {
         if text.len() < HEADER.len() && HEADER.as_bytes().starts_with(&text) {
             env.fs.write_durably(&path, HEADER.as_bytes()).map_err(place)?;
             let file = env.fs.open_write(&path).map_err(place)?;
-            return Ok(Self { file, end: HEADER.len() as u64, done: HashMap::new() });
+            return Ok(Self { file, end: HEADER.len() as u64, done: Done::default() });
         }
         let bad = |why: &str| Error::corrupt(format!("{}: {why}", path.display()));
         let whole = memchr::memrchr(b'\n', &text).map_or(0, |at| at + 1);
@@ -60,7 +71,7 @@ impl Journal {
         }
         let file = env.fs.open_write(&path).map_err(place)?;
         file.set_len(whole as u64).map_err(place)?;
-        Ok(Self { file, end: whole as u64, done })
+        Ok(Self { file, end: whole as u64, done: Done(Arc::new(done)) })
     }
 
     /// Where the journal of a tree lies: trees are told apart by their whole path.
@@ -71,9 +82,9 @@ impl Journal {
         dir.join(format!("whisper-{hash:016x}.journal"))
     }
 
-    /// Whether this very file was imported.
-    pub(super) fn has(&self, file: &Found) -> bool {
-        self.done.get(&file.relative) == Some(&(file.bytes, file.modified_ns))
+    /// What was imported before.
+    pub(super) fn done(&self) -> Done {
+        self.done.clone()
     }
 
     /// Notes files whose points are durable. A name with a line break is not noted, and so imported again next time.

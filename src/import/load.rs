@@ -12,7 +12,7 @@ use rhythmite_model::{
 };
 use rhythmite_whisper::Point;
 
-use super::journal::Journal;
+use super::journal::{Done, Journal};
 use super::walk::Found;
 use crate::catalog::Catalog;
 use crate::ingest::paths::{FIELD, TABLE};
@@ -108,9 +108,9 @@ impl<'a> Loader<'a> {
         Self { engine, catalog, journal, wait, policies, batch, rows: 0, refused, files: 0, series: 0, points: 0 }
     }
 
-    /// Whether this very file was imported before.
-    pub(super) fn has(&self, file: &Found) -> bool {
-        self.journal.has(file)
+    /// What was imported before.
+    pub(super) fn done(&self) -> Done {
+        self.journal.done()
     }
 
     /// Takes a file; loads the batch when it is large enough.

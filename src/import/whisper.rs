@@ -5,38 +5,34 @@
 //! becomes the series' policy, method and xFilesFactor its rule; windows that end before the import are never
 //! computed from finer ones.
 //!
-//! Order of events: walk the tree, sorted; parse a file; collect a batch; create its series, write its rows, wait until
-//! the log has them; note the files in the journal. An import that was interrupted goes on where the journal ends, and
-//! a repeated one reads only what has changed.
+//! Order of events: walk the tree; several threads read and parse files; collect a batch; create its series, write its
+//! rows, wait until the log has them; note the files in the journal. An import that was interrupted goes on behind
+//! what the journal has, and a repeated one reads only what has changed.
 //!
-//! Limits: a file of at most [`FILE_BYTES_MAX`]; memory is one file and one batch. A file that cannot be read (or a
+//! Limits: a file of at most [`FILE_BYTES_MAX`](super::read::FILE_BYTES_MAX); memory is two files for each thread and one
+//! batch. A file that cannot be read (or a
 //! damaged part of one) costs that file, and is listed in the [`Summary`].
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rhythmite_engine::Engine;
 use rhythmite_env::Env;
-use rhythmite_model::{Level, Result, RollupRule};
-use rhythmite_whisper::{Damage, Whisper, metric_name};
+use rhythmite_model::Result;
+use serde::Serialize;
 
 use super::Progress;
 use super::journal::Journal;
-use super::load::{Loader, Prepared, Wait};
-use super::walk::{Found, Walk};
+use super::load::{Loader, Wait};
+use super::read::{EXTENSION, Read, read_all};
+use super::walk::Walk;
 use crate::catalog::Catalog;
 
-const SECOND_NS: i64 = 1_000_000_000;
-const EXTENSION: &str = ".wsp";
-/// A whisper file beyond this is not read: it would take as much memory.
-pub const FILE_BYTES_MAX: u64 = 1 << 30;
-/// Points later than this after the import come from a wrong clock, and are left out.
-const FUTURE_S: i64 = 3_600;
 /// Problems that are kept word for word; more are only counted.
 pub const PROBLEMS_MAX: usize = 10_000;
 
 /// What became of the files.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// Imported whole.
     pub files_ok: u64,
@@ -51,6 +47,7 @@ pub struct Summary {
     /// Bytes of the files read.
     pub bytes: u64,
     /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
     /// Files that were damaged (below the root), with the reason, in the order of their paths; the first
     /// [`PROBLEMS_MAX`].
@@ -63,7 +60,7 @@ impl Summary {
         if self.files_damaged == 0 { 0 } else { 2 }
     }
 
-    fn problem(&mut self, path: impl Into<String>, why: impl Into<String>) {
+    pub(super) fn problem(&mut self, path: impl Into<String>, why: impl Into<String>) {
         self.files_damaged += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push((path.into(), why.into()));
@@ -95,17 +92,29 @@ impl std::fmt::Display for Summary {
 pub fn dry_run(env: &Env, root: &Path, progress: &mut Progress) -> Result<Summary> {
     let mut summary = Summary::default();
     let started = env.clock.monotonic();
-    let now_s = env.clock.now_s();
     count(root, progress)?;
-    for found in Walk::new(root, EXTENSION)? {
-        let Some(found) = noted(found, root, &mut summary) else { continue };
-        progress.file(&*env.clock, found.bytes);
-        if let Some(file) = read(env, found, now_s, &mut summary) {
-            summary.files_ok += u64::from(file.whole);
-            summary.series += 1;
-            summary.points += file.rows() as u64;
+    read_all(env, root, &|_| false, |read| {
+        match read {
+            Read::Skipped(_) => {}
+            Read::Failed(path, why, bytes) => {
+                progress.file(&*env.clock, bytes);
+                summary.bytes += bytes;
+                summary.problem(path, why);
+            }
+            Read::File(file, damage) => {
+                progress.file(&*env.clock, file.found.bytes);
+                summary.bytes += file.found.bytes;
+                summary.files_ok += u64::from(file.whole);
+                summary.series += 1;
+                summary.points += file.rows() as u64;
+                if let Some(damage) = damage {
+                    summary.problem(file.found.relative, damage);
+                }
+            }
         }
-    }
+        Ok(())
+    })?;
+    summary.problems.sort();
     progress.finish();
     summary.took = env.clock.monotonic().saturating_sub(started);
     Ok(summary)
@@ -129,21 +138,34 @@ pub fn import(
 ) -> Result<Summary> {
     let mut summary = Summary::default();
     let started = env.clock.monotonic();
-    let now_s = env.clock.now_s();
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let journal = Journal::open(env, data_dir, &root)?;
     count(&root, progress)?;
     let wait = Wait { clock: &*env.clock, pause: &std::thread::sleep };
     let mut loader = Loader::new(engine, catalog, journal, wait);
-    for found in Walk::new(&root, EXTENSION)? {
-        let Some(found) = noted(found, &root, &mut summary) else { continue };
-        progress.file(&*env.clock, found.bytes);
-        if loader.has(&found) {
-            summary.files_skipped += 1;
-        } else if let Some(file) = read(env, found, now_s, &mut summary) {
-            loader.push(file)?;
+    let done = loader.done();
+    read_all(env, &root, &|found| done.has(found), |read| {
+        match read {
+            Read::Skipped(found) => {
+                progress.file(&*env.clock, found.bytes);
+                summary.files_skipped += 1;
+            }
+            Read::Failed(path, why, bytes) => {
+                progress.file(&*env.clock, bytes);
+                summary.bytes += bytes;
+                summary.problem(path, why);
+            }
+            Read::File(file, damage) => {
+                progress.file(&*env.clock, file.found.bytes);
+                summary.bytes += file.found.bytes;
+                if let Some(damage) = damage {
+                    summary.problem(file.found.relative.clone(), damage);
+                }
+                loader.push(*file)?;
+            }
         }
-    }
+        Ok(())
+    })?;
     loader.flush()?;
     progress.finish();
     summary.series = loader.series;
@@ -168,72 +190,6 @@ fn count(root: &Path, progress: &mut Progress) -> Result<()> {
     Ok(())
 }
 
-fn noted(found: Result<Found, (PathBuf, String)>, root: &Path, summary: &mut Summary) -> Option<Found> {
-    found.map_err(|(path, why)| summary.problem(path.strip_prefix(root).unwrap_or(&path).to_string_lossy(), why)).ok()
-}
-
-/// Reads and parses one file; what is wrong with it goes to the summary.
-fn read(env: &Env, found: Found, now_s: i64, summary: &mut Summary) -> Option<Prepared> {
-    let bytes = match env.fs.read(&found.path, FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(e) => {
-            summary.problem(found.relative, e.to_string());
-            return None;
-        }
-    };
-    summary.bytes += bytes.len() as u64;
-    match parse(found.clone(), &bytes, now_s) {
-        Ok((file, None)) => Some(file),
-        Ok((file, Some(damage))) => {
-            summary.problem(file.found.relative.clone(), damage);
-            Some(file)
-        }
-        Err(e) => {
-            summary.problem(found.relative, e.to_string());
-            None
-        }
-    }
-}
-
-/// A file's series and points, and what is wrong with a part of it.
-fn parse(found: Found, bytes: &[u8], now_s: i64) -> Result<(Prepared, Option<String>)> {
-    let name = canonical(&metric_name(&found.relative)?)?;
-    let whisper = Whisper::parse(bytes)?;
-    let header = whisper.header();
-    let mut order: Vec<usize> = (0..header.archives.len()).collect();
-    order.sort_by_key(|&i| header.archives[i].step_s);
-    if order.len() > usize::from(u8::MAX) {
-        return Err(rhythmite_model::Error::corrupt(format!("{} archives", order.len())));
-    }
-    let until_s = u32::try_from(now_s.saturating_add(FUTURE_S)).unwrap_or(u32::MAX);
-    let mut damaged = Vec::new();
-    let (mut levels, mut points) = (Vec::new(), Vec::new());
-    for index in order {
-        let archive = &header.archives[index];
-        // Without a step or a length there is no level, only a hole in the list.
-        if !matches!(archive.damage, None | Some(Damage::CutOff { .. } | Damage::InsideHeader)) {
-            damaged.extend(archive.damage.map(|damage| format!("archive {index}: {damage}")));
-            continue;
-        }
-        let salvage = whisper.salvage(index, until_s)?;
-        damaged.extend(salvage.damage.map(|damage| format!("archive {index}: {damage}")));
-        let retention_s = i64::try_from(archive.retention_s()).unwrap_or(i64::MAX);
-        levels.push(Level {
-            step_ns: i64::from(archive.step_s) * SECOND_NS,
-            retention_ns: retention_s.saturating_mul(SECOND_NS),
-        });
-        // NaN is how queries see a gap.
-        points.push(salvage.points.into_iter().filter(|p| !p.1.is_nan()).collect());
-    }
-    let rollup =
-        RollupRule { method: header.method as u8, x_files_factor: header.x_files_factor, imported_until_s: now_s };
-    let damage = (!damaged.is_empty()).then(|| damaged.join("; "));
-    Ok((Prepared { found, name, levels, rollup, points, whole: damage.is_none() }, damage))
-}
-
-/// The name under which live points of the same series come in.
-fn canonical(name: &str) -> Result<String> {
-    let mut scratch = String::new();
-    let canonical = rhythmite_carbon::name::canonical(name, &mut scratch);
-    canonical.map(str::to_owned).map_err(|e| rhythmite_model::Error::invalid(format!("{name}: {e}")))
+fn seconds<S: serde::Serializer>(took: &Duration, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_f64(took.as_secs_f64())
 }
