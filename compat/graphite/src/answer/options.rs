@@ -149,11 +149,9 @@ impl RenderOptions {
             }
         };
         let pie_mode = match params.get("pieMode") {
-            None | Some("average") => PieMode::Average,
+            None | Some("" | "average") => PieMode::Average,
             Some("maximum") => PieMode::Maximum,
             Some("minimum") => PieMode::Minimum,
-            // Nobody asks a line for its mode.
-            Some(_) if graph_type == GraphType::Line => PieMode::Average,
             Some(other) => return Err(Error::invalid(format!("Function \"{other}\" not found"))),
         };
         let cache_s = match params.get("cacheTimeout") {

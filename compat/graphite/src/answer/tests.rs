@@ -127,9 +127,7 @@ fn parameters() {
     assert_eq!(o.template, [("x".to_owned(), "y".to_owned())]);
     let o = parse("target[]=a&from=now&until=-1d&tz=Nope/Nope").expect("swapped");
     assert_eq!((o.targets.len(), o.from_s, o.until_s), (1, NOW - 86_400, NOW));
-    for bad in
-        ["from=now", "from=x", "xFilesFactor=x", "cacheTimeout=x", "graphType=x", "graphType=pie&pieMode=x", "now=x"]
-    {
+    for bad in ["from=now", "from=x", "xFilesFactor=x", "cacheTimeout=x", "graphType=x", "pieMode=x", "now=x"] {
         assert!(parse(bad).is_err(), "{bad}");
     }
 }

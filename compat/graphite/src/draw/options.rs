@@ -233,11 +233,7 @@ impl DrawOptions {
             zone: render.zone.clone(),
             width,
             height,
-            margin: if graph_only {
-                0.0
-            } else {
-                p.number("margin", f64::MIN, f64::from(SIDE_PX_MAX))?.unwrap_or(10.0).max(0.0)
-            },
+            margin: if graph_only { 0.0 } else { p.margin(width, height)? },
             background: p.color("bgcolor", template.background)?,
             foreground: p.color("fgcolor", template.foreground)?,
             major_line: p.color("majorGridLineColor", template.major_line)?,
@@ -402,6 +398,14 @@ impl<'a> Reader<'a> {
 
     fn side(self, name: &str, default: u32) -> Result<u32> {
         Ok(self.number(name, 1.0, f64::from(SIDE_PX_MAX))?.map_or(default, |px| px as u32))
+    }
+
+    fn margin(self, width: u32, height: u32) -> Result<f64> {
+        let Some(margin) = self.any_number("margin")? else { return Ok(10.0) };
+        if 2.0 * margin >= f64::from(width.min(height)) {
+            return Err(Error::invalid(format!("a margin of {margin} leaves no room")));
+        }
+        Ok(margin.max(0.0))
     }
 
     fn color(self, name: &str, default: &str) -> Result<Color> {
