@@ -188,6 +188,7 @@ impl Config {
         let mut options = rhythmite_engine::Options::new(&self.data_dir);
         options.memtable_bytes = self.memory.memtable.bytes();
         options.index_cache_bytes = self.memory.index_cache.bytes();
+        options.decoded_cache_bytes = self.memory.decoded_cache.bytes();
         options.wal = wal::Options {
             segment_bytes_max: self.wal.segment.0,
             wal_bytes_max: self.wal.size_max.0,

@@ -458,11 +458,13 @@ pub struct Memory {
     pub memtable: Size,
     /// Size of the indexes of files that are kept in memory; others are loaded when they are asked for.
     pub index_cache: Size,
+    /// Points of files that are kept decoded for the next query.
+    pub decoded_cache: Size,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { memtable: Size::mib(128), index_cache: Size::mib(256) }
+        Self { memtable: Size::mib(128), index_cache: Size::mib(256), decoded_cache: Size::mib(128) }
     }
 }
 

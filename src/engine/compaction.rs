@@ -27,6 +27,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 
 /// Flushed files that one merge takes: each costs an open reader.
 const MERGE_FLUSHED_MAX: usize = 16;
+/// Flushed files of this size together are merged as soon as nothing is written, however few they are.
+const IDLE_MERGE_BYTES: u64 = 1 << 20;
 /// A file this many times as large as the newer ones together is left alone: rewriting it would gain little.
 const SIZE_RATIO: u64 = 4;
 
@@ -170,7 +172,17 @@ impl Engine {
         let may = |job: &Job| !self.waits(job);
         let enough = options.merge_flushed_files;
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
-        flushed.or_else(|| self.rewrite(view, false)).or_else(|| {
+        let idle = || {
+            // Nobody is held up, and the files become small and sorted at once; a trickle waits for its full number.
+            let quiet = self.quiet_and_age().0 >= options.idle_flush;
+            let large = |files: &[Arc<LiveFile>]| {
+                let flushed = files.iter().filter(|f| f.record.level == 0);
+                flushed.map(|f| f.record.bytes).sum::<u64>() >= IDLE_MERGE_BYTES
+            };
+            let mut waiting = view.files.iter().filter(|(_, files)| quiet && large(files));
+            waiting.find_map(|(k, files)| self.oldest_flushed(*k, files, 1).filter(may))
+        };
+        flushed.or_else(idle).or_else(|| self.rewrite(view, false)).or_else(|| {
             let enough = options.merge_partition_files + 1;
             view.files.iter().find_map(|(k, files)| partition(*k, files, enough, true).filter(may))
         })

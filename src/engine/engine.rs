@@ -15,6 +15,7 @@ use rhythmite_model::{
 
 use crate::commit::Change;
 use crate::compaction::PartMerged;
+use crate::decoded::Decoded;
 use crate::deletes::{Delete, Deletes};
 use crate::files::{FileCache, LiveFile};
 use crate::idle::IdleCheck;
@@ -54,6 +55,8 @@ pub struct Options {
     pub open_files_max: usize,
     /// Memory of the indexes and footers of files that are kept loaded.
     pub index_cache_bytes: usize,
+    /// Memory of decoded points of files that are kept for the next reader.
+    pub decoded_cache_bytes: usize,
     /// How long a deletion of few points waits before files are written anew without them.
     pub delete_delay: Duration,
 }
@@ -79,6 +82,7 @@ impl Options {
             merge_partitions: 256,
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
+            decoded_cache_bytes: 128 << 20,
             delete_delay: Duration::from_secs(600),
             data_dir,
         }
@@ -208,6 +212,14 @@ pub struct Stats {
     pub index_loads: u64,
     /// Indexes given up for others.
     pub index_evictions: u64,
+    /// Memory of points that are kept decoded.
+    pub decoded_bytes: u64,
+    /// Runs of points that readers found decoded.
+    pub decoded_hits: u64,
+    /// Runs of points that readers decoded.
+    pub decoded_misses: u64,
+    /// Decoded runs given up for others.
+    pub decoded_evictions: u64,
 }
 
 #[derive(Default)]
@@ -251,6 +263,7 @@ pub(crate) struct Inner {
     /// Merges of flushed files that are committed in part, by policy and level.
     pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
     pub(crate) cache: Arc<FileCache>,
+    pub(crate) decoded: Arc<Decoded>,
     next_file: AtomicU64,
     /// Deletions found in the log, of which nobody knows whether they left series without a point.
     pub(crate) unchecked: Mutex<Vec<Tombstone>>,
@@ -305,6 +318,7 @@ impl Engine {
         registry.load(&env, &segment_dir, &segments.iter().map(|s| s.id).collect::<Vec<_>>())?;
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
         let cache = FileCache::new(&env, options.index_cache_bytes, options.open_files_max);
+        let decoded_bytes = options.decoded_cache_bytes;
         let mut files = Files::new();
         let mut leftovers = Vec::new();
         for record in state.files {
@@ -368,6 +382,7 @@ impl Engine {
             unsure: Mutex::default(),
             part_merged: Mutex::default(),
             cache,
+            decoded: Arc::new(Decoded::new(decoded_bytes)),
             next_file: AtomicU64::new(next_file),
             unchecked: Mutex::new(unchecked),
             idle_check: Mutex::default(),
@@ -520,7 +535,11 @@ impl Engine {
 
     /// What a reader sees from now on: later writes to the open memtable may show, flushes and merges do not disturb it.
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { view: self.inner.shared.view.read().clone(), registry: self.inner.registry.clone() }
+        Snapshot {
+            view: self.inner.shared.view.read().clone(),
+            registry: self.inner.registry.clone(),
+            decoded: self.inner.decoded.clone(),
+        }
     }
 
     /// Counters and sizes.
@@ -530,6 +549,7 @@ impl Engine {
         let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let cache = self.inner.cache.stats();
+        let decoded = self.inner.decoded.stats();
         Stats {
             rows_written: get(&counters.rows_written),
             values_written: get(&counters.values_written),
@@ -553,6 +573,10 @@ impl Engine {
             index_bytes: cache.bytes,
             index_loads: cache.loads,
             index_evictions: cache.evictions,
+            decoded_bytes: decoded.bytes,
+            decoded_hits: decoded.hits,
+            decoded_misses: decoded.misses,
+            decoded_evictions: decoded.evictions,
         }
     }
 
@@ -651,6 +675,7 @@ impl Engine {
 pub struct Snapshot {
     view: View,
     registry: Arc<Registry>,
+    decoded: Arc<Decoded>,
 }
 
 impl Snapshot {
@@ -675,7 +700,9 @@ impl Snapshot {
                 _ => return Ok(Scan::new(series, fields, times_ns)),
             },
         };
-        let mut scan = Scan::new(series, fields, times_ns.clone()).without(self.view.deletes.clone(), u64::MAX);
+        let mut scan = Scan::new(series, fields, times_ns.clone())
+            .without(self.view.deletes.clone(), u64::MAX)
+            .through(self.decoded.clone());
         let mut rank = 0;
         for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
             let record = &file.record;

@@ -4,11 +4,13 @@
 //! file's entries that the scan asks for (its series, fields and times) are copied out of the index, some series at a
 //! time, and the index goes back to the cache until the next are needed. What stays with the scan is the file's footer.
 
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
+use crate::decoded::{self, Decoded};
 use crate::deletes::{Delete, Gone};
 use crate::files::LiveFile;
 use crate::merge::Piece;
@@ -31,6 +33,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) times_ns: &'a RangeInclusive<i64>,
     /// Files of the scan.
     pub(crate) files: usize,
+    /// Runs that others have decoded, and how many bytes of them the scan may still add.
+    pub(crate) decoded: Option<(&'a Decoded, &'a Cell<usize>)>,
 }
 
 impl Wanted<'_> {
@@ -52,6 +56,61 @@ pub(crate) struct FileRun {
     behind: Option<SeriesId>,
     /// Whether the columns stay open from one series to the next.
     stays_open: bool,
+    /// Times of the run decoded last: those of the next field of a series are mostly the same.
+    times_before: Arc<Vec<i64>>,
+}
+
+/// One file's decoded runs.
+struct Runs<'a> {
+    decoded: &'a Decoded,
+    budget: &'a Cell<usize>,
+    rank: u64,
+    file: u64,
+}
+
+impl Runs<'_> {
+    /// Adds the rows of a stream in `times_ns`, from the cache or through it; past it when the scan has had its part.
+    fn read(
+        &self,
+        cursor: &mut SstCursor,
+        entry: &StreamEntry,
+        times_ns: &RangeInclusive<i64>,
+        times_before: &mut Arc<Vec<i64>>,
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
+        let stream = entry.row_start..entry.row_start + u64::from(entry.rows);
+        let mut rows = cursor.rows_in(entry, times_ns);
+        while !rows.is_empty() {
+            let chunk = decoded::chunk(stream.clone(), rows.start);
+            let key = (self.file, chunk.start);
+            let run = match self.decoded.get(key) {
+                Some(run) => run,
+                None => {
+                    // What is not kept is not decoded beyond what was asked for.
+                    let keep = self.budget.get() > 0;
+                    let asked = if keep { chunk.clone() } else { rows.start..rows.end.min(chunk.end) };
+                    let mut times = Vec::with_capacity((asked.end - asked.start) as usize);
+                    let mut values = Column::with_capacity(entry.field_type(), times.capacity());
+                    cursor.read_exactly(entry, asked, &mut times, &mut values)?;
+                    if **times_before != times {
+                        *times_before = Arc::new(times);
+                    }
+                    let run = Arc::new(decoded::Run { times_ns: times_before.clone(), values });
+                    if keep {
+                        self.budget.set(self.decoded.put(key, &run, self.budget.get()));
+                    }
+                    run
+                }
+            };
+            let from = run.times_ns.partition_point(|t| t < times_ns.start());
+            let to = run.times_ns.partition_point(|t| t <= times_ns.end());
+            if from < to {
+                out.push((entry.field, Piece::Cached { rank: self.rank, run, rows: from..to }));
+            }
+            rows.start = chunk.end.min(rows.end);
+        }
+        Ok(())
+    }
 }
 
 impl FileRun {
@@ -59,7 +118,8 @@ impl FileRun {
     pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open }
+        let times_before = Arc::default();
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times_before }
     }
 
     /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
@@ -108,6 +168,13 @@ impl FileRun {
             let first = entry.min_time_ns.max(*wanted.times_ns.start());
             let last = entry.max_time_ns.min(*wanted.times_ns.end());
             if gone.covers(first, last) {
+                continue;
+            }
+            if let Some((decoded, budget)) = wanted.decoded
+                && !gone.touches(first, last)
+            {
+                let runs = Runs { decoded, budget, rank: self.rank, file: self.file.key() };
+                runs.read(cursor, entry, wanted.times_ns, &mut self.times_before, out)?;
                 continue;
             }
             let mut times = Vec::new();

@@ -24,7 +24,7 @@ use crate::sst::{self, Handles, SstPaths, SstReader};
 pub(crate) struct FileCache {
     env: Env,
     handles: Arc<Handles>,
-    loaded: Mutex<Lru<Arc<SstReader>>>,
+    loaded: Mutex<Lru<u64, Arc<SstReader>>>,
     bytes_max: usize,
     next_key: AtomicU64,
     loads: AtomicU64,
@@ -184,6 +184,11 @@ impl LiveFile {
     #[cfg(test)]
     pub(crate) fn is_loaded(&self) -> bool {
         self.reader.lock().strong_count() > 0
+    }
+
+    /// The file's number in this process; never used twice.
+    pub(crate) fn key(&self) -> u64 {
+        self.key
     }
 
     pub(crate) fn doom(&self) {

@@ -9,6 +9,7 @@ mod background;
 mod commit;
 mod compaction;
 mod decimal;
+mod decoded;
 mod delete;
 mod deletes;
 mod engine;

@@ -1,12 +1,13 @@
-//! Values by number, the least recently used given up first.
+//! Values by key, the least recently used given up first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 /// Holds values and what they weigh; bounds nothing by itself, see [`Lru::shrink`]. Every call costs log n.
-pub(crate) struct Lru<V> {
-    entries: HashMap<u64, Entry<V>>,
+pub(crate) struct Lru<K, V> {
+    entries: HashMap<K, Entry<V>>,
     /// Key by the moment of its last use.
-    order: BTreeMap<u64, u64>,
+    order: BTreeMap<u64, K>,
     moment: u64,
     weight: usize,
 }
@@ -17,15 +18,15 @@ struct Entry<V> {
     used: u64,
 }
 
-impl<V> Default for Lru<V> {
+impl<K, V> Default for Lru<K, V> {
     fn default() -> Self {
         Self { entries: HashMap::new(), order: BTreeMap::new(), moment: 0, weight: 0 }
     }
 }
 
-impl<V: Clone> Lru<V> {
+impl<K: Copy + Eq + Hash, V: Clone> Lru<K, V> {
     /// The value of `key`, which is now the one used last.
-    pub(crate) fn get(&mut self, key: u64) -> Option<V> {
+    pub(crate) fn get(&mut self, key: K) -> Option<V> {
         let entry = self.entries.get_mut(&key)?;
         self.moment += 1;
         self.order.remove(&entry.used);
@@ -35,9 +36,9 @@ impl<V: Clone> Lru<V> {
     }
 }
 
-impl<V> Lru<V> {
+impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// Puts a value in, as the one used last; gives the one that had the key.
-    pub(crate) fn insert(&mut self, key: u64, value: V, weight: usize) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) -> Option<V> {
         let old = self.remove(key);
         self.moment += 1;
         self.order.insert(self.moment, key);
@@ -47,7 +48,7 @@ impl<V> Lru<V> {
     }
 
     /// Takes a value out.
-    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: K) -> Option<V> {
         let entry = self.entries.remove(&key)?;
         self.order.remove(&entry.used);
         self.weight -= entry.weight;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rhythmite_model::Column;
 
+use crate::decoded::Run;
 use crate::memtable::Block;
 
 /// A sorted run of one stream's points.
@@ -17,6 +18,15 @@ pub(crate) enum Piece {
         times_ns: Vec<i64>,
         /// As many values.
         values: Column,
+    },
+    /// Rows of a run that is kept decoded.
+    Cached {
+        /// Order of the source: the larger is newer.
+        rank: u64,
+        /// The run.
+        run: Arc<Run>,
+        /// Its rows.
+        rows: Range<usize>,
     },
     /// Rows of a block in memory.
     Shared {
@@ -34,20 +44,21 @@ pub(crate) enum Piece {
 impl Piece {
     fn rank(&self) -> u64 {
         match self {
-            Piece::Owned { rank, .. } | Piece::Shared { rank, .. } => *rank,
+            Piece::Owned { rank, .. } | Piece::Cached { rank, .. } | Piece::Shared { rank, .. } => *rank,
         }
     }
 
     pub(crate) fn times_ns(&self) -> &[i64] {
         match self {
             Piece::Owned { times_ns, .. } => times_ns,
+            Piece::Cached { run, rows, .. } => &run.times_ns[rows.clone()],
             Piece::Shared { block, rows, .. } => &block.times_ns()[rows.clone()],
         }
     }
 
     fn arrival(&self, row: usize) -> u32 {
         match self {
-            Piece::Owned { .. } => 0,
+            Piece::Owned { .. } | Piece::Cached { .. } => 0,
             Piece::Shared { block, rows, .. } => block.arrivals()[rows.start + row],
         }
     }
@@ -55,6 +66,7 @@ impl Piece {
     fn values(&self) -> (&Column, usize) {
         match self {
             Piece::Owned { values, .. } => (values, 0),
+            Piece::Cached { run, rows, .. } => (&run.values, rows.start),
             Piece::Shared { block, rows, column, .. } => (block.column(*column), rows.start),
         }
     }

@@ -1,10 +1,12 @@
 //! Reading: the sources of a table (blocks in memory, files) walked together, series by series.
 
+use std::cell::Cell;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
+use crate::decoded::Decoded;
 use crate::deletes::{Delete, Deletes, is_gone};
 use crate::file_run::{FileRun, Wanted};
 use crate::files::LiveFile;
@@ -132,6 +134,9 @@ pub struct Scan {
     deletes: Arc<Deletes>,
     /// Newer deletions are not applied.
     deletes_up_to: u64,
+    /// Runs that other scans have decoded, and how many bytes of them this one may still add.
+    decoded: Option<Arc<Decoded>>,
+    budget: Cell<usize>,
     filter: SeriesFilter,
     fields: Option<Arc<[FieldId]>>,
     times_ns: RangeInclusive<i64>,
@@ -148,13 +153,31 @@ impl Scan {
             SeriesFilter::Range(range) => Some(*range.start()),
             SeriesFilter::List(list) => list.first().copied(),
         };
-        let deletes = Arc::default();
-        Self { runs: Vec::new(), files: 0, deletes, deletes_up_to: 0, filter, fields, times_ns, next, position: 0 }
+        Self {
+            runs: Vec::new(),
+            files: 0,
+            deletes: Arc::default(),
+            deletes_up_to: 0,
+            decoded: None,
+            budget: Cell::new(0),
+            filter,
+            fields,
+            times_ns,
+            next,
+            position: 0,
+        }
     }
 
     /// Leaves out what these deletions, up to number `up_to`, take away.
     pub(crate) fn without(mut self, deletes: Arc<Deletes>, up_to: u64) -> Self {
         (self.deletes, self.deletes_up_to) = (deletes, up_to);
+        self
+    }
+
+    /// Uses what is decoded already, and keeps what it decodes.
+    pub(crate) fn through(mut self, decoded: Arc<Decoded>) -> Self {
+        self.budget = Cell::new(decoded.scan_budget());
+        self.decoded = Some(decoded);
         self
     }
 
@@ -174,7 +197,7 @@ impl Scan {
         while let Some(at_least) = self.next {
             let mut found = None;
             let Self { runs, files, filter, fields, times_ns, .. } = self;
-            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files };
+            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files, decoded: None };
             for run in runs {
                 let head = run.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -214,8 +237,9 @@ impl Scan {
 
     fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
         let mut pieces = Vec::new();
-        let Self { runs, files, filter, fields, times_ns, deletes, deletes_up_to, .. } = self;
-        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files };
+        let Self { runs, files, filter, fields, times_ns, deletes, deletes_up_to, decoded, budget, .. } = self;
+        let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
+        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files, decoded };
         let deletes = deletes.of(series, *deletes_up_to);
         for run in runs {
             if run.seek(series, &wanted)? == Some(series) {

@@ -103,6 +103,15 @@ impl Figures {
             "Indexes of files given up for others, at [memory] index_cache.",
             engine.index_evictions,
         );
+        add("decoded_bytes", "engine.decoded_bytes", "Memory of points that are kept decoded.", engine.decoded_bytes);
+        add("decoded_hits_total", "engine.decoded_hits", "Runs of points found decoded.", engine.decoded_hits);
+        add("decoded_misses_total", "engine.decoded_misses", "Runs of points decoded.", engine.decoded_misses);
+        add(
+            "decoded_evictions_total",
+            "engine.decoded_evictions",
+            "Decoded runs given up for others, at [memory] decoded_cache.",
+            engine.decoded_evictions,
+        );
 
         let log = self.engine.wal_stats();
         add("wal_appends_total", "wal.appends", "Batches accepted by the log.", log.appends);

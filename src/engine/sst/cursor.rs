@@ -82,6 +82,42 @@ impl SstCursor {
         })
     }
 
+    /// The rows of `entry` among which those in `range_ns` are, by the page index.
+    pub fn rows_in(&self, entry: &StreamEntry, range_ns: &RangeInclusive<i64>) -> Range<u64> {
+        let rows = entry.row_start..entry.row_start.saturating_add(u64::from(entry.rows));
+        if range_ns.is_empty() || !entry.overlaps(range_ns) {
+            return rows.start..rows.start;
+        }
+        let whole = entry.min_time_ns >= *range_ns.start() && entry.max_time_ns <= *range_ns.end();
+        if whole { rows } else { self.sst.narrow(rows, *range_ns.start(), *range_ns.end()) }
+    }
+
+    /// Appends these rows of `entry`, counted from the start of the file.
+    ///
+    /// # Errors
+    /// See [`SstCursor::read`]; `Invalid` too for rows of another stream.
+    pub fn read_exactly(
+        &mut self,
+        entry: &StreamEntry,
+        rows: Range<u64>,
+        times_ns: &mut Vec<i64>,
+        out: &mut Column,
+    ) -> Result<()> {
+        let end = entry.row_start.checked_add(u64::from(entry.rows)).filter(|end| *end <= self.sst.rows());
+        if out.field_type() != entry.field_type()
+            || rows.start < entry.row_start
+            || end.is_none_or(|end| rows.end > end)
+        {
+            return Err(Error::invalid("rows of another stream"));
+        }
+        let sst = self.sst.clone();
+        let read = self.read_times(&sst, rows.clone(), times_ns);
+        read.and_then(|()| self.read_values(&sst, entry.kind, rows, out)).map_err(|e| match e.kind() {
+            rhythmite_model::ErrorKind::Invalid => e,
+            _ => e.at(sst.path.display()),
+        })
+    }
+
     /// Closes all columns: what they hold (a page each) is freed, the next read opens them again.
     pub fn rest(&mut self) {
         *self = Self::new(self.sst.clone());
@@ -112,13 +148,9 @@ impl SstCursor {
         if !whole {
             rows = sst.narrow(rows, start_ns, end_ns);
         }
-        self.time.read(sst, rows.clone(), None, times_ns)?;
-        let unit_ns = sst.time_unit.ns();
-        let fresh = &mut times_ns[before..];
-        if unit_ns != 1 {
-            fresh.iter_mut().for_each(|t| *t = t.wrapping_mul(unit_ns));
-        }
+        self.read_times(sst, rows.clone(), times_ns)?;
         if !whole {
+            let fresh = &times_ns[before..];
             let from = fresh.partition_point(|t| *t < start_ns);
             let to = fresh.partition_point(|t| *t <= end_ns);
             rows = rows.start + from as u64..rows.start + to as u64;
@@ -126,6 +158,16 @@ impl SstCursor {
             times_ns.drain(before..before + from);
         }
         if rows.is_empty() { Ok(()) } else { self.read_values(sst, entry.kind, rows, out) }
+    }
+
+    fn read_times(&mut self, sst: &PointsFile, rows: Range<u64>, times_ns: &mut Vec<i64>) -> Result<()> {
+        let before = times_ns.len();
+        self.time.read(sst, rows, None, times_ns)?;
+        let unit_ns = sst.time_unit.ns();
+        if unit_ns != 1 {
+            times_ns[before..].iter_mut().for_each(|t| *t = t.wrapping_mul(unit_ns));
+        }
+        Ok(())
     }
 
     fn read_values(&mut self, sst: &PointsFile, kind: StreamKind, rows: Range<u64>, out: &mut Column) -> Result<()> {

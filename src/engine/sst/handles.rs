@@ -17,7 +17,7 @@ use crate::lru::Lru;
 /// The open files of any number of SSTs.
 pub struct Handles {
     fs: Arc<dyn Fs>,
-    open: Mutex<Lru<Arc<dyn File>>>,
+    open: Mutex<Lru<u64, Arc<dyn File>>>,
     max: usize,
     next: AtomicU64,
     opened: AtomicU64,

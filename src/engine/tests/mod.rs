@@ -2,6 +2,7 @@
 
 mod commit;
 mod crash;
+mod decoded;
 mod deletes;
 mod model;
 mod partitions;

@@ -1,0 +1,174 @@
+//! Decoded runs of files, kept for whoever reads them next.
+//!
+//! Decoding is what a small query pays most for: a page is unpacked and its deltas are added up for each column, to use
+//! a few hundred rows of it. So what was decoded stays, up to a number of bytes, the least recently used given up first.
+//! A run is a stretch of one stream of one file ([`chunk`]); files never change, so nothing here is ever stale. One scan
+//! fills no more than a part of the cache: a long export reads past it, and dashboards keep what is theirs.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rhythmite_model::Column;
+
+use crate::lru::Lru;
+
+/// Rows of the longest run. A day of points every ten seconds (8,640 rows) is one.
+pub(crate) const RUN_ROWS_MAX: u64 = 16 * 1024;
+/// What a run weighs besides its points: the entry, the allocations.
+const RUN_OVERHEAD_BYTES: usize = 192;
+/// The part of the cache that one scan may fill.
+const SCAN_PART: usize = 4;
+const SHARDS: usize = 16;
+
+/// Consecutive points of one stream.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Ascending, each once. Shared with other fields of the series that have points at the same times.
+    pub(crate) times_ns: Arc<Vec<i64>>,
+    /// As many values.
+    pub(crate) values: Column,
+}
+
+impl Run {
+    /// Memory that giving the run up would free, at most.
+    fn bytes(&self) -> usize {
+        // Times that are shared are counted once for each that shares them less the first, near enough.
+        let times = self.times_ns.capacity() * size_of::<i64>() / Arc::strong_count(&self.times_ns).max(1);
+        RUN_OVERHEAD_BYTES + times + self.values.heap_bytes()
+    }
+}
+
+/// A run's name: the file's number in this process and the run's first row in it.
+pub(crate) type Key = (u64, u64);
+
+/// Counts of a [`Decoded`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    /// Memory of the runs.
+    pub(crate) bytes: u64,
+    /// Runs that were found.
+    pub(crate) hits: u64,
+    /// Runs that had to be decoded.
+    pub(crate) misses: u64,
+    /// Runs given up for others.
+    pub(crate) evictions: u64,
+}
+
+/// The cache. Its lock is split: readers of different runs seldom meet.
+pub(crate) struct Decoded {
+    shards: [Mutex<Lru<Key, Arc<Run>>>; SHARDS],
+    bytes_max: usize,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    evictions: AtomicU64,
+}
+
+impl Decoded {
+    /// A cache of at most `bytes_max` bytes; of none with 0.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let (shards, hits, misses, evictions) = Default::default();
+        Self { shards, bytes_max, hits, misses, evictions }
+    }
+
+    /// Bytes that one scan may put in.
+    pub(crate) fn scan_budget(&self) -> usize {
+        self.bytes_max / SCAN_PART
+    }
+
+    fn shard(&self, key: Key) -> &Mutex<Lru<Key, Arc<Run>>> {
+        // Rows of neighbouring streams are apart by few bits: the product's high bits differ for each.
+        let mixed = (key.0 ^ key.1.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.shards[(mixed >> 60) as usize % SHARDS]
+    }
+
+    /// The run of this name.
+    pub(crate) fn get(&self, key: Key) -> Option<Arc<Run>> {
+        let found = self.shard(key).lock().get(key);
+        let counter = if found.is_some() { &self.hits } else { &self.misses };
+        counter.fetch_add(1, Ordering::Relaxed);
+        found
+    }
+
+    /// Keeps a run and returns what is left of `budget`; a run above it is not kept, and nothing is left.
+    pub(crate) fn put(&self, key: Key, run: &Arc<Run>, budget: usize) -> usize {
+        let bytes = run.bytes();
+        let Some(rest) = budget.checked_sub(bytes) else { return 0 };
+        let gone = {
+            let mut shard = self.shard(key).lock();
+            let twin = shard.insert(key, run.clone(), bytes);
+            (twin, shard.shrink(self.bytes_max / SHARDS))
+        };
+        self.evictions.fetch_add(gone.1.len() as u64, Ordering::Relaxed);
+        rest
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            bytes: self.shards.iter().map(|shard| shard.lock().weight() as u64).sum(),
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evictions: self.evictions.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The runs that a stream of these rows is cut into: equal parts of at most [`RUN_ROWS_MAX`] rows. The one with `row`.
+pub(crate) fn chunk(stream: Range<u64>, row: u64) -> Range<u64> {
+    let rows = stream.end - stream.start;
+    let part = rows.div_ceil(rows.div_ceil(RUN_ROWS_MAX).max(1)).max(1);
+    let start = stream.start + (row - stream.start) / part * part;
+    start..stream.end.min(start + part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(rows: usize) -> Arc<Run> {
+        Arc::new(Run { times_ns: Arc::new(vec![0; rows]), values: Column::Integer(vec![0; rows]) })
+    }
+
+    #[test]
+    fn what_was_used_last_stays_and_a_scan_fills_only_its_part() {
+        let cache = Decoded::new(SHARDS * 4 * run(100).bytes());
+        let mut budget = cache.scan_budget();
+        assert_eq!(budget, SHARDS * run(100).bytes());
+        for row in 0..1000 {
+            budget = cache.put((1, row), &run(100), budget);
+        }
+        let kept = (0..1000).filter(|&row| cache.get((1, row)).is_some()).count();
+        assert!(kept <= SHARDS, "{kept}");
+        assert!(cache.get((1, 999)).is_none(), "the budget was spent by then");
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses), (kept as u64, 1001 - kept as u64));
+        for row in 0..1000 {
+            cache.put((2, row), &run(100), usize::MAX);
+        }
+        assert!(cache.stats().bytes as usize <= cache.bytes_max);
+        assert!(cache.get((2, 999)).is_some());
+        assert!(cache.stats().evictions >= 900);
+    }
+
+    #[test]
+    fn a_cache_of_no_bytes_keeps_nothing() {
+        let cache = Decoded::new(0);
+        assert_eq!(cache.put((1, 0), &run(1), cache.scan_budget()), 0);
+        assert!(cache.get((1, 0)).is_none());
+    }
+
+    #[test]
+    fn streams_are_cut_into_equal_runs() {
+        for (stream, row, expected) in [
+            (10..20, 15, 10..20),
+            (0..8_640, 8_639, 0..8_640),
+            (0..16_384, 0, 0..16_384),
+            (0..16_385, 8_192, 0..8_193),
+            (0..16_385, 8_193, 8_193..16_385),
+            (100..100_100, 99_999, 85_816..100_100),
+        ] {
+            assert_eq!(chunk(stream.clone(), row), expected, "{stream:?} at {row}");
+        }
+    }
+}
