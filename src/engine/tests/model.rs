@@ -109,8 +109,17 @@ fn run(ops: &[Op]) {
     }
 }
 
+/// Random histories: `PROPTEST_CASES` says how many, otherwise there are more where `CI` is set than at a desk.
+fn cases() -> u32 {
+    match (std::env::var_os("PROPTEST_CASES"), std::env::var_os("CI")) {
+        (Some(_), _) => ProptestConfig::default().cases,
+        (None, Some(_)) => 2_000,
+        (None, None) => 200,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn the_engine_is_a_map(ops in prop::collection::vec(op(), 1..30)) {
         run(&ops);
