@@ -25,7 +25,7 @@ use crate::query::slices::Slices;
 
 /// Values read at a time, about: 32 MiB.
 const PIECE_VALUES: u64 = 2 * 1024 * 1024;
-/// Values of the first piece where LIMIT may end the statement; each further one is twice as large.
+/// Values of the first piece where LIMIT may end the statement, at most; each further one is twice as large.
 const FIRST_PIECE_VALUES: u64 = 16 * 1024;
 
 /// A series of a group.
@@ -71,7 +71,10 @@ impl Reader<'_, '_, '_> {
         let mut batch = self.begin(&groups, rows_of)?;
         let range = self.plan.widest();
         let weights = self.weigh(&batch, range)?;
-        let heavy = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values)) > self.piece_values();
+        let values = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values));
+        let heavy = values > self.piece_values();
+        // The last point of each host is not worth reading all of them.
+        let ends_early = self.plan.limit > 0 && values > self.first_piece(&batch);
         if let Some(ascending) = self.plan.picks_an_end().filter(|_| rows_of.is_empty()) {
             self.read_from(ascending, &mut batch, &weights, range)?;
             return self.finish(batch, emit);
@@ -83,7 +86,7 @@ impl Reader<'_, '_, '_> {
             }
             return self.finish(batch, emit);
         }
-        if heavy && self.goes_in_pieces() {
+        if (heavy || ends_early) && self.goes_in_pieces() {
             let stored = |(_, members): &Members| members.iter().all(|m| matches!(m, Member::Stored(..)));
             if groups.len() > 1 {
                 drop(batch);
@@ -105,6 +108,14 @@ impl Reader<'_, '_, '_> {
             0 => PIECE_VALUES,
             values => values,
         }
+    }
+
+    /// Values read at first where LIMIT may end the statement: some times what it asks for.
+    fn first_piece(&self, batch: &Batch) -> u64 {
+        let fields = batch.targets.iter().map(|target| target.fields.len()).max().unwrap_or(0).max(1);
+        let rows = self.plan.limit.saturating_add(self.plan.offset);
+        let values = rows.saturating_mul(fields as u64).saturating_mul(8);
+        values.clamp(256, FIRST_PIECE_VALUES).min(self.piece_values())
     }
 
     /// Whether the rows of a group can be given out before its last point is read.
@@ -259,7 +270,7 @@ impl Reader<'_, '_, '_> {
         let tags = group.tags.clone();
         let mut page = Page::new(plan.limit, plan.offset);
         let most = self.piece_values();
-        let mut values = if plan.limit > 0 { FIRST_PIECE_VALUES.min(most) } else { most };
+        let mut values = if plan.limit > 0 { self.first_piece(&batch) } else { most };
         let mut slices = Slices::new(weights, range, plan.compiled.ascending);
         // The rows before the last ones are given out when it is known that there are others.
         let mut waiting: Option<Rows> = None;
