@@ -1,4 +1,5 @@
-//! `GET /api/v1/ingest`: what each receiver took, what it lost for which reason, and what the last losses looked like.
+//! `GET /api/v1/ingest`: what each receiver took, what it lost for which reason, and what the last losses looked like; and
+//! how the destinations of the relay are.
 //!
 //! Every reason is a counter, in `/metrics` and a series too; [`RECEIVERS`] says which they are. Samples are what
 //! [`Offenders`](crate::offenders::Offenders) kept: the beginning of what was sent, escaped.
@@ -14,6 +15,7 @@ use super::Own;
 use super::routes::{Routes, Rule};
 use crate::counters::Sample;
 use crate::offenders::Offender;
+use crate::relay::{Relay, Status};
 
 /// A receiver, the beginning of its counters' paths, and those that tell of losses (the others tell of what it did).
 const RECEIVERS: [(&str, &str, &[&str]); 9] = [
@@ -107,17 +109,25 @@ const RECEIVERS: [(&str, &str, &[&str]); 9] = [
 ];
 
 /// The route. Samples are what anybody sent: only administrators see them.
-pub(super) fn router(own: Arc<Own>) -> Routes {
-    Routes::new().route("/api/v1/ingest", Rule::Admin, get(ingest)).with_state(own)
+pub(super) fn router(own: Arc<Own>, relay: Option<Arc<Relay>>) -> Routes {
+    Routes::new().route("/api/v1/ingest", Rule::Admin, get(ingest)).with_state(Shown { own, relay })
+}
+
+#[derive(Clone)]
+struct Shown {
+    own: Arc<Own>,
+    relay: Option<Arc<Relay>>,
 }
 
 /// All reasons; with `?lost` only those that cost anything.
-async fn ingest(State(own): State<Arc<Own>>, RawQuery(query): RawQuery) -> Json<Value> {
+async fn ingest(State(Shown { own, relay }): State<Shown>, RawQuery(query): RawQuery) -> Json<Value> {
     let only_lost = query.is_some_and(|q| q == "lost" || q.starts_with("lost=") || q.starts_with("lost&"));
     let samples = own.figures.samples();
     let receivers: Vec<Value> =
         RECEIVERS.iter().map(|receiver| describe(&own, &samples, receiver, only_lost)).collect();
-    Json(json!({ "receivers": receivers }))
+    let destinations: Vec<Value> =
+        relay.iter().flat_map(|relay| relay.status()).map(|status| destination(&status)).collect();
+    Json(json!({ "receivers": receivers, "destinations": destinations }))
 }
 
 fn describe(own: &Own, samples: &[Sample], receiver: &(&str, &str, &[&str]), only_lost: bool) -> Value {
@@ -140,6 +150,20 @@ fn describe(own: &Own, samples: &[Sample], receiver: &(&str, &str, &[&str]), onl
         }
     }
     json!({ "name": name, "counts": did, "lost": lost })
+}
+
+/// One destination of the relay.
+fn destination(status: &Status) -> Value {
+    json!({
+        "destination": status.destination.to_string(),
+        "connected": status.health.connected,
+        "sent": status.health.sent,
+        "failures": status.health.failures,
+        "last_error": status.health.last_error,
+        "queued_points": status.queued_points,
+        "queued_bytes": status.queued_bytes,
+        "dropped": status.dropped,
+    })
 }
 
 fn show(offender: &Offender) -> Value {

@@ -29,6 +29,7 @@ use rhythmite_engine::Engine;
 
 use crate::catalog::Catalog;
 use crate::query::sql::Sql;
+use crate::relay::Relay;
 use crate::selfstat::Figures;
 use guard::Guard;
 use routes::Routes;
@@ -43,6 +44,8 @@ pub struct Rooms {
     pub graphite: Arc<graphite::Graphite>,
     /// collectd's `write_http`.
     pub collectd: Arc<collectd::Collectd>,
+    /// The relay, if there is one.
+    pub relay: Option<Arc<Relay>>,
     /// SQL.
     pub sql: Sql,
     /// For what operators ask of the store.
@@ -86,7 +89,7 @@ fn routes(rooms: Rooms) -> Routes {
     let bodies = rooms.influx.bodies().clone();
     Routes::new()
         .merge(health::router(rooms.own.clone()))
-        .merge(ingest::router(rooms.own.clone()))
+        .merge(ingest::router(rooms.own.clone(), rooms.relay))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))

@@ -89,6 +89,7 @@ async fn world_of(people: People) -> World {
         influx: influx.clone(),
         graphite: graphite.clone(),
         collectd: collectd.clone(),
+        relay: None,
         sql: sql.clone(),
         engine: engine.clone(),
         catalog: catalog.clone(),

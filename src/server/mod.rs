@@ -171,6 +171,7 @@ pub async fn run(
         influx,
         graphite,
         collectd,
+        relay: relay.clone(),
         sql,
         engine,
         catalog: storage.catalog.clone(),

@@ -130,6 +130,13 @@ fn the_relay_passes_on_and_waits() {
     wait_for("the first try", || server.counter("relay_failures_total") > 0);
     assert_eq!(server.point("r.one", t), Some(1.0), "stored here too");
     assert_eq!(server.counter("relay_queued_points"), 1);
+    let shown: serde_json::Value = serde_json::from_str(&server.get("/api/v1/ingest").body).unwrap();
+    let shown = &shown["destinations"][0];
+    assert_eq!(
+        (shown["destination"].as_str(), shown["connected"].as_bool()),
+        (Some(&*format!("{far}:a")), Some(false))
+    );
+    assert!(shown["last_error"].as_str().unwrap().contains("refused") && shown["queued_points"] == 1, "{shown}");
     // What waits outlives a restart.
     server.stop();
     let server = Server::start(dir.path(), &text);

@@ -269,7 +269,7 @@ MAX_CREATES_PER_MINUTE = inf"
     if wait_port "$behind_pickle"; then
         send_lines "$relay" late
         for _ in $(seq 120); do
-            files=$(find "$dir/cache/storage/whisper" -path '*early/*.wsp' -o -path '*late/*.wsp' 2>/dev/null | wc -l)
+            files=$({ find "$dir/cache/storage/whisper" -path '*early/*.wsp' -o -path '*late/*.wsp' 2>/dev/null || true; } | wc -l)
             [ "$files" = 100 ] && break
             sleep 0.5
         done
