@@ -62,6 +62,7 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
 }
 
 #[test]
+#[ignore = "its times hold for a release build on a quiet machine: cargo test --release --test it -- --ignored impossible"]
 fn impossible_requests_are_refused_soon() {
     let dir = tempfile::tempdir().unwrap();
     let line = free_address();

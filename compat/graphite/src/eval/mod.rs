@@ -27,7 +27,7 @@ use rhythmite_model::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
 /// Most calls evaluated in one round.
-pub const CALLS_MAX: usize = 100_000;
+pub const CALLS_MAX: usize = 20_000;
 
 /// Most requests one round may ask.
 pub const REQUESTS_MAX: usize = 10_000;
