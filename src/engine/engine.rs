@@ -26,7 +26,7 @@ use crate::registry::{Creator, Limits, Mark, Registry};
 use crate::rewrite::Rewrites;
 use crate::scan::{Scan, SeriesFilter};
 use crate::wal::{self, Commit, Durability, Wal};
-use crate::weight::{self, Weight};
+use crate::weight::{Asked, Weight};
 
 /// How the engine is set up. Sizes in bytes.
 #[derive(Clone, Debug)]
@@ -723,7 +723,7 @@ impl Snapshot {
     }
 
     /// What each source would give to [`Snapshot::scan`] of the same, from indexes alone. If the sources hold no more than
-    /// `small` values altogether, that is told instead, without looking at series.
+    /// `small` values altogether, only that is told, of all of the range and without looking at series.
     ///
     /// # Errors
     /// `NotFound` when the table is gone; as of reading, for an index that cannot be loaded.
@@ -738,18 +738,27 @@ impl Snapshot {
     ) -> Result<Vec<Weight>> {
         let policy = self.registry.read().table(table).map(|t| t.policy());
         let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
-        let in_time = |file: &&Arc<LiveFile>| {
-            file.record.max_time_ns >= *times_ns.start() && file.record.min_time_ns <= *times_ns.end()
+        let (first, last) = match series {
+            SeriesFilter::Range(range) => (*range.start(), *range.end()),
+            SeriesFilter::List(list) => match (list.first(), list.last()) {
+                (Some(first), Some(last)) => (*first, *last),
+                _ => return Ok(Vec::new()),
+            },
         };
-        let files = || self.view.files.get(&(policy, tier)).into_iter().flatten().filter(in_time);
+        let may_have = |file: &&Arc<LiveFile>| {
+            let record = &file.record;
+            let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
+            in_time && record.max_series >= first && record.min_series <= last
+        };
+        let files = || self.view.files.get(&(policy, tier)).into_iter().flatten().filter(may_have);
         let actives = self.view.frozen.iter().map(|f| &f.active).chain([&self.view.active]);
         let parts: Vec<_> = actives.flat_map(|active| active.generation.parts(table, tier)).collect();
-        let mut weights: Vec<Weight> = files().map(|file| weight::whole_file(file)).collect();
-        weights.extend(parts.iter().filter_map(weight::whole_part));
-        if weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values)) <= small {
-            return Ok(weights);
+        let of_parts = parts.iter().map(|part| (part.block.len() * part.block.fields().len()) as u64);
+        let values = files().map(|file| file.record.rows).chain(of_parts).fold(0, u64::saturating_add);
+        if values <= small {
+            return Ok(vec![Weight { values, min_time_ns: *times_ns.start(), max_time_ns: *times_ns.end() }]);
         }
-        let asked = weight::Asked { series, fields, times_ns };
+        let asked = Asked { series, fields, times_ns };
         let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;
         Ok(of_files.into_iter().chain(parts.iter().map(|part| asked.part(part))).flatten().collect())
     }

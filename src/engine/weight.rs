@@ -126,16 +126,3 @@ impl Asked<'_> {
         sum
     }
 }
-
-/// All rows of a part, whatever series.
-pub(crate) fn whole_part(part: &Part) -> Option<Weight> {
-    let times = part.block.times_ns();
-    let values = (times.len() * part.block.fields().len()) as u64;
-    Some(Weight { values, min_time_ns: *times.iter().min()?, max_time_ns: *times.iter().max()? })
-}
-
-/// All rows of a file.
-pub(crate) fn whole_file(file: &LiveFile) -> Weight {
-    let record = &file.record;
-    Weight { values: record.rows, min_time_ns: record.min_time_ns, max_time_ns: record.max_time_ns }
-}

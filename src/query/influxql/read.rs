@@ -167,7 +167,11 @@ impl Reader<'_, '_, '_> {
 
     fn weigh(&self, batch: &Batch, range: (i64, i64)) -> Result<Vec<Weight>> {
         let mut weights = Vec::new();
-        let small = self.piece_values() / batch.targets.len().max(1) as u64;
+        let small = match self.plan.picks_an_end() {
+            Some(_) => self.piece_values().min(FIRST_PIECE_VALUES),
+            None => self.piece_values(),
+        };
+        let small = small / batch.targets.len().max(1) as u64;
         for target in &batch.targets {
             let series = SeriesFilter::List(target.series.clone());
             let (fields, times_ns) = (Some(&*target.fields), range.0..=range.1);
