@@ -31,6 +31,8 @@ pub(crate) struct Wanted<'a> {
     /// Ascending; `None` for all.
     pub(crate) fields: Option<&'a [FieldId]>,
     pub(crate) times_ns: &'a RangeInclusive<i64>,
+    /// The part of `times_ns` that is wanted of the series being read.
+    pub(crate) within_ns: &'a RangeInclusive<i64>,
     /// Files of the scan.
     pub(crate) files: usize,
     /// Runs that others have decoded, and how many bytes of them the scan may still add.
@@ -165,21 +167,21 @@ impl FileRun {
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
             self.at += 1;
             let gone = Gone::new(deletes, seen_seq, entry.field);
-            let first = entry.min_time_ns.max(*wanted.times_ns.start());
-            let last = entry.max_time_ns.min(*wanted.times_ns.end());
-            if gone.covers(first, last) {
+            let first = entry.min_time_ns.max(*wanted.within_ns.start());
+            let last = entry.max_time_ns.min(*wanted.within_ns.end());
+            if first > last || gone.covers(first, last) {
                 continue;
             }
             if let Some((decoded, budget)) = wanted.decoded
                 && !gone.touches(first, last)
             {
                 let runs = Runs { decoded, budget, rank: self.rank, file: self.file.key() };
-                runs.read(cursor, entry, wanted.times_ns, &mut self.times_before, out)?;
+                runs.read(cursor, entry, wanted.within_ns, &mut self.times_before, out)?;
                 continue;
             }
             let mut times = Vec::new();
             let mut values = Column::new(entry.field_type());
-            cursor.read(entry, wanted.times_ns.clone(), &mut times, &mut values)?;
+            cursor.read(entry, wanted.within_ns.clone(), &mut times, &mut values)?;
             if gone.touches(first, last) {
                 gone.take_from(&mut times, &mut values);
             }

@@ -88,8 +88,8 @@ impl Run {
             Run::Memory(run) => {
                 let rows = run.block.series_rows(run.row);
                 let times = &run.block.times_ns()[rows.clone()];
-                let start = rows.start + times.partition_point(|t| t < wanted.times_ns.start());
-                let end = rows.start + times.partition_point(|t| t <= wanted.times_ns.end());
+                let start = rows.start + times.partition_point(|t| t < wanted.within_ns.start());
+                let end = rows.start + times.partition_point(|t| t <= wanted.within_ns.end());
                 run.row = rows.end;
                 if start >= end {
                     return Ok(());
@@ -193,11 +193,21 @@ impl Scan {
         self.files += 1;
     }
 
+    /// The points of one series of the filter within `within_ns`, a part of the range of the scan. Calls ascend by series,
+    /// and are not mixed with iteration.
+    ///
+    /// # Errors
+    /// As iteration.
+    pub fn points_of(&mut self, series: SeriesId, within_ns: &RangeInclusive<i64>) -> Result<SeriesPoints> {
+        self.read(series, Some(within_ns))
+    }
+
     fn advance(&mut self) -> Result<Option<SeriesPoints>> {
         while let Some(at_least) = self.next {
             let mut found = None;
             let Self { runs, files, filter, fields, times_ns, .. } = self;
-            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files, decoded: None };
+            let (within_ns, decoded) = (&*times_ns, None);
+            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, within_ns, files: *files, decoded };
             for run in runs {
                 let head = run.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -227,7 +237,7 @@ impl Scan {
                     found
                 }
             };
-            let points = self.read(series)?;
+            let points = self.read(series, None)?;
             if !points.streams.is_empty() {
                 return Ok(Some(points));
             }
@@ -235,11 +245,12 @@ impl Scan {
         Ok(None)
     }
 
-    fn read(&mut self, series: SeriesId) -> Result<SeriesPoints> {
+    fn read(&mut self, series: SeriesId, within_ns: Option<&RangeInclusive<i64>>) -> Result<SeriesPoints> {
         let mut pieces = Vec::new();
         let Self { runs, files, filter, fields, times_ns, deletes, deletes_up_to, decoded, budget, .. } = self;
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
-        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, files: *files, decoded };
+        let within_ns = within_ns.unwrap_or(times_ns);
+        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, within_ns, files: *files, decoded };
         let deletes = deletes.of(series, *deletes_up_to);
         for run in runs {
             if run.seek(series, &wanted)? == Some(series) {

@@ -29,16 +29,24 @@ impl Aligned {
         let mut times_ns: Vec<i64> = streams.iter().flat_map(|s| &s.times_ns).copied().collect();
         times_ns.sort_unstable();
         times_ns.dedup();
+        Self::at(streams, times_ns)
+    }
+
+    /// The rows of these times, which ascend, whether or not the streams have values there.
+    pub fn at(streams: Vec<Stream>, times_ns: Vec<i64>) -> Self {
         let places = streams
             .iter()
             .map(|stream| {
                 let mut at = 0;
-                let place = |t: &i64| match stream.times_ns.get(at) {
-                    Some(own) if own == t => {
+                let place = |t: &i64| {
+                    // Mostly the next one is meant; where few rows are, many are passed over.
+                    if stream.times_ns.get(at).is_some_and(|own| own < t) {
                         at += 1;
-                        (at - 1) as u32
+                        if stream.times_ns.get(at).is_some_and(|own| own < t) {
+                            at += stream.times_ns[at..].partition_point(|own| own < t);
+                        }
                     }
-                    _ => ABSENT,
+                    if stream.times_ns.get(at) == Some(t) { at as u32 } else { ABSENT }
                 };
                 times_ns.iter().map(place).collect()
             })
@@ -86,6 +94,21 @@ mod tests {
         for at in 0..streams.len() {
             assert_eq!(aligned.places(at), places.map(|p| p[at]), "stream {at}");
         }
+    }
+
+    #[test]
+    fn streams_are_looked_up_at_times() {
+        const X: u32 = ABSENT;
+        let check = |own: &[i64], at: &[i64], places: &[u32]| {
+            let values = Column::Float(vec![0.0; own.len()]);
+            let streams = vec![Stream { field: FieldId(0), times_ns: own.to_vec(), values }];
+            let aligned = Aligned::at(streams, at.to_vec());
+            assert_eq!((aligned.times_ns(), aligned.places(0)), (at, Some(places)), "{own:?}");
+        };
+        check(&[1, 2, 3, 4, 5, 6], &[1, 5, 6], &[0, 4, 5]);
+        check(&[2, 4, 6, 8], &[1, 2, 3, 8, 9], &[X, 0, X, 3, X]);
+        check(&[], &[1], &[X]);
+        check(&[7], &[], &[]);
     }
 
     #[test]

@@ -16,11 +16,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
-use rhythmite_engine::{Scan, SeriesFilter};
+use rhythmite_engine::{Scan, SeriesFilter, SeriesPoints};
 use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, SeriesId, TableId, Tier};
 
 use super::QueryScope;
 use super::align::Aligned;
+use super::predicate::{self, FieldTest};
 use super::rows::RowBuilder;
 use super::schema::{ColumnKind, TIME};
 use super::scope::Window;
@@ -50,6 +51,8 @@ pub(super) struct Plan {
     pub partitions: Vec<Vec<Piece>>,
     /// Rows that are enough, in every partition.
     pub limit: Option<usize>,
+    /// Conditions on values that all rows meet, with the field's name and type.
+    pub tests: Vec<(String, FieldType, FieldTest)>,
 }
 
 impl Plan {
@@ -91,6 +94,32 @@ impl Plan {
         let (levels, files, times) = (self.levels(), self.files(), TimeRange(&self.times_ns));
         write!(f, "table={}, tier={levels}, files={files}, series={}, time={times}", self.name, self.series)
     }
+
+    /// The fields that are shown, and what decides which rows there are.
+    pub fn describe_columns(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.columns.iter().filter_map(|column| match column {
+            ColumnKind::Field(name, _) => Some(name.as_str()),
+            _ => None,
+        });
+        let fields: Vec<&str> = fields.collect();
+        write!(f, ", fields=[{}]", fields.join(", "))?;
+        if !self.tests.is_empty() {
+            let tests: Vec<String> = self.tests.iter().map(|(name, _, test)| format!("{name} {test}")).collect();
+            return write!(f, ", where=[{}]", tests.join(", "));
+        }
+        if self.partitions.iter().flatten().any(|p| p.fields.is_none()) && !fields.is_empty() {
+            // Rows of the other fields are part of the table.
+            write!(f, ", rows=of any field")?;
+        }
+        Ok(())
+    }
+
+    /// The newest time of the files that may be read.
+    pub fn newest_in_files(&self) -> Option<i64> {
+        let pieces: Vec<_> = self.partitions.iter().flatten().map(|p| (p.policy, p.window.tier)).collect();
+        let files = self.scope.engine.files();
+        files.iter().filter(|f| pieces.contains(&(f.policy, f.tier))).map(|f| f.max_time_ns).max()
+    }
 }
 
 /// Reads the points of some series of a table; a partition is a part of the series.
@@ -121,21 +150,9 @@ impl TsScanExec {
 impl DisplayAs for TsScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
-        let fields: Vec<&str> = plan
-            .columns
-            .iter()
-            .filter_map(|c| match c {
-                ColumnKind::Field(name, _) => Some(name.as_str()),
-                _ => None,
-            })
-            .collect();
         f.write_str("TsScanExec: ")?;
         plan.describe(f)?;
-        write!(f, ", fields=[{}]", fields.join(", "))?;
-        if plan.partitions.iter().flatten().any(|p| p.fields.is_none()) && !fields.is_empty() {
-            // Rows of the other fields are part of the table.
-            write!(f, ", rows=of any field")?;
-        }
+        plan.describe_columns(f)?;
         match plan.limit {
             Some(limit) => write!(f, ", limit={limit}"),
             None => Ok(()),
@@ -212,6 +229,37 @@ impl ExecutionPlan for TsScanExec {
 /// The output columns of a table's fields.
 type FieldColumns = Arc<[(FieldId, usize)]>;
 
+/// The points of a piece.
+struct PieceScan {
+    scan: Scan,
+    columns: FieldColumns,
+    /// If rows have conditions to meet.
+    tested: Option<Tested>,
+}
+
+/// `scan` reads the fields with conditions only; the others are read where rows meet them.
+struct Tested {
+    /// The field of each condition.
+    fields: Vec<FieldId>,
+    /// `None` if there are no others.
+    others: Option<Scan>,
+}
+
+impl Tested {
+    /// The rows of a series that meet the conditions, if there are any.
+    fn rows(&mut self, plan: &Plan, mut points: SeriesPoints) -> Result<Option<Aligned>> {
+        let stream = |field: &FieldId| points.streams.iter().find(|s| s.field == *field);
+        let Some(streams) = self.fields.iter().map(stream).collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let tests: Vec<_> = streams.into_iter().zip(plan.tests.iter().map(|(_, _, test)| test)).collect();
+        let times_ns = predicate::times_ns(&tests);
+        let (Some(&first), Some(&last)) = (times_ns.first(), times_ns.last()) else { return Ok(None) };
+        if let Some(others) = &mut self.others {
+            points.streams.extend(others.points_of(points.series, &(first..=last)).map_err(external)?.streams);
+        }
+        Ok(Some(Aligned::at(points.streams, times_ns)))
+    }
+}
+
 /// A series whose rows are being handed out.
 struct OpenSeries {
     key: String,
@@ -228,7 +276,7 @@ struct Cursor {
     partition: usize,
     /// The piece after the one that `scan` reads.
     piece: usize,
-    scan: Option<(Scan, FieldColumns)>,
+    scan: Option<PieceScan>,
     open: Option<OpenSeries>,
     builder: RowBuilder,
     batch_rows: usize,
@@ -287,7 +335,7 @@ impl Cursor {
     /// Reads the next series that is still known; false at the end.
     fn open_series(&mut self) -> Result<bool> {
         loop {
-            let Some((scan, columns)) = &mut self.scan else {
+            let Some(PieceScan { scan, columns, tested }) = &mut self.scan else {
                 if !self.open_piece()? {
                     return Ok(false);
                 }
@@ -300,7 +348,13 @@ impl Cursor {
             let points = points.map_err(external)?;
             let Some(key) = key_of(&self.plan.scope, points.series) else { continue };
             let columns = columns.clone();
-            let points = Aligned::new(points);
+            let points = match tested {
+                None => Aligned::new(points),
+                Some(tested) => match tested.rows(&self.plan, points)? {
+                    Some(rows) => rows,
+                    None => continue,
+                },
+            };
             self.reservation.try_resize(points.heap_bytes())?;
             let mut stream_of = vec![None; self.plan.columns.len()];
             for (at, stream) in points.streams.iter().enumerate() {
@@ -319,31 +373,45 @@ impl Cursor {
         let Some(piece) = pieces.get(self.piece) else { return Ok(false) };
         self.piece += 1;
         let scope = &self.plan.scope;
-        let columns: Vec<(FieldId, usize)> = {
+        let (columns, tested): (Vec<(FieldId, usize)>, Option<Vec<FieldId>>) = {
             let names = scope.engine.registry().read();
             // A table that has been dropped meanwhile has no rows any more.
             if names.table(piece.table).is_none() {
                 return Ok(true);
             }
             let of_table: Vec<(FieldId, &str, FieldType)> = names.fields(piece.table).collect();
+            let find = |name: &str, field_type: FieldType| {
+                of_table.iter().find(|(_, n, t)| *n == name && *t == field_type).map(|(id, _, _)| *id)
+            };
             let fields = self.plan.columns.iter().enumerate().filter_map(|(at, column)| match column {
-                ColumnKind::Field(name, field_type) => {
-                    let field = of_table.iter().find(|(_, n, t)| n == name && t == field_type)?;
-                    Some((field.0, at))
-                }
+                ColumnKind::Field(name, field_type) => Some((find(name, *field_type)?, at)),
                 _ => None,
             });
-            fields.collect()
+            let tested = self.plan.tests.iter().map(|(name, field_type, _)| find(name, *field_type));
+            (fields.collect(), tested.collect())
         };
+        // Of a field that the table does not have there is no value to meet a condition.
+        let Some(tested) = tested else { return Ok(true) };
         let window = &piece.window;
-        let scan = scope.snapshot.scan(
-            piece.table,
-            window.tier,
-            piece.series.clone(),
-            piece.fields.clone(),
-            window.times_ns.clone(),
-        );
-        self.scan = Some((scan.map_err(external)?, columns.into()));
+        let open = |fields: Option<Arc<[FieldId]>>| {
+            let (series, times_ns) = (piece.series.clone(), window.times_ns.clone());
+            scope.snapshot.scan(piece.table, window.tier, series, fields, times_ns).map_err(external)
+        };
+        let (scan, tested) = if tested.is_empty() {
+            (open(piece.fields.clone())?, None)
+        } else {
+            let ascending = |fields: &mut dyn Iterator<Item = FieldId>| {
+                let mut fields: Vec<FieldId> = fields.collect();
+                fields.sort_unstable();
+                fields.dedup();
+                Arc::<[FieldId]>::from(fields)
+            };
+            let others = ascending(&mut columns.iter().map(|(id, _)| *id).filter(|id| !tested.contains(id)));
+            let first = ascending(&mut tested.iter().copied());
+            let others = if others.is_empty() { None } else { Some(open(Some(others))?) };
+            (open(Some(first))?, Some(Tested { fields: tested, others }))
+        };
+        self.scan = Some(PieceScan { scan, columns: columns.into(), tested });
         Ok(true)
     }
 }

@@ -5,6 +5,12 @@
 //! on tags and on `path` a list of series from the registry's indexes (`select.rs`), without touching a point;
 //! [`TsScanExec`] walks the series of its partition and hands them to `rows.rs`, which makes batches of them.
 //!
+//! A condition that compares a field with a constant is the scan's too (`predicate.rs`): its field is read first, the others
+//! only of series, and in the range of time, in which rows meet it.
+//!
+//! Plans that are no more than a question to one table ([`TsQuery`]) are answered without DataFusion's operators: groups by
+//! `agg`, rows by `choose.rs`.
+//!
 //! Rows come series by series, by time; where series are long, slice of time by slice of time. The fields of one series are joined by time: a row stands for
 //! a time at which any field of the series has a value. So fields that a query does not name are read too, unless the
 //! query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
@@ -19,8 +25,12 @@
 
 mod agg;
 mod align;
+mod backwards;
+mod choose;
 mod exec;
+mod predicate;
 mod provider;
+mod query;
 mod rows;
 mod schema;
 mod scope;
@@ -29,8 +39,9 @@ mod select;
 mod tests;
 mod time;
 
-pub use agg::{AggQuery, AggShape, TsAggExec};
+pub use agg::TsAggExec;
 pub use exec::TsScanExec;
 pub use provider::TsTable;
+pub use query::{TsQuery, TsShape};
 pub use schema::{ColumnKind, TAG_COLUMNS_MAX, TableSchema, tag_column_name};
 pub use scope::QueryScope;

@@ -11,6 +11,7 @@ use rhythmite_engine::{SeriesFilter, Snapshot};
 use rhythmite_model::{FieldId, SeriesId, TableId};
 
 use super::exec::{Piece, Plan, TsScanExec};
+use super::predicate::FieldTest;
 use super::schema::ColumnKind;
 use super::{QueryScope, TableSchema, select, time};
 
@@ -101,6 +102,12 @@ impl TsTable {
             reading.filters.iter().filter_map(time::bounds).fold(time::ALWAYS, |a, (b, _)| time::intersect(&a, &b));
         let target = session.config().target_partitions();
         let filters = reading.filters;
+        let tests = filters.iter().filter_map(|filter| FieldTest::new(&self.schema, filter));
+        let named = |test: FieldTest| match &self.schema.columns[test.column] {
+            ColumnKind::Field(name, field_type) => Some((name.clone(), *field_type, test)),
+            _ => None,
+        };
+        let tests: Vec<_> = tests.filter_map(named).collect();
         let mut partitions: Vec<Vec<Piece>> = Vec::new();
         let mut series_count = 0;
         let selected = match times_ns.is_empty() {
@@ -152,6 +159,7 @@ impl TsTable {
             times_ns,
             partitions,
             limit: reading.limit,
+            tests,
         };
         Ok((plan, one_series))
     }
@@ -191,7 +199,8 @@ impl TableProvider for TsTable {
             Some(columns) => columns.to_vec(),
             None => (0..self.schema.columns.len()).collect(),
         };
-        // A condition on a field that is evaluated above brings its column into the projection.
+        // A condition on a field that is evaluated above brings its column into the projection; rows that the scan tests by
+        // itself have a value of the field.
         let named_only = filters.iter().any(|f| select::needs_field(&self.schema, f));
         let reading = Reading { filters, projection: &projection, named_only, limit: args.limit(), whole: 1 };
         let (plan, one_series) = self.plan(session, &reading)?;

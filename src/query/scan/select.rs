@@ -22,6 +22,7 @@ use rhythmite_graphite::glob::{SegmentPattern, split_pattern};
 use rhythmite_model::{SeriesId, TableId};
 use roaring::RoaringBitmap;
 
+use super::predicate::FieldTest;
 use super::rows::RowBuilder;
 use super::schema::{ColumnKind, TableSchema, text_type};
 use super::{QueryScope, time};
@@ -43,7 +44,7 @@ pub(super) fn pushdown(schema: &TableSchema, expr: &Expr) -> TableProviderFilter
     if !is_plain(expr) {
         return TableProviderFilterPushDown::Unsupported;
     }
-    if is_on_series(schema, expr) {
+    if is_on_series(schema, expr) || FieldTest::new(schema, expr).is_some() {
         return TableProviderFilterPushDown::Exact;
     }
     match time::bounds(expr) {
@@ -61,7 +62,7 @@ fn compares_with_parameters(schema: &TableSchema, expr: &Expr) -> bool {
         let value = match &e {
             Expr::Placeholder(p) => p.field.as_ref().and_then(|f| {
                 let text = if f.data_type().is_temporal() { "1970-01-01T00:00:00" } else { "x" };
-                super::agg::value(f.data_type(), text)
+                super::query::value(f.data_type(), text)
             }),
             _ => None,
         };

@@ -77,8 +77,11 @@ async fn only_the_fields_that_matter_are_read() {
     let world = world().await;
     check(&world, "SELECT usage FROM cpu", &["fields=[usage], rows=of any field"], &["idle"]).await;
     check(&world, "SELECT usage FROM cpu WHERE usage IS NOT NULL", &["fields=[usage]"], &["rows=of any"]).await;
-    check(&world, "SELECT avg(usage) FROM cpu WHERE usage > 3", &["fields=[usage]"], &["rows=of any"]).await;
-    check(&world, "SELECT idle FROM cpu WHERE usage > 3", &["fields=[idle, usage]"], &["rows=of any"]).await;
+    check(&world, "SELECT avg(usage) FROM cpu WHERE usage > 3", &["where=[usage > 3]"], &["rows=of any"]).await;
+    check(&world, "SELECT idle FROM cpu WHERE usage > 3", &["fields=[idle], where=[usage > 3]"], &["rows=of any"])
+        .await;
+    let unknown = "SELECT idle FROM cpu WHERE usage > 3 AND usage IN (4, 5, 6, 7, 8)";
+    check(&world, unknown, &["fields=[idle, usage], where=[usage > 3]", "FilterExec"], &["rows=of any"]).await;
     let rows = world.rows("SELECT idle FROM cpu WHERE usage > 97").await.unwrap();
     assert_eq!(rows.len(), 2);
     let all = world.rows("SELECT count(*) FROM cpu").await.unwrap();
@@ -89,7 +92,10 @@ async fn only_the_fields_that_matter_are_read() {
 async fn limits_reach_the_scan_unless_a_filter_stands_above() {
     let world = world().await;
     check(&world, "SELECT usage FROM cpu WHERE host LIKE 'h%' LIMIT 7", &["limit=7"], &[]).await;
-    check(&world, "SELECT usage FROM cpu WHERE usage > 1 LIMIT 7", &["FilterExec"], &["limit=7"]).await;
+    check(&world, "SELECT usage FROM cpu WHERE usage > 1 LIMIT 7", &["where=[usage > 1], limit=7"], &["FilterExec"])
+        .await;
+    check(&world, "SELECT usage FROM cpu WHERE usage * 2 > 1 LIMIT 7", &["FilterExec"], &["limit=7"]).await;
+    assert_eq!(world.rows("SELECT host FROM cpu WHERE usage > 50 LIMIT 7").await.unwrap().len(), 7);
     assert_eq!(world.rows("SELECT usage FROM cpu LIMIT 7").await.unwrap().len(), 7);
 }
 
@@ -142,4 +148,72 @@ async fn batches_break_anywhere() {
                      OR (k != 'long' AND c != 'x' || substr(k, 2)) OR b != a";
         assert_eq!(world.rows(wrong).await.unwrap(), ["0"]);
     }
+}
+
+/// Conditions that the scan tests by itself choose the same rows as conditions that it does not know.
+#[tokio::test]
+async fn tested_values_choose_the_rows() {
+    let world = World::new(|_| {}).await;
+    for part in 0..3 {
+        let mut lines = Vec::new();
+        for i in 0..400_i64 {
+            let n = (i * 7919 + part * 31) % 100;
+            let field = match n % 7 {
+                0 => format!("f={}", n as f64 / 4.0),
+                1 => format!("i={n}i,f={n}"),
+                2 => format!("u={n}u,s=\"{n}\""),
+                3 => format!("b={},f=-{n}", n % 2 == 0),
+                4 => format!("i=-{n}i,u={n}u,f=0"),
+                5 => format!("s=\"x{n}\",b=true,i={n}i"),
+                _ => format!("f={n},i={n}i,u={n}u,s=\"\",b=false"),
+            };
+            lines.push(format!("m,k=k{} {field} {}", i % 9, (i + part * 37) / 3));
+        }
+        world.write("d", &lines.join("\n"));
+        if part < 2 {
+            world.engine.flush().unwrap();
+        }
+    }
+    for condition in [
+        "f > 20",
+        "f >= 20.5 AND f < 60",
+        "30 > f",
+        "f = 0",
+        "f != 0 AND i IS NOT NULL",
+        "i BETWEEN -20 AND 35",
+        "i <= 5 AND u > 3",
+        "u = 60",
+        "s = 'x5'",
+        "s > '5'",
+        "s != ''",
+        "b",
+        "b = false",
+        "NOT b",
+        "f > 1000",
+        "f IS NOT NULL AND u IS NOT NULL AND s IS NOT NULL",
+        "f > 3 OR i < 2",
+        "i > 20.5",
+        "f > 10 AND k = 'k3' AND time >= '1970-01-01T00:00:40'",
+    ] {
+        for columns in ["*", "time, k", "f", "s, b, u", "i, f, time"] {
+            let own = format!("SELECT {columns} FROM m WHERE {condition}");
+            // The scan does not look into functions.
+            let other = format!("SELECT {columns} FROM m WHERE nullif({condition}, false)");
+            let (mut own, mut other) = (world.rows(&own).await.unwrap(), world.rows(&other).await.unwrap());
+            own.sort();
+            other.sort();
+            assert_eq!(own, other, "{columns} {condition}");
+        }
+        let results = "k, count(*), count(f), max(i), sum(u), min(f)";
+        let own = format!("SELECT {results} FROM m WHERE {condition} GROUP BY k ORDER BY k");
+        let other = format!("SELECT {results} FROM m WHERE nullif({condition}, false) GROUP BY k ORDER BY k");
+        assert_eq!(world.rows(&own).await.unwrap(), world.rows(&other).await.unwrap(), "{condition}");
+    }
+    check(
+        &world,
+        "SELECT f FROM m WHERE i BETWEEN 2 AND 3 AND 5.5 <= f",
+        &["where=[i >= 2, i <= 3, f >= 5.5]"],
+        &["FilterExec"],
+    )
+    .await;
 }

@@ -1,4 +1,4 @@
-//! From an optimised logical plan to a physical one: what [`AggQuery`] recognises is planned here, the rest by DataFusion.
+//! From an optimised logical plan to a physical one: what [`TsQuery`] recognises is planned here, the rest by DataFusion.
 //!
 //! A physical rule would come too late: building DataFusion's aggregate and its equivalences is most of the cost of
 //! planning. A plan that is recognised whole never meets the physical optimiser; of another one the recognised parts
@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use crate::query::scan::{AggQuery, TsAggExec};
+use crate::query::scan::TsQuery;
 
 /// See the module.
 #[derive(Debug)]
@@ -26,13 +26,17 @@ pub(super) struct Planner;
 #[async_trait]
 impl QueryPlanner for Planner {
     async fn create_physical_plan(&self, plan: &LogicalPlan, session: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        if let Some(query) = AggQuery::new(plan)
-            && let Some(exec) = TsAggExec::new(&query, session)?
+        if let Some(query) = TsQuery::new(plan)
+            && let Some(exec) = query.exec(session)?
         {
-            return Ok(Arc::new(exec));
+            return Ok(exec);
         }
+        // What EXPLAIN explains is a whole plan too.
+        let mut whole = true;
         let plan = plan.clone().transform_down(|node| {
-            if AggQuery::new(&node).is_none() {
+            let query = if whole { TsQuery::new(&node) } else { TsQuery::results(&node) };
+            whole &= matches!(node, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+            if query.is_none() {
                 return Ok(Transformed::no(node));
             }
             let node = LogicalPlan::Extension(Extension { node: Arc::new(Recognised { plan: node }) });
@@ -103,9 +107,9 @@ impl ExtensionPlanner for Extensions {
         _: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(part) = node.as_any().downcast_ref::<Recognised>() else { return Ok(None) };
-        let Some(query) = AggQuery::new(&part.plan) else { return internal_err!("a part is no longer recognised") };
-        if let Some(exec) = TsAggExec::new(&query, session)? {
-            return Ok(Some(Arc::new(exec)));
+        let Some(query) = TsQuery::new(&part.plan) else { return internal_err!("a part is no longer recognised") };
+        if let Some(exec) = query.exec(session)? {
+            return Ok(Some(exec));
         }
         DefaultPhysicalPlanner::default().create_physical_plan(&part.plan, session).await.map(Some)
     }

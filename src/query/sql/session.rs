@@ -14,7 +14,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, SessionStateDefaults, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionConfig;
 use rhythmite_engine::Engine;
 use rhythmite_env::{Clock, Env};
@@ -27,7 +27,7 @@ use super::planner::{Planner, Unaided};
 use super::shapes::{Advice, Shapes, Statement};
 use super::{SqlOptions, SqlRequest, Visible, error, functions, nesting, read_only, shapes};
 use crate::catalog::{Catalog, Databases};
-use crate::query::scan::{AggQuery, AggShape, QueryScope, TsAggExec};
+use crate::query::scan::{QueryScope, TsQuery, TsShape};
 
 /// Longest statement, in bytes.
 const SQL_BYTES_MAX: usize = 256 << 10;
@@ -201,7 +201,7 @@ impl Sessions {
             self.shapes.forget(&key);
             return Ok(None);
         };
-        let Some(exec) = TsAggExec::new(&query, &self.state).map_err(error::from_datafusion)? else { return Ok(None) };
+        let Some(exec) = query.exec(&self.state).map_err(error::from_datafusion)? else { return Ok(None) };
         let context = TaskContext::new(
             None,
             String::new(),
@@ -213,11 +213,11 @@ impl Sessions {
             Arc::new(self.runtime()),
         );
         self.shapes.used();
-        exec.execute(0, Arc::new(context)).map(Some).map_err(error::from_datafusion)
+        execute_stream(exec, Arc::new(context)).map(Some).map_err(error::from_datafusion)
     }
 
     /// Plans a statement with parameters for values; `None` if the plan cannot be kept.
-    async fn shape_of(&self, place: &Place, statement: &Statement) -> Option<AggShape> {
+    async fn shape_of(&self, place: &Place, statement: &Statement) -> Option<TsShape> {
         let (state, plan) = self.logical(place, &statement.shape).await.ok()?;
         let changes = plan.exists(|node| {
             let mut changes = false;
@@ -231,7 +231,7 @@ impl Sessions {
             return None;
         }
         let plan = state.optimize(&plan).ok()?;
-        AggQuery::new(&plan)?.into_shape(statement.values.len(), shapes::number)
+        TsQuery::new(&plan)?.into_shape(statement.values.len(), shapes::number)
     }
 
     /// The plan of a statement, and the session that it belongs to.

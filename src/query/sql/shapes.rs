@@ -2,7 +2,7 @@
 //!
 //! Dashboards ask the same again with other times and hosts. A statement becomes a shape: its tokens, with the texts
 //! that `WHERE` compares something with taken out (`= 'a'`, `IN ('a', 'b')`, `>= TIMESTAMP '..'`, `BETWEEN`). When a shape is seen for the second time, its plan is made with
-//! parameters in the places of the values. If it is one of ours ([`AggQuery`]) and the parameters are
+//! parameters in the places of the values. If it is one of ours ([`TsQuery`](crate::query::scan::TsQuery)) and the parameters are
 //! where they may be (conditions on time, and equality of tags), the plan is kept; from then on a statement of
 //! the shape needs no parser and no optimiser.
 //!
@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use parking_lot::Mutex;
 
-use crate::query::scan::AggShape;
+use crate::query::scan::TsShape;
 
 /// Statements that are remembered.
 const SHAPES_MAX: usize = 512;
@@ -168,7 +168,7 @@ enum Known {
     Seen,
     /// Its plan is none that can be kept.
     Unfit,
-    Plan(Arc<AggShape>),
+    Plan(Arc<TsShape>),
 }
 
 /// What is to be done with a statement.
@@ -178,7 +178,7 @@ pub(super) enum Advice {
     /// Try to make a plan of its shape.
     Learn,
     /// Use this plan.
-    Use(Arc<AggShape>),
+    Use(Arc<TsShape>),
 }
 
 /// Plans kept for statements to come.
@@ -219,7 +219,7 @@ impl Shapes {
     }
 
     /// Keeps what came of [`Advice::Learn`].
-    pub fn learned(&self, shape: &str, plan: Option<Arc<AggShape>>) {
+    pub fn learned(&self, shape: &str, plan: Option<Arc<TsShape>>) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         Self::put(&mut self.known.lock(), shape, plan.map_or(Known::Unfit, Known::Plan), turn);
     }

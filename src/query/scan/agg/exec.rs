@@ -10,6 +10,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
@@ -25,13 +26,14 @@ use super::SLOTS_MAX;
 use super::accumulator::What;
 use super::gaps;
 use super::newest;
-use super::query::{AggQuery, Key, RowsOf, Spec};
+use super::query::{Key, RowsOf, Spec};
 use super::state::State;
 use super::windows::Windows;
+use crate::query::scan::backwards::Backwards;
 use crate::query::scan::exec::{Piece, Plan, external, key_of};
 use crate::query::scan::provider::Reading;
 use crate::query::scan::schema::{ColumnKind, TIME};
-use crate::query::scan::time;
+use crate::query::scan::{TsTable, time};
 
 /// Series of a table that one thread reads alone: opening files twice would cost more than it saves.
 const SERIES_WHOLE: u64 = 16;
@@ -41,10 +43,8 @@ const VALUES_AT_A_TIME: usize = 1 << 17;
 const VALUE_BYTES_MIN: u64 = 8;
 /// What has not been flushed is mostly not older.
 const DAY_NS: i64 = 86_400_000_000_000;
-/// How many times as far back each step looks, where the newest windows are wanted.
-const BACK: i64 = 16;
 
-/// Answers an [`AggQuery`]. One partition.
+/// Answers what is asked of groups. One partition.
 #[derive(Debug)]
 pub struct TsAggExec {
     job: Arc<Job>,
@@ -68,14 +68,18 @@ pub(super) struct TableFields {
 }
 
 impl TsAggExec {
-    /// Plans a query; `None` if it may have too many groups to be held in memory.
+    /// Plans what is asked of a table; `None` if it may have too many groups to be held in memory.
     ///
     /// # Errors
     /// Those of evaluating a condition on tags.
-    pub fn new(query: &AggQuery, session: &dyn Session) -> Result<Option<Self>> {
-        let (table, spec) = (query.table(), &query.spec);
+    pub(in crate::query::scan) fn new(
+        table: &TsTable,
+        filters: &[Expr],
+        spec: &Arc<Spec>,
+        session: &dyn Session,
+    ) -> Result<Option<Self>> {
         let reading = Reading {
-            filters: &query.filters,
+            filters,
             projection: &spec.columns,
             named_only: spec.rows != RowsOf::All,
             limit: None,
@@ -92,7 +96,7 @@ impl TsAggExec {
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
-        let job = Job { plan, spec: Arc::new(spec.clone()) };
+        let job = Job { plan, spec: spec.clone() };
         Ok(Some(Self { job: Arc::new(job), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }))
     }
 }
@@ -122,7 +126,7 @@ fn results_max(plan: &Plan, spec: &Spec) -> u64 {
 }
 
 /// The times of a query that probably have points.
-pub(super) fn likely_times(plan: &Plan) -> RangeInclusive<i64> {
+fn likely_times(plan: &Plan) -> RangeInclusive<i64> {
     let scope = &plan.scope;
     let policies: Vec<_> = plan.partitions.iter().flatten().map(|p| p.policy).collect();
     let files = scope.engine.files();
@@ -267,7 +271,7 @@ impl Running {
             seen.extend(part.seen.into_iter().map(|(series, group)| (series, groups[group as usize])));
             reservation.try_resize(state.heap_bytes())?;
         }
-        gaps::fill(&self.job, &mut state, seen, &times_ns)?;
+        gaps::fill(&self.job, &mut state, seen, &times_ns).await?;
         Ok(state)
     }
 
@@ -296,7 +300,7 @@ impl Running {
         let spec = &self.job.spec;
         let times_ns = self.job.plan.times_ns.clone();
         let mut state = match spec.newest_first() {
-            Some((windows, fetch)) => self.newest(windows, fetch, times_ns).await?,
+            Some((windows, fetch)) => self.newest(windows, fetch).await?,
             None => self.range(times_ns).await?,
         };
         state.finish();
@@ -304,21 +308,18 @@ impl Running {
     }
 
     /// The newest windows, at least `fetch` groups of them if there are so many.
-    async fn newest(&self, windows: Windows, fetch: usize, times_ns: RangeInclusive<i64>) -> Result<State> {
-        let start = *times_ns.start();
-        let mut end = *times_ns.end();
-        let mut back = windows.stride_ns.saturating_mul(i64::try_from(fetch).unwrap_or(i64::MAX).max(1) - 1);
-        let mut from = *likely_times(&self.job.plan).end();
+    async fn newest(&self, windows: Windows, fetch: usize) -> Result<State> {
+        let length = windows.stride_ns.saturating_mul(i64::try_from(fetch).unwrap_or(i64::MAX).max(1));
+        // Steps begin where windows do, so that none is cut.
+        let mut steps = Backwards::new(&self.job.plan, (length - windows.stride_ns).max(windows.stride_ns));
         let mut state = State::new(self.job.spec.clone());
-        loop {
-            from = windows.start(from.saturating_sub(back)).max(start);
-            state.merge(self.range(from..=end).await?);
-            if from <= start || state.slots() >= fetch {
-                return Ok(state);
+        while let Some(times_ns) = steps.step(|time_ns| windows.start(time_ns)) {
+            state.merge(self.range(times_ns).await?);
+            if state.slots() >= fetch {
+                break;
             }
-            end = from - 1;
-            back = back.max(windows.stride_ns).saturating_mul(BACK);
         }
+        Ok(state)
     }
 }
 
@@ -355,9 +356,10 @@ impl DisplayAs for TsAggExec {
         match &spec.rows {
             RowsOf::Any => {}
             RowsOf::All => f.write_str(", rows=of any field")?,
-            RowsOf::With(required) => {
-                let names: Vec<&str> = required.iter().map(|at| spec.fields[*at].0.as_str()).collect();
-                write!(f, ", rows=with {}", names.join(", "))?;
+            RowsOf::With(tests) => {
+                let tests: Vec<String> =
+                    tests.iter().map(|(field, test)| format!("{} {test}", spec.fields[*field].0)).collect();
+                write!(f, ", where=[{}]", tests.join(", "))?;
             }
         }
         if !spec.order.is_empty() {

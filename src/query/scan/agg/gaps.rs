@@ -15,12 +15,15 @@ use super::windows::Windows;
 use crate::query::scan::exec::{external, key_of};
 use crate::query::scan::time;
 
+/// Series after which others may run.
+const SERIES_AT_A_TIME: usize = 32;
+
 /// Makes the groups that rows of other fields within `times_ns` belong to. `seen` are the series that had a value, with
 /// their groups.
 ///
 /// # Errors
 /// Those of reading.
-pub(super) fn fill(
+pub(super) async fn fill(
     job: &Job,
     state: &mut State,
     seen: Vec<(SeriesId, u32)>,
@@ -35,7 +38,7 @@ pub(super) fn fill(
         let Some(windows) = spec.windows else { return Ok(()) };
         let starts: Vec<i64> = found.iter().map(|(_, start)| *start).collect();
         for gap in between(windows, &starts, times_ns) {
-            touch(job, state, None, None, &gap)?;
+            touch(job, state, None, None, &gap).await?;
         }
         return Ok(());
     }
@@ -60,7 +63,7 @@ pub(super) fn fill(
         ids.sort_unstable();
         ids.dedup();
         if !ids.is_empty() {
-            touch(job, state, Some((table, ids.into())), None, times_ns)?;
+            touch(job, state, Some((table, ids.into())), None, times_ns).await?;
         }
     }
     let Some(windows) = spec.windows else { return Ok(()) };
@@ -77,7 +80,7 @@ pub(super) fn fill(
         ids.sort_unstable();
         for of_table in ids.chunk_by(|a, b| a.table() == b.table()) {
             for gap in &gaps {
-                touch(job, state, Some((of_table[0].table(), of_table.into())), Some(group), gap)?;
+                touch(job, state, Some((of_table[0].table(), of_table.into())), Some(group), gap).await?;
             }
         }
     }
@@ -106,7 +109,7 @@ fn between(windows: Windows, starts: &[i64], times_ns: &RangeInclusive<i64>) -> 
 }
 
 /// Makes the groups of the rows that the other fields have.
-fn touch(
+async fn touch(
     job: &Job,
     state: &mut State,
     of: Option<(TableId, Arc<[SeriesId]>)>,
@@ -132,8 +135,11 @@ fn touch(
         let Some(fields) = job.fields(piece.table).filter(|f| !f.others().is_empty()) else { continue };
         let others = fields.others().clone();
         let scan = plan.scope.snapshot.scan(piece.table, piece.window.tier, series, Some(others), times_ns);
-        for points in scan.map_err(external)? {
+        for (at, points) in scan.map_err(external)?.enumerate() {
             let points = points.map_err(external)?;
+            if at % SERIES_AT_A_TIME == SERIES_AT_A_TIME - 1 {
+                tokio::task::yield_now().await;
+            }
             let group = match group {
                 Some(group) => group,
                 None => match key_of(&plan.scope, points.series) {

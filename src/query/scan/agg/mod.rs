@@ -1,6 +1,6 @@
 //! Aggregates by windows of time and tags, straight from streams: no rows are built and none is hashed.
 //!
-//! In the order of events: [`AggQuery`] recognises the part of a logical plan that can be answered so (`query.rs`);
+//! In the order of events: the part of a logical plan that can be answered so is recognised (`query.rs`);
 //! [`TsAggExec`] reads each part of the series on a thread of its own (`exec.rs`): the tags of a series name its group once,
 //! its ascending times are cut into windows (`windows.rs`), and each run of values goes into the results of its window
 //! (`state.rs`, `accumulator.rs`). The parts are merged, sorted as the query wants it and handed out (`output.rs`).
@@ -23,16 +23,13 @@ mod gaps;
 mod newest;
 mod output;
 mod query;
-mod shape;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod windows;
 
 pub use exec::TsAggExec;
-pub use query::AggQuery;
-pub use shape::AggShape;
-pub(super) use shape::value;
+pub(super) use query::{Spec, bare, chain};
 
 /// Groups, times windows, times results of each, that a query may have for being answered here.
 const SLOTS_MAX: u64 = 4_000_000;

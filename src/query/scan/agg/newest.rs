@@ -13,20 +13,20 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use rhythmite_engine::{SeriesFilter, SeriesPoints, Stream};
 use rhythmite_model::{Column, FieldId, SeriesId};
 
-use super::exec::{Job, likely_times};
+use super::exec::Job;
 use super::output;
 use super::query::{Key, RowsOf};
 use super::state::State;
 use crate::query::scan::align::Aligned;
+use crate::query::scan::backwards::Backwards;
 use crate::query::scan::exec::{Piece, external, key_of};
+use crate::query::scan::predicate;
 use crate::query::scan::rows::RowBuilder;
 use crate::query::scan::schema::ColumnKind;
 use crate::query::scan::time;
 
 /// How far back from the newest point the first step looks.
 const FIRST_NS: i64 = 3_600_000_000_000;
-/// How many times as far back each further step looks.
-const BACK: i64 = 16;
 /// Series after which others may run.
 const SERIES_AT_A_TIME: usize = 256;
 /// Bytes that a row takes beside its values.
@@ -45,29 +45,23 @@ pub(super) async fn read(job: Arc<Job>, partition: usize, reservation: MemoryRes
     let plan = &job.plan;
     let mut groups = State::new(job.spec.clone());
     let mut rows: Vec<Option<Row>> = Vec::new();
-    let start = *plan.times_ns.start();
-    let (mut end, mut from) = (*plan.times_ns.end(), *likely_times(plan).end());
-    let mut back = FIRST_NS;
     // Of every piece the series that are still looked for.
     let mut wanted: Vec<SeriesFilter> = plan.partitions[partition].iter().map(|p| p.series.clone()).collect();
-    loop {
-        from = from.saturating_sub(back).max(start);
-        for (piece, series) in plan.partitions[partition].iter().zip(&wanted) {
-            let times_ns = time::intersect(&piece.window.times_ns, &(from..=end));
+    let mut steps = Backwards::new(plan, FIRST_NS);
+    while let Some(step_ns) = steps.step(|time_ns| time_ns) {
+        for (piece, series) in plan.partitions[partition].iter().zip(&mut wanted) {
+            let times_ns = time::intersect(&piece.window.times_ns, &step_ns);
             look(&job, piece, series, times_ns, &mut groups, &mut rows).await?;
             reservation.try_resize(groups.heap_bytes() + rows.len() * ROW_BYTES)?;
         }
-        if from <= start {
-            return Ok(rows.into_iter().flatten().collect());
-        }
-        (end, back) = (from - 1, back.saturating_mul(BACK));
         for (piece, series) in plan.partitions[partition].iter().zip(&mut wanted) {
             *series = SeriesFilter::List(missing(&job, piece, series, &mut groups, &rows));
         }
         if wanted.iter().all(|w| matches!(w, SeriesFilter::List(list) if list.is_empty())) {
-            return Ok(rows.into_iter().flatten().collect());
+            break;
         }
     }
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// The series whose groups have no row yet.
@@ -140,8 +134,8 @@ fn newest_of(
         fields.iter().map(|id| id.and_then(|id| points.streams.iter().find(|s| s.field == id))).collect();
     let time_ns = match &job.spec.rows {
         RowsOf::With(required) => {
-            let required: Vec<&Stream> = required.iter().map(|&at| named[at]).collect::<Option<_>>()?;
-            newest_common(&required)?
+            let tests = required.iter().map(|(at, test)| Some((named[*at]?, test)));
+            *predicate::times_ns(&tests.collect::<Option<Vec<_>>>()?).last()?
         }
         _ => points.streams.iter().filter_map(|s| s.times_ns.last().copied()).max()?,
     };
@@ -154,13 +148,6 @@ fn newest_of(
     };
     let values = named.into_iter().map(|stream| stream.and_then(value)).collect();
     Some(Row { time_ns, series_key, values })
-}
-
-/// The newest time that all streams have.
-fn newest_common(streams: &[&Stream]) -> Option<i64> {
-    let (first, rest) = streams.split_first()?;
-    let mut times = first.times_ns.iter().rev();
-    times.find(|t| rest.iter().all(|s| s.times_ns.binary_search(t).is_ok())).copied()
 }
 
 /// The rows of all partitions as the answer.

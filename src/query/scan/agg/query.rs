@@ -1,25 +1,17 @@
 //! Which parts of a logical plan are aggregates that need no hash table of rows, and what they ask for.
 //!
-//! Recognised is, from the bottom up: one of our tables with the conditions that it takes upon itself, perhaps conditions
-//! `field IS NOT NULL`, an aggregate by windows of time, tags and paths, and whatever of projections of columns, sorting
+//! Recognised is, from the bottom up: one of our tables with conditions that it takes upon itself, an aggregate by windows of time, tags and paths, and whatever of projections of columns, sorting
 //! by the groups and a limit stands above it. Anything else of a plan is DataFusion's.
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, IntervalDayTimeType, IntervalMonthDayNanoType, SchemaRef};
-use datafusion::catalog::TableProvider;
-use datafusion::common::TableReference;
-use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort as SortExpr};
-use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
-use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, Expr, FetchType, LogicalPlan, SkipType, TableScan};
 use datafusion::scalar::ScalarValue;
 use rhythmite_model::FieldType;
 
 use super::accumulator::What;
 use super::windows::Windows;
-use crate::query::scan::TsTable;
+use crate::query::scan::predicate::FieldTest;
 use crate::query::scan::schema::{ColumnKind, TIME, TableSchema};
 
 /// Nesting of the nodes that are looked through.
@@ -47,14 +39,14 @@ pub(super) struct Asked {
 }
 
 /// Which rows there are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum RowsOf {
     /// Those of any field; none has to be looked at but to know which groups there are.
     Any,
     /// Those of any field, and they count.
     All,
-    /// Those in which all of these fields have a value.
-    With(Vec<usize>),
+    /// Those in which all of these fields have a value that meets the condition.
+    With(Vec<(usize, FieldTest)>),
 }
 
 /// By what the answer is sorted.
@@ -68,70 +60,54 @@ pub(super) struct Order {
 
 /// An aggregate of a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Spec {
-    pub keys: Vec<Key>,
-    pub windows: Option<Windows>,
+pub(in crate::query::scan) struct Spec {
+    pub(super) keys: Vec<Key>,
+    pub(super) windows: Option<Windows>,
     /// Paths and tags that groups are made by.
-    pub tags: Vec<ColumnKind>,
+    pub(super) tags: Vec<ColumnKind>,
     /// Columns of the table that are read, and what is said of them.
-    pub columns: Vec<usize>,
-    pub fields: Vec<(String, FieldType)>,
-    pub aggregates: Vec<Asked>,
+    pub(super) columns: Vec<usize>,
+    pub(super) fields: Vec<(String, FieldType)>,
+    pub(super) aggregates: Vec<Asked>,
     /// Instead of aggregates: these columns of the newest row of each group.
-    pub picked: Option<Vec<ColumnKind>>,
-    pub rows: RowsOf,
+    pub(super) picked: Option<Vec<ColumnKind>>,
+    pub(super) rows: RowsOf,
     /// Of each column of the answer its number among keys and aggregates (or picked columns).
-    pub output: Vec<usize>,
-    pub order: Vec<Order>,
-    pub fetch: Option<usize>,
-    pub schema: SchemaRef,
+    pub(super) output: Vec<usize>,
+    pub(super) order: Vec<Order>,
+    pub(super) fetch: Option<usize>,
+    pub(super) schema: SchemaRef,
 }
 
-/// A recognised part of a plan.
-pub struct AggQuery {
-    pub(super) table_name: TableReference,
-    pub(super) provider: Arc<dyn TableProvider>,
-    pub(super) filters: Vec<Expr>,
-    pub(super) spec: Spec,
-}
-
-impl AggQuery {
-    /// Recognises the top of a plan, whole down to the table.
-    pub fn new(plan: &LogicalPlan) -> Option<Self> {
-        let chain = chain(plan, 0)?;
-        let source = Source::new(&chain.aggregate.input, 0)?;
-        let provider = source_as_provider(&source.scan.source).ok()?;
-        let table = provider.downcast_ref::<TsTable>()?;
-        let mut builder = Builder { schema: table.columns(), spec: Spec::empty(plan.schema().inner().clone()) };
-        builder.required(&source.conditions)?;
-        for key in &chain.aggregate.group_expr {
+impl Chain<'_> {
+    /// What is asked of a table with these columns under these conditions.
+    pub fn spec(&self, table: &TableSchema, filters: &[Expr], schema: SchemaRef) -> Option<Spec> {
+        let mut builder = Builder { schema: table, spec: Spec::empty(schema) };
+        builder.tests(filters);
+        for key in &self.aggregate.group_expr {
             builder.key(key)?;
         }
         let before = builder.spec.clone();
-        if builder.pick(&chain.aggregate.aggr_expr).is_none() {
+        if builder.pick(&self.aggregate.aggr_expr).is_none() {
             builder.spec = before;
-            for aggregate in &chain.aggregate.aggr_expr {
+            for aggregate in &self.aggregate.aggr_expr {
                 builder.aggregate(aggregate)?;
             }
         }
         let mut spec = builder.finish();
-        (spec.output, spec.fetch) = (chain.output, chain.fetch);
-        spec.order = chain.order;
-        if spec.order.iter().any(|order| order.key >= spec.keys.len()) {
-            return None;
-        }
-        // A table knows its columns without its name.
-        let filters = unnormalize_cols(source.scan.filters.iter().cloned());
-        Some(Self { table_name: source.scan.table_name.clone(), filters, spec, provider })
-    }
-
-    pub(super) fn table(&self) -> &TsTable {
-        self.provider.downcast_ref::<TsTable>().expect("checked when it was recognised")
+        (spec.output, spec.order, spec.fetch) = (self.output.clone(), self.order.clone(), self.fetch);
+        spec.order.iter().all(|order| order.key < spec.keys.len()).then_some(spec)
     }
 }
 
+/// Looks through what stands above an aggregate, down to the table.
+pub(in crate::query::scan) fn chain(plan: &LogicalPlan) -> Option<(&TableScan, Chain<'_>)> {
+    let chain = walk(plan, 0)?;
+    Some((source(&chain.aggregate.input, 0)?, chain))
+}
+
 /// What stands above an aggregate.
-struct Chain<'a> {
+pub(in crate::query::scan) struct Chain<'a> {
     aggregate: &'a Aggregate,
     /// Of each column of the node its number among the aggregate's.
     output: Vec<usize>,
@@ -139,7 +115,7 @@ struct Chain<'a> {
     fetch: Option<usize>,
 }
 
-fn chain(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
+fn walk(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
     if depth > DEPTH_MAX {
         return None;
     }
@@ -148,9 +124,9 @@ fn chain(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
             let output = (0..aggregate.schema.fields().len()).collect();
             Some(Chain { aggregate, output, order: Vec::new(), fetch: None })
         }
-        LogicalPlan::SubqueryAlias(alias) => chain(&alias.input, depth + 1),
+        LogicalPlan::SubqueryAlias(alias) => walk(&alias.input, depth + 1),
         LogicalPlan::Projection(projection) => {
-            let mut below = chain(&projection.input, depth + 1)?;
+            let mut below = walk(&projection.input, depth + 1)?;
             let input = projection.input.schema();
             let place = |expr: &Expr| match bare(expr) {
                 Expr::Column(column) => below.output.get(input.index_of_column(column).ok()?).copied(),
@@ -164,7 +140,7 @@ fn chain(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
             Some(below)
         }
         LogicalPlan::Sort(sort) => {
-            let mut below = chain(&sort.input, depth + 1)?;
+            let mut below = walk(&sort.input, depth + 1)?;
             if below.fetch.is_some() {
                 return None;
             }
@@ -181,7 +157,7 @@ fn chain(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
             Some(below)
         }
         LogicalPlan::Limit(limit) => {
-            let mut below = chain(&limit.input, depth + 1)?;
+            let mut below = walk(&limit.input, depth + 1)?;
             let (Ok(SkipType::Literal(0)), Ok(FetchType::Literal(fetch))) =
                 (limit.get_skip_type(), limit.get_fetch_type())
             else {
@@ -194,35 +170,23 @@ fn chain(plan: &LogicalPlan, depth: usize) -> Option<Chain<'_>> {
     }
 }
 
-/// The table below an aggregate, and the conditions that it leaves to others.
-struct Source<'a> {
-    scan: &'a TableScan,
-    conditions: Vec<&'a Expr>,
-}
-
-impl<'a> Source<'a> {
-    fn new(plan: &'a LogicalPlan, depth: usize) -> Option<Self> {
-        if depth > DEPTH_MAX {
-            return None;
+/// The table below an aggregate, which takes all conditions upon itself.
+fn source(plan: &LogicalPlan, depth: usize) -> Option<&TableScan> {
+    match plan {
+        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => Some(scan),
+        LogicalPlan::SubqueryAlias(alias) if depth < DEPTH_MAX => source(&alias.input, depth + 1),
+        // Columns keep their names.
+        LogicalPlan::Projection(projection)
+            if depth < DEPTH_MAX && projection.expr.iter().all(|e| matches!(e, Expr::Column(_))) =>
+        {
+            source(&projection.input, depth + 1)
         }
-        match plan {
-            LogicalPlan::TableScan(scan) if scan.fetch.is_none() => Some(Self { scan, conditions: Vec::new() }),
-            LogicalPlan::SubqueryAlias(alias) => Self::new(&alias.input, depth + 1),
-            LogicalPlan::Filter(filter) => {
-                let mut below = Self::new(&filter.input, depth + 1)?;
-                below.conditions.extend(split_conjunction(&filter.predicate));
-                Some(below)
-            }
-            // Columns keep their names.
-            LogicalPlan::Projection(projection) if projection.expr.iter().all(|e| matches!(e, Expr::Column(_))) => {
-                Self::new(&projection.input, depth + 1)
-            }
-            _ => None,
-        }
+        _ => None,
     }
 }
 
-fn bare(expr: &Expr) -> &Expr {
+/// An expression without the names it is given.
+pub(in crate::query::scan) fn bare(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => bare(&alias.expr),
         _ => expr,
@@ -248,7 +212,7 @@ impl Spec {
     }
 
     /// Whether the answer is of the newest windows, so that older ones need not be read.
-    pub fn newest_first(&self) -> Option<(Windows, usize)> {
+    pub(super) fn newest_first(&self) -> Option<(Windows, usize)> {
         if self.picked.is_some() {
             return None;
         }
@@ -286,19 +250,20 @@ impl Builder<'_> {
         })
     }
 
-    fn required(&mut self, conditions: &[&Expr]) -> Option<()> {
-        let mut required = Vec::new();
-        for condition in conditions {
-            let Expr::IsNotNull(inner) = condition else { return None };
-            let (field, _) = self.field(inner)?;
-            if !required.contains(&field) {
-                required.push(field);
+    /// The conditions on values, of those that the table takes upon itself.
+    fn tests(&mut self, filters: &[Expr]) {
+        let mut tests = Vec::new();
+        for test in filters.iter().filter_map(|filter| FieldTest::new(self.schema, filter)) {
+            if let ColumnKind::Field(name, field_type) = &self.schema.columns[test.column] {
+                let field = self.read(test.column, name.clone(), *field_type);
+                if !tests.contains(&(field, test.clone())) {
+                    tests.push((field, test));
+                }
             }
         }
-        if !required.is_empty() {
-            self.spec.rows = RowsOf::With(required);
+        if !tests.is_empty() {
+            self.spec.rows = RowsOf::With(tests);
         }
-        Some(())
     }
 
     fn key(&mut self, expr: &Expr) -> Option<()> {
@@ -407,7 +372,7 @@ impl Builder<'_> {
         if let RowsOf::With(required) = &spec.rows {
             // Where the field has a value in every row there are no nulls.
             for asked in &mut spec.aggregates {
-                if required.contains(&asked.field) {
+                if required.iter().any(|(field, _)| *field == asked.field) {
                     match &mut asked.what {
                         What::First { nulls } | What::Last { nulls } => *nulls = false,
                         _ => {}

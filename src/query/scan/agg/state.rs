@@ -13,6 +13,7 @@ use rhythmite_model::{Column, KeyKind};
 
 use super::accumulator::{Accumulator, Run};
 use super::query::{RowsOf, Spec};
+use crate::query::scan::predicate;
 use crate::query::scan::schema::ColumnKind;
 
 type Hasher = foldhash::fast::RandomState;
@@ -196,9 +197,9 @@ impl State {
             RowsOf::Any => None,
             RowsOf::All => Some(union(all)),
             RowsOf::With(required) => {
-                let required: Option<Vec<&Stream>> = required.iter().map(|&at| streams[at]).collect();
-                match required {
-                    Some(required) => Some(intersection(&required)),
+                let tests = required.iter().map(|(at, test)| Some((streams[*at]?, test)));
+                match tests.collect::<Option<Vec<_>>>() {
+                    Some(tests) => Some(predicate::times_ns(&tests)),
                     None => return,
                 }
             }
@@ -302,20 +303,6 @@ fn union(streams: &[Stream]) -> Vec<i64> {
     if added {
         times_ns.sort_unstable();
         times_ns.dedup();
-    }
-    times_ns
-}
-
-/// The times at which all streams have a value.
-fn intersection(streams: &[&Stream]) -> Vec<i64> {
-    let Some((first, rest)) = streams.split_first() else { return Vec::new() };
-    let mut times_ns = first.times_ns.to_vec();
-    for stream in rest.iter().filter(|s| s.times_ns != first.times_ns) {
-        let mut others = stream.times_ns.iter().peekable();
-        times_ns.retain(|t| {
-            while others.next_if(|o| *o < t).is_some() {}
-            others.peek() == Some(&t)
-        });
     }
     times_ns
 }

@@ -8,23 +8,23 @@ use crate::query::sql::tests::{World, texts};
 use crate::query::sql::{Batches, Sql, SqlOptions, SqlRequest};
 
 /// Numbers that follow from a seed.
-struct Dice(u64);
+pub(in crate::query::scan) struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % n
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len() as u64) as usize]
     }
 }
 
 /// Lines of a few series, each with some of the fields, at times that partly repeat.
-fn lines(dice: &mut Dice, count: usize) -> String {
+pub(in crate::query::scan) fn lines(dice: &mut Dice, count: usize) -> String {
     let mut lines = Vec::new();
     for _ in 0..count {
         let mut line = "m".to_owned();
@@ -69,7 +69,7 @@ const RESULTS: [&str; 22] = [
     "avg(i)", "count(i)", "max(u)", "min(u)", "sum(u)", "avg(u)", "count(s)", "count(x)", "sum(g)", "min(g)", "max(i)",
 ];
 
-const WHERE: [&str; 12] = [
+const WHERE: [&str; 15] = [
     "TRUE",
     "TRUE",
     "time >= '1970-01-01T00:01:00' AND time < '1970-01-01T00:05:00'",
@@ -82,6 +82,9 @@ const WHERE: [&str; 12] = [
     "f IS NOT NULL AND i IS NOT NULL AND time >= '1970-01-01T00:00:30'",
     "a != 'a1' AND g IS NOT NULL",
     "time > '2100-01-01'",
+    "f > 100",
+    "i <= 500 AND f >= 0 AND time < '1970-01-01T00:07:00'",
+    "b = 'b1' AND g BETWEEN -100 AND 200",
 ];
 
 /// A question, and whether the answer has an order.
@@ -136,14 +139,14 @@ async fn answer(sql: &Sql, text: &str) -> Vec<String> {
 }
 
 /// DataFusion alone, over the points of `world`.
-fn unaided(world: &World) -> (Sql, tempfile::TempDir) {
+pub(in crate::query::scan) fn unaided(world: &World) -> (Sql, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let options = SqlOptions { threads: 2, own_plans: false, ..SqlOptions::new(dir.path()) };
     let env = Env { clock: world.clock.clone(), ..Env::real() };
     (Sql::new(&env, world.engine.clone(), world.catalog.clone(), options).unwrap(), dir)
 }
 
-async fn compare(world: &World, plain: &Sql, text: &str, ordered: bool, place: &str) {
+pub(in crate::query::scan) async fn compare(world: &World, plain: &Sql, text: &str, ordered: bool, place: &str) {
     let (mut own, mut expected) = (answer(&world.sql, text).await, answer(plain, text).await);
     if !ordered {
         own.sort();
@@ -287,7 +290,7 @@ async fn plans_say_what_is_done() {
             "groups=[time(60s), host], results=[avg(usage)]",
         ),
         ("SELECT count(*) FROM cpu", "groups=[], results=[count(*)], rows=of any field"),
-        ("SELECT sum(idle) FROM cpu WHERE usage IS NOT NULL", "results=[sum(idle)], rows=with usage"),
+        ("SELECT sum(idle) FROM cpu WHERE usage IS NOT NULL", "results=[sum(idle)], where=[usage is not null]"),
         (
             "SELECT date_bin(INTERVAL '500 milliseconds', time) AS t, max(usage) FROM cpu GROUP BY t ORDER BY t DESC LIMIT 5",
             "groups=[time(0.5s)], results=[max(usage)], sorted=[time(0.5s) desc], limit=5, newest first",
