@@ -55,7 +55,7 @@ async fn health(State(own): State<Arc<Own>>) -> Response {
 /// Whether the server takes requests: 503 until every listener is open and as soon as it is about to stop.
 async fn ready(State(own): State<Arc<Own>>) -> Response {
     if own.ready.load(Ordering::Acquire) {
-        (StatusCode::OK, "ready\n").into_response()
+        axum::Json(serde_json::json!({ "status": "ready" })).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "not ready\n").into_response()
     }

@@ -20,6 +20,7 @@ pub mod routes;
 pub mod sql;
 #[cfg(test)]
 mod tests;
+mod vars;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -90,6 +91,7 @@ fn routes(rooms: Rooms) -> Routes {
     Routes::new()
         .merge(health::router(rooms.own.clone()))
         .merge(ingest::router(rooms.own.clone(), rooms.relay))
+        .merge(vars::router(rooms.own.clone(), rooms.influx.clone()))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))

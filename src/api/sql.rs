@@ -29,8 +29,8 @@ use crate::api::body::{Bodies, BodyError};
 use crate::api::routes::{Routes, Rule};
 use crate::auth::{Caller, Readable};
 use crate::query::sql::{Answer, Sql, SqlError, SqlRequest, Visible};
-use format::Encoder;
-use request::Asked;
+pub(in crate::api) use format::{Encoder, Format};
+pub(in crate::api) use request::{Asked, Unread};
 
 /// Seconds after which a query that was turned away may be tried again.
 const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");

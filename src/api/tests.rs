@@ -157,6 +157,12 @@ const READERS_OF_D: &[&str] = &["bob", "reader", "ada"];
 const WRITERS_OF_D: &[&str] = &["writer", "ada"];
 const ADMINS: &[&str] = &["ada"];
 
+const DELETE: &str =
+    r#"{"start":"2000-01-01T00:00:00Z","stop":"2000-01-02T00:00:00Z","predicate":"_measurement=none"}"#;
+const FOR_EVER: &str = r#"{"retentionRules":[{"type":"expire","everySeconds":0}]}"#;
+/// Who does not see a bucket is told that there is none.
+const ADMINS_AND_BLIND: &[&str] = &["eve", "ada"];
+
 /// Requests to the routes whose handlers ask who is there, and who is let through.
 const ASKING: &[(&str, &str, &str, &str, &[&str])] = &[
     ("/write", "POST", "/write?db=d", "m v=1", WRITERS_OF_D),
@@ -177,6 +183,32 @@ const ASKING: &[(&str, &str, &str, &str, &[&str])] = &[
     ("/query", "POST", "/query?db=d&q=SELECT+v+INTO+new..m+FROM+m", "", ADMINS),
     ("/query", "POST", "/query?db=d&q=CREATE+DATABASE+x", "", ADMINS),
     ("/query", "POST", "/query?q=CREATE+USER+x+WITH+PASSWORD+'p'+WITH+ALL+PRIVILEGES", "", ADMINS),
+    ("/api/v2/delete", "POST", "/api/v2/delete?bucket=d", DELETE, WRITERS_OF_D),
+    ("/api/v2/delete", "POST", "/api/v2/delete?bucket=other", DELETE, ADMINS),
+    ("/api/v2/buckets", "GET", "/api/v2/buckets", "", KNOWN),
+    ("/api/v2/buckets", "POST", "/api/v2/buckets", "{\"name\":\"b\"}", ADMINS),
+    ("/api/v2/buckets", "POST", "/api/v2/buckets", "{\"name\":\"d\"}", ADMINS),
+    ("/api/v2/buckets", "POST", "/api/v2/buckets", "{\"name\":\"d/x\"}", ADMINS),
+    // An id that is nobody's.
+    ("/api/v2/buckets/{id}", "GET", "/api/v2/buckets/x", "", KNOWN),
+    ("/api/v2/buckets/{id}", "DELETE", "/api/v2/buckets/x", "", KNOWN),
+    ("/api/v2/buckets/{id}", "GET", "/api/v2/buckets/0000000000000001", "", KNOWN),
+    ("/api/v2/buckets/{id}", "PATCH", "/api/v2/buckets/0000000000000001", FOR_EVER, ADMINS_AND_BLIND),
+    ("/api/v3/query_influxql", "GET", "/api/v3/query_influxql?db=d&q=SHOW+MEASUREMENTS", "", READERS_OF_D),
+    ("/api/v3/query_influxql", "POST", "/api/v3/query_influxql?db=d&q=DROP+DATABASE+none", "", ADMINS),
+    ("/api/v3/configure/database", "GET", "/api/v3/configure/database", "", KNOWN),
+    ("/api/v3/configure/database", "POST", "/api/v3/configure/database", "{\"db\":\"d\"}", ADMINS),
+    ("/api/v3/configure/database", "POST", "/api/v3/configure/database", "{\"db\":\"v3\"}", ADMINS),
+    ("/api/v3/configure/database", "PUT", "/api/v3/configure/database", "{\"db\":\"d\"}", ADMINS),
+    ("/api/v3/configure/database", "DELETE", "/api/v3/configure/database?db=none", "", ADMINS),
+    (
+        "/api/v3/configure/database/retention_period",
+        "DELETE",
+        "/api/v3/configure/database/retention_period?db=d",
+        "",
+        ADMINS,
+    ),
+    ("/api/v3/configure/token/admin", "POST", "/api/v3/configure/token/admin", "", ADMINS),
     ("/metrics", "GET", "/metrics", "", KNOWN),
     ("/metrics", "GET", "/metrics?query=*", "", READERS_OF_ALL),
     ("/metrics", "POST", "/metrics", "query=*", READERS_OF_ALL),

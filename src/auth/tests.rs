@@ -38,13 +38,13 @@ impl World {
             ("old", true, Rights::ALL, Rights::default(), Some(NOW_S)),
         ] {
             let new = NewToken {
-                name: name.to_owned(),
                 digest: tokens::digest(&token(name)),
                 is_admin,
                 everywhere,
                 grants: BTreeMap::from([("d".to_owned(), d)]),
                 created_at_s: 0,
                 expires_at_s,
+                ..NewToken::named(name)
             };
             world.catalog.create_token(new).await.unwrap();
         }

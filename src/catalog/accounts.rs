@@ -15,6 +15,8 @@ use super::{Catalog, databases};
 
 /// What a user of that name is not: 1.x's words.
 const USER_NOT_FOUND: &str = "user not found";
+/// For who wanted to be the first.
+const TAKEN: &str = "create admin user: there is one by now, who has to be asked";
 
 /// What may be done with a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +115,24 @@ pub struct NewToken {
     pub created_at_s: i64,
     /// Seconds since 1970; `None` for never.
     pub expires_at_s: Option<i64>,
+    /// Fail when there is an administrator by then, as for [`NewUser::only_first`].
+    pub only_first: bool,
+}
+
+impl NewToken {
+    /// A token of this name that may do nothing, for ever, and has no digest yet.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            digest: Digest::default(),
+            is_admin: false,
+            everywhere: Rights::default(),
+            grants: BTreeMap::new(),
+            created_at_s: 0,
+            expires_at_s: None,
+            only_first: false,
+        }
+    }
 }
 
 /// All users and tokens.
@@ -178,12 +198,11 @@ impl Catalog {
     /// `Invalid` for a name that is taken or malformed, or when an administrator has come first; `Unavailable`.
     pub async fn create_user(&self, new: NewUser) -> Result<()> {
         databases::check_name(&new.name, "user")?;
-        let has_admin = "SELECT EXISTS (SELECT 1 FROM user WHERE is_admin UNION SELECT 1 FROM token WHERE is_admin)";
         let outcome = self
             .change(move |connection| {
                 Box::pin(async move {
-                    if new.only_first && sqlx::query(has_admin).fetch_one(&mut *connection).await?.try_get(0)? {
-                        return Ok(Err("create admin user: there is one by now, who has to be asked"));
+                    if new.only_first && has_admin(connection).await? {
+                        return Ok(Err(TAKEN));
                     }
                     let done = sqlx::query(
                         "INSERT INTO user (name, password, is_admin) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -282,6 +301,9 @@ impl Catalog {
         let made = self
             .change(move |connection| {
                 Box::pin(async move {
+                    if new.only_first && has_admin(connection).await? {
+                        return Ok(Err(TAKEN));
+                    }
                     let done = sqlx::query(
                         "INSERT INTO token (name, digest, is_admin, can_read, can_write, created_at_s, expires_at_s)
                          VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -296,7 +318,7 @@ impl Catalog {
                     .execute(&mut *connection)
                     .await?;
                     if done.rows_affected() == 0 {
-                        return Ok(false);
+                        return Ok(Err("a token of this name, or this token, is there already"));
                     }
                     for (database, rights) in &new.grants {
                         sqlx::query(
@@ -310,11 +332,11 @@ impl Catalog {
                         .execute(&mut *connection)
                         .await?;
                     }
-                    Ok(true)
+                    Ok(Ok(()))
                 })
             })
             .await?;
-        made.then_some(()).ok_or_else(|| Error::invalid("a token of this name, or this token, is there already"))
+        made.map_err(Error::invalid)
     }
 
     /// Forgets the token of this name.
@@ -344,6 +366,11 @@ impl Catalog {
             _ => Ok(()),
         }
     }
+}
+
+async fn has_admin(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let query = "SELECT EXISTS (SELECT 1 FROM user WHERE is_admin UNION SELECT 1 FROM token WHERE is_admin)";
+    sqlx::query(query).fetch_one(connection).await?.try_get(0)
 }
 
 /// Rows that a statement has changed.

@@ -7,6 +7,9 @@
 //! | `POST /api/v2/write` | 1.8 and 2.x: `bucket` is `database` or `database/policy` |
 //! | `POST /api/v3/write_lp` | 3.x: `db precision accept_partial no_sync`; makes the database, names each bad line |
 //! | `GET`, `POST /query` | 1.x: InfluxQL, answers as JSON, CSV or MessagePack, whole or in chunks |
+//! | `GET`, `POST /api/v3/query_influxql` | 3.x: InfluxQL, rows in five formats |
+//! | `/api/v2/buckets`, `/api/v2/orgs`, `/api/v2/delete` | 2.x: databases and policies as buckets |
+//! | `/api/v3/configure/...` | 3.x: databases, retention, tokens |
 //!
 //! Order of events for a write: parameters and target are checked before the body is read; the body is read within the
 //! [limits](Limits), unpacked and turned into rows on a thread that may be busy; the answer waits for the commit. For a
@@ -19,8 +22,13 @@
 //! ([`authorize`]). A statement that changes something is refused when it comes by GET.
 
 mod authorize;
+mod buckets;
+mod carry_out;
+mod configure;
+mod delete;
 mod query;
 mod reply;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -166,6 +174,38 @@ pub fn router(api: Arc<InfluxApi>) -> Routes {
         .route("/api/v2/write", Rule::Asks, only(post(write::v2)))
         .route("/api/v3/write_lp", Rule::Asks, only(post(write::v3)))
         .route("/query", Rule::Asks, only(get(query::by_get).post(query::by_post).head(reply::method_not_allowed)))
+        .route("/api/v2/delete", Rule::Asks, only(post(delete::delete)))
+        .route("/api/v2/query", Rule::Known, only(post(buckets::flux)))
+        .route("/api/v2/orgs", Rule::Known, only(get(buckets::orgs)))
+        .route("/api/v2/buckets", Rule::Asks, only(get(buckets::list).post(buckets::create)))
+        .route(
+            "/api/v2/buckets/{id}",
+            Rule::Asks,
+            only(get(buckets::get).patch(buckets::change).delete(buckets::remove)),
+        )
+        .route("/api/v3/query_influxql", Rule::Asks, only(get(rows::query).post(rows::query)))
+        .route(
+            "/api/v3/configure/database",
+            Rule::Asks,
+            only(
+                get(configure::databases)
+                    .post(configure::create_database)
+                    .put(configure::change_database)
+                    .delete(configure::drop_database),
+            ),
+        )
+        .route(
+            "/api/v3/configure/database/retention_period",
+            Rule::Asks,
+            only(axum::routing::delete(configure::keep_for_ever)),
+        )
+        .route(
+            "/api/v3/configure/token",
+            Rule::Admin,
+            only(get(configure::list_tokens).post(configure::create_token).delete(configure::revoke_token)),
+        )
+        .route("/api/v3/configure/token/admin", Rule::Asks, only(post(configure::create_first_token)))
+        .route("/api/v3/configure/token/named_admin", Rule::Admin, only(post(configure::create_admin_token)))
         .with_state(state)
         .outside(move |methods| methods.layer(middleware::from_fn_with_state(api.clone(), reply::headers)))
 }

@@ -84,7 +84,9 @@ async fn body_params(api: &Arc<InfluxApi>, headers: &HeaderMap, body: Body) -> R
     .await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let panicked = || Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "the request has panicked");
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(panicked()))
 }
@@ -157,13 +159,13 @@ async fn run(
 }
 
 /// The databases that `SHOW DATABASES` lists.
-fn visible(caller: &Caller) -> Option<Visible> {
+pub(super) fn visible(caller: &Caller) -> Option<Visible> {
     let caller = (!caller.is_admin()).then(|| caller.clone())?;
     Some(Arc::new(move |database| caller.sees(database)))
 }
 
 /// Waits until a query may run.
-async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
+pub(super) async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
     let waited = tokio::time::timeout(api.limits.query_wait, api.queries.clone().acquire_owned()).await;
     let busy = || {
         api.counters.influx_busy_queries.one();
@@ -173,7 +175,7 @@ async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
 }
 
 /// Stops the executor when nobody waits for its answer any more.
-struct CancelOnDrop(Option<Interrupt>);
+pub(super) struct CancelOnDrop(pub(super) Option<Interrupt>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

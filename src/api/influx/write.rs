@@ -90,19 +90,24 @@ async fn write_v2(
         "s" => Precision::Second,
         other => return Err(Refused::bad(format!("invalid precision {other:?} (use ns, us, ms or s)"))),
     };
-    let bucket = params.get("bucket");
-    let (database, policy) = bucket.split_once('/').unwrap_or((bucket, ""));
-    if database.is_empty() {
-        let text = match bucket {
-            "" => "bucket name \"\" is missing a slash; not in \"database/retention-policy\" format".to_owned(),
-            _ => format!("bucket name {bucket:?} is in db/rp form but has an empty database"),
-        };
-        return Err(Refused::new(StatusCode::NOT_FOUND, text));
-    }
+    let (database, policy) = bucket_names(params.get("bucket"))?;
     let policy = find_policy(api, caller, database, policy)?;
     let unit = TimeUnit::Fixed(precision);
     let plan = Plan { policy, unit, accept_partial: true, durability: api.durability };
     run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
+}
+
+/// Database and policy of a bucket; the policy is empty for the default one.
+pub(super) fn bucket_names(bucket: &str) -> Result<(&str, &str), Refused> {
+    let (database, policy) = bucket.split_once('/').unwrap_or((bucket, ""));
+    if !database.is_empty() {
+        return Ok((database, policy));
+    }
+    let text = match bucket {
+        "" => "bucket name \"\" is missing a slash; not in \"database/retention-policy\" format".to_owned(),
+        _ => format!("bucket name {bucket:?} is in db/rp form but has an empty database"),
+    };
+    Err(Refused::new(StatusCode::NOT_FOUND, text))
 }
 
 /// `POST /api/v3/write_lp`. Refused lines are listed one by one.

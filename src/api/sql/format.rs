@@ -25,7 +25,7 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(in crate::api) enum Format {
     Json,
     JsonLines,
     Csv,
@@ -117,7 +117,7 @@ enum Writer {
 }
 
 /// Writes batches in a format.
-pub(super) struct Encoder {
+pub(in crate::api) struct Encoder {
     buffer: Buffer,
     writer: Writer,
 }

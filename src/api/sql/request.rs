@@ -6,20 +6,33 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use rhythmite_model::Result;
+use rhythmite_model::{Error, Result};
 use serde_json::Value;
 
 use super::format::Format;
 use super::{Failure, invalid};
-use crate::api::body::{Bodies, BodyMax};
+use crate::api::body::{Bodies, BodyError, BodyMax};
 use crate::query::sql::Param;
 
 /// Bytes of a body: a statement of its longest and parameters.
 pub(super) const BODY_BYTES_MAX: usize = 4 << 20;
 
+/// Why a question could not be read.
+#[derive(Debug)]
+pub(in crate::api) enum Unread {
+    Body(BodyError),
+    Asked(Error),
+}
+
+impl From<Error> for Unread {
+    fn from(e: Error) -> Self {
+        Self::Asked(e)
+    }
+}
+
 /// A question as sent.
 #[derive(Debug, PartialEq)]
-pub(super) struct Asked {
+pub(in crate::api) struct Asked {
     pub database: String,
     pub sql: String,
     pub params: BTreeMap<String, Param>,
@@ -31,12 +44,27 @@ impl Asked {
     ///
     /// # Errors
     /// `Invalid`, with the name of what is missing or wrong; a body that is too long or does not come.
-    pub async fn read(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Failure> {
+    pub(super) async fn read(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Failure> {
+        let asked = Self::read_influxql(bodies, request).await.map_err(|e| match e {
+            Unread::Body(e) => Failure::Body(e),
+            Unread::Asked(e) => Failure::Query(e.into()),
+        })?;
+        if asked.database.is_empty() {
+            return Err(invalid("missing parameter \"db\": the database").into());
+        }
+        Ok(asked)
+    }
+
+    /// The same for InfluxQL, of which some statements need no database: its name may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_influxql(bodies: &Arc<Bodies>, request: Request) -> Result<Self, Unread> {
         let (head, body) = request.into_parts();
         let (uri, headers) = (head.uri, head.headers);
         let mut given = Given::default();
         given.form(uri.query().unwrap_or("").as_bytes())?;
-        let body = bodies.read(&headers, body, BodyMax::both(BODY_BYTES_MAX)).await.map_err(Failure::Body)?;
+        let body = bodies.read(&headers, body, BodyMax::both(BODY_BYTES_MAX)).await.map_err(Unread::Body)?;
         if !body.is_empty() {
             let form = header(&headers, &CONTENT_TYPE)
                 .is_some_and(|t| t.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
@@ -52,8 +80,8 @@ impl Asked {
             None => Format::accepted(header(&headers, &ACCEPT).unwrap_or(""))?,
         };
         Ok(Self {
-            database: given.database.ok_or_else(|| invalid("missing parameter \"db\": the database"))?,
-            sql: given.sql.ok_or_else(|| invalid("missing parameter \"q\": the SQL statement"))?,
+            database: given.database.unwrap_or_default(),
+            sql: given.sql.ok_or_else(|| invalid("missing parameter \"q\": the statement"))?,
             params: given.params,
             format,
         })
