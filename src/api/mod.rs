@@ -15,6 +15,7 @@ mod ingest;
 pub mod max_idle;
 mod metrics;
 pub mod origin;
+mod prom;
 mod query_string;
 pub mod routes;
 pub mod sql;
@@ -93,6 +94,7 @@ fn routes(rooms: Rooms) -> Routes {
         .merge(ingest::router(rooms.own.clone(), rooms.relay))
         .merge(vars::router(rooms.own.clone(), rooms.influx.clone()))
         .merge(metrics::router(rooms.own, rooms.graphite.clone()))
+        .merge(prom::router(rooms.influx.clone()))
         .merge(influx::router(rooms.influx))
         .merge(graphite::router(rooms.graphite))
         .merge(collectd::router(rooms.collectd))

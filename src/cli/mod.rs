@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod serve;
 mod whisper;
+mod token;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -47,6 +48,9 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Make, list and revoke tokens of a stopped server.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Export(command) => command.run(),
         Command::Demo(command) => command.run().map(|()| 0),
         Command::Config(command) => command.run().map(|()| 0),
+        Command::Token(command) => command.run().map(|()| 0),
     };
     match done {
         Ok(status) => ExitCode::from(status),

@@ -31,7 +31,10 @@ fn a_start_that_cannot_be_is_refused() {
         (format!("[carbon]\nline_listen = '{at}'"), "another program has this port".into()),
         (format!("[carbon]\nudp_listen = '192.0.2.1:{}'", free.port()), "this machine has no such address".into()),
         (format!("[http]\nlisten = '0.0.0.0:{}'", free.port()), "--insecure-no-auth".into()),
-        ("[auth]\nenabled = true".into(), "this version has no authentication".into()),
+        (
+            format!("[auth]\nenabled = true\n[statsd]\nadmin_listen = '0.0.0.0:{}'", free.port()),
+            "its protocol has no passwords".into(),
+        ),
         ("[http]\nlisen = 'x'".into(), "refused.toml:3: unknown key `lisen` in [http]; did you mean `listen`?".into()),
         (
             format!("[http]\nlisten = '{free}'\n[graphite]\nstorage_schemas = '/no/such/file'"),

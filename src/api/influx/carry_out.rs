@@ -16,11 +16,11 @@ use crate::query::influxql::{Interrupt, Request, ResultSink};
 
 /// One series of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) tags: Vec<(String, String)>,
-    pub(super) columns: Vec<String>,
-    pub(super) rows: Vec<Vec<Cell<'static>>>,
+pub(in crate::api) struct Series {
+    pub(in crate::api) name: String,
+    pub(in crate::api) tags: Vec<(String, String)>,
+    pub(in crate::api) columns: Vec<String>,
+    pub(in crate::api) rows: Vec<Vec<Cell<'static>>>,
 }
 
 /// Carries out `text`. Waits for its turn as a query does; when it is dropped, so is a query, at its next look.
@@ -28,7 +28,7 @@ pub(super) struct Series {
 /// # Errors
 /// 400 for what is not understood, 403 for who may not, 404 for what is not there, 409 for what is there already, 413
 /// for an answer above the limit of a document.
-pub(super) async fn carry_out(
+pub(in crate::api) async fn carry_out(
     api: &Arc<InfluxApi>,
     caller: &Caller,
     database: &str,
@@ -83,12 +83,12 @@ fn status_of(text: &str) -> StatusCode {
 }
 
 /// A name as an identifier of InfluxQL.
-pub(super) fn ident(name: &str) -> String {
+pub(in crate::api) fn ident(name: &str) -> String {
     format!("\"{}\"", escaped(name, '"'))
 }
 
 /// A text as a string of InfluxQL.
-pub(super) fn string(text: &str) -> String {
+pub(in crate::api) fn string(text: &str) -> String {
     format!("'{}'", escaped(text, '\''))
 }
 

@@ -50,7 +50,10 @@ use crate::counters::Counters;
 use crate::ingest::influx::InfluxWriter;
 use crate::query::influxql::{Context, Request, ResultSink, execute};
 
+pub(super) use carry_out::{Series, carry_out, ident, string};
+pub(super) use reply::Refused;
 pub use reply::{INFLUXDB_VERSION, not_found};
+pub(super) use write::{may_write, store_lines};
 
 /// Who carries out statements.
 pub trait Executor: Send + Sync {

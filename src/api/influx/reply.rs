@@ -32,17 +32,17 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request that was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) status: StatusCode,
-    pub(super) text: String,
+pub(in crate::api) struct Refused {
+    pub(in crate::api) status: StatusCode,
+    pub(in crate::api) text: String,
 }
 
 impl Refused {
-    pub(super) fn new(status: StatusCode, text: impl Into<String>) -> Self {
+    pub(in crate::api) fn new(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
     }
 
-    pub(super) fn bad(text: impl Into<String>) -> Self {
+    pub(in crate::api) fn bad(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 

@@ -166,12 +166,41 @@ async fn write_v3(
     run(api, plan, receive(&api.bodies, headers, body, body_max(api)).await?).await
 }
 
+/// Stores lines that were made of another protocol, and waits until they are; all the good ones.
+///
+/// # Errors
+/// As of a write: what was refused is named, and the others are stored.
+pub(in crate::api) async fn store_lines(
+    api: &Arc<InfluxApi>,
+    caller: &Caller,
+    database: &str,
+    policy: &str,
+    precision: Precision,
+    lines: Vec<u8>,
+) -> Result<(), Refused> {
+    let policy = find_policy(api, caller, database, policy)?;
+    let (busy, durability) = (api.clone(), api.durability);
+    let written = tokio::task::spawn_blocking(move || {
+        busy.writer.write(&LineWrite {
+            body: &lines,
+            policy: &policy,
+            unit: TimeUnit::Fixed(precision),
+            now_ns: busy.clock.now_ns(),
+            accept_partial: true,
+            durability,
+        })
+    });
+    let outcome = written.await.map_err(|error| Error::internal(format!("a write has panicked: {error}")))??;
+    outcome.commit.await?;
+    outcome.refusals.error_text().map_or(Ok(()), |text| Err(Refused::bad(text)))
+}
+
 fn body_max(api: &InfluxApi) -> BodyMax {
     BodyMax { sent: api.limits.body_bytes_max, unpacked: api.limits.unpacked_bytes_max }
 }
 
 /// Refuses a caller who may not write a database, there or not: whether it is there is not his business.
-fn may_write(api: &InfluxApi, caller: &Caller, database: &str) -> Result<(), Refused> {
+pub(in crate::api) fn may_write(api: &InfluxApi, caller: &Caller, database: &str) -> Result<(), Refused> {
     if database.is_empty() {
         return Err(Refused::bad(texts::DATABASE_REQUIRED));
     }
