@@ -47,7 +47,8 @@ pub(super) async fn check(
 ) -> Response {
     let page = guard.origins.page_of(request.headers());
     let is_v2 = request.uri().path().starts_with("/api/v2/");
-    let mut response = if request.method() == Method::OPTIONS {
+    let is_options = request.method() == Method::OPTIONS;
+    let mut response = if is_options {
         StatusCode::OK.into_response()
     } else if page.is_foreign() && !is_reading(request.method()) {
         guard.counters.http_foreign_origins.one();
@@ -64,7 +65,7 @@ pub(super) async fn check(
             Err((status, text)) => refuse(status, &text, is_v2),
         }
     };
-    page.tell(response.headers_mut());
+    page.tell(is_options, response.headers_mut());
     response
 }
 

@@ -65,10 +65,14 @@ impl Page {
     }
 
     /// Tells the browser. Credentials that it keeps itself are not sent by it, for nothing here allows them.
-    pub(super) fn tell(self, headers: &mut HeaderMap) {
+    ///
+    /// To `OPTIONS`, which says what may be sent, every page gets 1.x's answer; what counts is the request that follows,
+    /// of which a foreign page may change nothing and see nothing.
+    pub(super) fn tell(self, is_options: bool, headers: &mut HeaderMap) {
         let origin = match self {
             Page::None => return,
             Page::Welcome(origin) => origin,
+            Page::Foreign { origin, .. } if is_options => origin,
             Page::Foreign { own, .. } => own,
         };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -108,7 +112,7 @@ mod tests {
             let page = origins(allowed).page_of(&headers);
             assert_eq!(page.is_foreign(), foreign, "{allowed:?} {origin} {host}");
             let mut told = HeaderMap::new();
-            page.tell(&mut told);
+            page.tell(false, &mut told);
             assert_eq!(told[header::ACCESS_CONTROL_ALLOW_ORIGIN] != origin, foreign, "{origin} {host}");
         }
         assert!(matches!(origins(&[]).page_of(&HeaderMap::new()), Page::None));
