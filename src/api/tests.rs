@@ -332,3 +332,17 @@ async fn pages_of_foreign_origins_change_nothing() {
     let options = Method::OPTIONS.as_str();
     assert_eq!(world.send(options, "/api/v1/compact", &[], "").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn while_the_log_is_replayed_everything_is_503_with_the_reason() {
+    for (method, target) in [("GET", "/ready"), ("GET", "/health"), ("POST", "/write?db=d"), ("GET", "/nothing")] {
+        let request = Request::builder().method(method).uri(target).body(Body::empty()).unwrap();
+        let response = starting().oneshot(request).await.unwrap();
+        assert_eq!(
+            (response.status(), &response.headers()[header::RETRY_AFTER]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+        );
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        assert!(String::from_utf8_lossy(&body).contains("replays the write-ahead log"), "{target}: {body:?}");
+    }
+}

@@ -134,7 +134,7 @@ impl Config {
             ("[carbon] line_listen", "carbon lines TCP", Ingest, &self.carbon.line_listen),
             ("[carbon] udp_listen", "carbon lines UDP", Ingest, &self.carbon.udp_listen),
             ("[carbon] pickle_listen", "carbon pickle TCP", Ingest, &self.carbon.pickle_listen),
-            ("[carbon] query_listen", "carbon queries TCP", Query, &self.carbon.query_listen),
+            ("[carbon] query_listen", "carbon queries TCP", Unguarded, &self.carbon.query_listen),
             ("[aggregator] line_listen", "aggregator lines TCP", Ingest, &self.aggregator.line_listen),
             ("[aggregator] pickle_listen", "aggregator pickle TCP", Ingest, &self.aggregator.pickle_listen),
             ("[relay] line_listen", "relay lines TCP", Ingest, &self.relay.line_listen),

@@ -128,6 +128,7 @@ fn beyond_loopback_only_points_may_come_in() {
         ("[statsd]\nadmin_listen = '192.0.2.1:1'", false),
         ("[statsd]\nadmin_listen = '192.0.2.1:1'\n[auth]\nenabled = true", false),
         ("[influx]\nudp_listen = '0.0.0.0:1'", true),
+        ("[carbon]\nquery_listen = '0.0.0.0:1'\n[auth]\nenabled = true", false),
         ("[statsd]\nudp_listen = '0.0.0.0:1'\ntcp_listen = '0.0.0.0:1'", true),
         ("[carbon]\nline_listen = '0.0.0.0:1'\npickle_listen = '[::]:2'", true),
         ("[aggregator]\nline_listen = '0.0.0.0:1'", true),

@@ -50,8 +50,11 @@ pub(super) fn shard_groups(out: &mut Output<'_>) -> Result<()> {
 }
 
 /// `SHOW QUERIES`: all that run now, this one among them.
-pub(super) fn queries(context: &Context, out: &mut Output<'_>) -> Result<()> {
-    let rows = context.running.list(context.clock.monotonic()).into_iter().map(|query| {
+pub(super) fn queries(context: &Context, request: &Request, out: &mut Output<'_>) -> Result<()> {
+    // A query tells what is in its database.
+    let visible = |name: &str| request.visible.as_ref().is_none_or(|visible| visible(name));
+    let running = context.running.list(context.clock.monotonic());
+    let rows = running.into_iter().filter(|query| visible(&query.database)).map(|query| {
         vec![
             Cell::UInt(query.id),
             Cell::String(query.text.into()),

@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, request: &Request, show: &Show, out: &mut d
         Show::RetentionPolicies(database) => admin::policies(context, request, database.as_deref(), &mut out),
         Show::Shards => admin::shards(context, &mut out),
         Show::ShardGroups => admin::shard_groups(&mut out),
-        Show::Queries => admin::queries(context, &mut out),
+        Show::Queries => admin::queries(context, request, &mut out),
         Show::Stats(module) => admin::stats(context, module.as_deref(), &mut out),
         Show::Diagnostics(module) => admin::diagnostics(context, module.as_deref(), &mut out),
         Show::Users => admin::users(context, &mut out),
