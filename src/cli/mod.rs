@@ -5,8 +5,8 @@ mod demo;
 mod export;
 mod import;
 mod serve;
-mod whisper;
 mod token;
+mod whisper;
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
