@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -36,10 +36,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a request's head, HTTP/1.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
+/// What a request waits for the routes of an open server; then it is told that the server is starting.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The listeners' tasks.
 pub(super) struct Server {
     tasks: TaskTracker,
     app: App,
+    /// Cancelled when the routes are those of an open server.
+    opened: CancellationToken,
     counters: Arc<Counters>,
 }
 
@@ -47,7 +52,7 @@ pub(super) struct Server {
 type App = Arc<ArcSwap<Router>>;
 
 impl Server {
-    /// Serves `router` on the sockets until `stop`.
+    /// Serves `router` on the sockets until `stop`; most requests wait a while for [`Server::route`].
     pub(super) fn start(
         router: Router,
         room: &Http,
@@ -57,6 +62,7 @@ impl Server {
     ) -> Self {
         let tasks = TaskTracker::new();
         let app = Arc::new(ArcSwap::from_pointee(layers(router, counters.clone())));
+        let opened = CancellationToken::new();
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -69,6 +75,7 @@ impl Server {
             let listener = Listener {
                 socket,
                 app: app.clone(),
+                opened: opened.clone(),
                 builder: builder.clone(),
                 first_request: room.header_timeout.0,
                 counters: counters.clone(),
@@ -78,12 +85,13 @@ impl Server {
             };
             tasks.spawn(listener.run());
         }
-        Self { tasks, app, counters: counters.clone() }
+        Self { tasks, app, opened, counters: counters.clone() }
     }
 
     /// Serves other routes from now on, also to those who are connected.
     pub(super) fn route(&self, router: Router) {
         self.app.store(Arc::new(layers(router, self.counters.clone())));
+        self.opened.cancel();
     }
 
     /// Waits for requests that are being answered, `limit` at most.
@@ -98,6 +106,7 @@ impl Server {
 struct Listener {
     socket: TcpListener,
     app: App,
+    opened: CancellationToken,
     builder: auto::Builder<TokioExecutor>,
     /// Time until the head of the first request is there.
     first_request: Duration,
@@ -142,7 +151,7 @@ impl Listener {
         let (builder, counters, stop, limit) =
             (self.builder.clone(), self.counters.clone(), self.stop.clone(), self.first_request);
         let begun = Arc::new(AtomicBool::new(false));
-        let service = Watched { app: self.app.clone(), begun: begun.clone() };
+        let service = Watched { app: self.app.clone(), opened: self.opened.clone(), begun: begun.clone() };
         async move {
             let _slot = slot;
             let _open = Open::new(counters.clone());
@@ -180,17 +189,25 @@ impl Listener {
 /// The routes, and whether anything was ever asked of them on this connection.
 struct Watched {
     app: App,
+    opened: CancellationToken,
     begun: Arc<AtomicBool>,
 }
 
 impl hyper::service::Service<hyper::Request<Incoming>> for Watched {
     type Response = axum::response::Response;
     type Error = Infallible;
-    type Future = <TowerToHyperService<Router> as hyper::service::Service<hyper::Request<Incoming>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.begun.store(true, Ordering::Relaxed);
-        TowerToHyperService::new(Router::clone(&self.app.load())).call(request)
+        let (app, opened) = (self.app.clone(), self.opened.clone());
+        Box::pin(async move {
+            // Whoever writes or asks just after the start is served a little later; who asks about the start is told.
+            if !opened.is_cancelled() && !matches!(request.uri().path(), "/ready" | "/health") {
+                let _ = tokio::time::timeout(START_PATIENCE, opened.cancelled()).await;
+            }
+            TowerToHyperService::new(Router::clone(&app.load())).call(request).await
+        })
     }
 }
 
