@@ -524,9 +524,9 @@ fn lines_end_outside_of_strings() {
         ("", None),
         ("m v=1", None),
         ("m v=1\nm", Some(5)),
-        ("m s=\"a\nb\" 1\nm", Some(12)),
+        ("m s=\"a\nb\" 1\nm", Some(11)),
         ("m s=\"a\nb", None),
-        ("m s=\"a\\\"\nb\" 1\nm", Some(14)),
+        ("m s=\"a\\\"\nb\" 1\nm", Some(13)),
         ("a\"b v=1\nc\"d v=2\n", Some(7)),
         ("\n", Some(0)),
     ] {
