@@ -38,7 +38,7 @@ impl Manifest for SqliteManifest {
     }
 }
 
-async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<State, sqlx::Error> {
     let node = sqlx::query("SELECT flushed_seq FROM node").fetch_one(&mut *connection).await?;
     let files = sqlx::query("SELECT * FROM file ORDER BY seq, id").fetch_all(&mut *connection).await?;
     let segments = sqlx::query("SELECT id, definitions, bytes FROM segment ORDER BY id");

@@ -18,11 +18,15 @@ const FILES: &[(i64, &str, &str)] = &[
     (7, "graphite", include_str!("../../migrations/sqlite/0007_graphite.sql")),
 ];
 
+/// How many there are.
+pub(super) const COUNT: usize = FILES.len();
+
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<()> {
     run_first(connection, FILES.len()).await
 }
 
-async fn run_first(connection: &mut SqliteConnection, count: usize) -> Result<()> {
+/// Brings an empty catalogue to what it was after the first `count`.
+pub(super) async fn run_first(connection: &mut SqliteConnection, count: usize) -> Result<()> {
     let list = FILES
         .iter()
         .take(count)

@@ -7,10 +7,13 @@
 //! then answers the caller: nobody finds a policy that the engine does not know, also when the caller went away in between. Series
 //! are not rows here: they are in the engine's registry.
 //!
+//! A copy of all rows is kept beside the data (`copy.rs`), from which a lost file is made again (`rescue.rs`).
+//!
 //! The number of databases is bounded ([`Catalog::limit_databases`]); a refusal is an error and is counted.
 
 mod accounts;
 mod continuous;
+mod copy;
 pub mod dashboards;
 mod databases;
 pub mod events;
@@ -19,15 +22,17 @@ mod files;
 mod graphite_tests;
 pub mod links;
 mod migrations;
+mod rescue;
 mod store;
 #[cfg(test)]
 mod tests;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use rhythmite_env::{Env, Fs};
 use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
@@ -39,6 +44,7 @@ pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolic
 pub use events::Events;
 pub use files::SqliteManifest;
 pub use links::Links;
+pub use rescue::{Inspection, Rescued, inspect, is_lost, rebuild};
 use store::Store;
 
 /// Database of everything that comes by Graphite, StatsD or collectd names.
@@ -67,6 +73,7 @@ struct Shared {
     told: OnceLock<Told>,
     databases_max: AtomicUsize,
     databases_refused: AtomicU64,
+    copy_failures: Arc<AtomicU64>,
 }
 
 impl Shared {
@@ -88,7 +95,33 @@ impl Catalog {
     /// # Errors
     /// `Unavailable` for the disk, `Corrupt` when the file is not ours or was written by a later version.
     pub fn open(path: &Path) -> Result<Self> {
-        let store = Arc::new(Store::open(path)?);
+        Self::open_with(path, None)
+    }
+
+    /// Opens (or creates) the catalogue of a data directory, and keeps a copy of its rows beside the data.
+    ///
+    /// # Errors
+    /// As [`Catalog::open`]. `Corrupt`, too, when there is data but no catalogue: an empty one would make leftovers of
+    /// all files.
+    pub fn open_in(env: &Env, data_dir: &Path) -> Result<Self> {
+        if rescue::is_lost(env, data_dir)? {
+            return Err(Error::corrupt(format!(
+                "{} is missing, the data are not: `rhythmite check --repair` makes it again from the copy beside them",
+                path_in(data_dir).display()
+            )));
+        }
+        let copy = copy_in(data_dir);
+        if let Some(dir) = copy.parent() {
+            env.fs.create_dir_all(data_dir)?;
+            env.fs.create_dir_durably(data_dir, dir)?;
+        }
+        Self::open_with(&path_in(data_dir), Some((env.fs.clone(), copy)))
+    }
+
+    fn open_with(path: &Path, copy: Option<(Arc<dyn Fs>, PathBuf)>) -> Result<Self> {
+        let copy_failures: Arc<AtomicU64> = Arc::default();
+        let copy = copy.map(|(fs, path)| store::CopyTo { fs, path, failures: copy_failures.clone() });
+        let store = Arc::new(Store::open(path, copy)?);
         let databases = store.call(|connection| Box::pin(databases::load(connection)))?;
         let accounts = store.call(|connection| Box::pin(accounts::load(connection)))?;
         let shared = Shared {
@@ -97,6 +130,7 @@ impl Catalog {
             told: OnceLock::new(),
             databases_max: AtomicUsize::new(DATABASES_MAX),
             databases_refused: AtomicU64::new(0),
+            copy_failures,
         };
         Ok(Self { store, shared: Arc::new(shared) })
     }
@@ -117,6 +151,11 @@ impl Catalog {
     /// Databases that were refused because there are too many.
     pub fn databases_refused(&self) -> u64 {
         self.shared.databases_refused.load(Ordering::Relaxed)
+    }
+
+    /// How often the copy of the rows could not be written.
+    pub fn copy_failures(&self) -> u64 {
+        self.shared.copy_failures.load(Ordering::Relaxed)
     }
 
     /// Databases and their policies as of now.
@@ -331,6 +370,16 @@ impl Catalog {
             })
             .await
     }
+}
+
+/// The catalogue's file in a data directory.
+pub fn path_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("catalog.sqlite")
+}
+
+/// The copy of its rows.
+pub fn copy_in(data_dir: &Path) -> PathBuf {
+    data_dir.join("data").join("catalog.copy")
 }
 
 fn not_found(database: &str) -> Error {

@@ -1,16 +1,20 @@
 //! The thread that owns the connection.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use rhythmite_env::Fs;
 use rhythmite_model::{Error, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::copy::Copy;
 use super::migrations;
 
 /// Requests that wait for the thread; more callers wait in line.
@@ -19,25 +23,48 @@ const QUEUE: usize = 64;
 /// What a request to the store answers with.
 pub(super) type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
-type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> Pin<Box<dyn Future<Output = ()> + Send + 'c>> + Send>;
+type Job = Box<dyn for<'c> FnOnce(&'c mut Held) -> Pin<Box<dyn Future<Output = ()> + Send + 'c>> + Send>;
+
+/// What the thread has.
+struct Held {
+    connection: SqliteConnection,
+    copy: Option<Copy>,
+}
+
+impl Held {
+    /// Runs `f`; what it changed is in the copy before anybody hears of it.
+    async fn run<T>(
+        &mut self,
+        f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T>,
+    ) -> Result<T, sqlx::Error> {
+        let done = f(&mut self.connection).await;
+        if let Some(copy) = &mut self.copy {
+            copy.follow(&mut self.connection).await;
+        }
+        done
+    }
+}
+
+/// Where the copy of the rows goes.
+pub(super) struct CopyTo {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) path: PathBuf,
+    /// Counts copies that could not be written.
+    pub(super) failures: Arc<AtomicU64>,
+}
 
 pub(super) struct Store {
     jobs: mpsc::Sender<Job>,
 }
 
 impl Store {
-    pub(super) fn open(path: &Path) -> Result<Self> {
-        let options = SqliteConnectOptions::from_str("sqlite::memory:")
-            .map_err(failed)?
-            .in_memory(false)
-            .shared_cache(false)
-            .filename(path)
+    pub(super) fn open(path: &Path, copy_to: Option<CopyTo>) -> Result<Self> {
+        let options = options(path)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging();
+            .busy_timeout(Duration::from_secs(5));
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let (opened, ready) = std::sync::mpsc::sync_channel(1);
         let name = path.display().to_string();
@@ -50,17 +77,21 @@ impl Store {
                 let connection = async {
                     let mut connection = options.connect().await.map_err(failed)?;
                     migrations::run(&mut connection).await?;
-                    Ok::<_, Error>(connection)
+                    let copy = match copy_to {
+                        Some(to) => Some(Copy::start(&mut connection, to.fs, &to.path, to.failures).await?),
+                        None => None,
+                    };
+                    Ok::<_, Error>(Held { connection, copy })
                 };
-                let mut connection = match connection.await {
-                    Ok(connection) => connection,
+                let mut held = match connection.await {
+                    Ok(held) => held,
                     Err(e) => return drop(opened.send(Err(e.at(name)))),
                 };
                 drop(opened.send(Ok(())));
                 while let Some(job) = queue.recv().await {
-                    job(&mut connection).await;
+                    job(&mut held).await;
                 }
-                if let Err(e) = connection.close().await {
+                if let Err(e) = held.connection.close().await {
                     tracing::warn!("the catalogue did not close cleanly: {e}");
                 }
             });
@@ -75,10 +106,10 @@ impl Store {
         f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |connection| {
+        let job: Job = Box::new(move |held| {
             Box::pin(async move {
                 // The caller may have gone; the work is done all the same.
-                drop(reply.send(f(connection).await));
+                drop(reply.send(held.run(f).await));
             })
         });
         self.jobs.send(job).await.map_err(|_| gone())?;
@@ -107,7 +138,7 @@ impl Store {
         f: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Answer<'c, T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = std::sync::mpsc::sync_channel(1);
-        let job: Job = Box::new(move |connection| Box::pin(async move { drop(reply.send(f(connection).await)) }));
+        let job: Job = Box::new(move |held| Box::pin(async move { drop(reply.send(held.run(f).await)) }));
         // Not `blocking_send`, which panics inside a runtime: `serve` opens the catalogue before any task runs.
         let mut job = Some(job);
         while let Some(waiting) = job.take() {
@@ -124,11 +155,17 @@ impl Store {
     }
 }
 
+/// A file, however its name looks.
+pub(super) fn options(path: &Path) -> Result<SqliteConnectOptions> {
+    let options = SqliteConnectOptions::from_str("sqlite::memory:").map_err(failed)?;
+    Ok(options.in_memory(false).shared_cache(false).filename(path).disable_statement_logging())
+}
+
 fn gone() -> Error {
     Error::unavailable("the catalogue has stopped")
 }
 
-fn failed(e: sqlx::Error) -> Error {
+pub(super) fn failed(e: sqlx::Error) -> Error {
     match e {
         sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Error::corrupt(format!("catalogue: {e}")),
         _ => Error::unavailable(format!("catalogue: {e}")),

@@ -1,5 +1,6 @@
 //! The command line: one command, one file.
 
+mod check;
 mod config;
 mod demo;
 mod export;
@@ -43,6 +44,8 @@ enum Command {
     /// Write what a stopped server keeps in the form of another system.
     #[command(subcommand)]
     Export(export::Export),
+    /// Test everything in the data directory of a stopped server: every checksum, every row, every name.
+    Check(check::Check),
     /// Run a server in a new data directory and show this machine's own figures.
     Demo(demo::Demo),
     /// Look at the configuration.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(cli.log_format == LogFormat::Json).map(|()| 0),
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Demo(command) => command.run().map(|()| 0),
         Command::Config(command) => command.run().map(|()| 0),
         Command::Token(command) => command.run().map(|()| 0),

@@ -65,7 +65,7 @@ impl TokenCommand {
         let config = source.load()?;
         let _lock = Lock::take(&config.data_dir)
             .map_err(|e| e.at("a running server's tokens are those of /api/v3/configure/token"))?;
-        let catalog = Catalog::open(&config.data_dir.join("catalog.sqlite"))?;
+        let catalog = Catalog::open_in(&rhythmite_env::Env::real(), &config.data_dir)?;
         let runtime = super::runtime()?;
         match self {
             Self::Create(create) => {

@@ -6,6 +6,7 @@
 //! other; [`Engine`] ties them together.
 
 mod background;
+pub mod check;
 mod commit;
 mod compaction;
 mod decimal;

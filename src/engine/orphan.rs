@@ -1,10 +1,10 @@
 //! Files that a crash left behind: on disk, but in no manifest.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rhythmite_env::Env;
-use rhythmite_model::Result;
+use rhythmite_model::{Error, Result};
 
 use crate::engine::Files;
 use crate::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
@@ -33,23 +33,46 @@ pub(crate) fn forget(manifest: &dyn Manifest, leftovers: &[FileRecord]) -> Resul
 /// # Errors
 /// `Unavailable` when a directory cannot be read or a file not removed.
 pub(crate) fn remove(env: &Env, data_dir: &Path, files: &Files, segments: &[SegmentRecord]) -> Result<u64> {
-    let live: HashSet<&str> = files.values().flatten().map(|f| f.record.id.as_str()).collect();
-    let mut removed = sweep(env, &data_dir.join("data"), 0, &live)?;
+    let live = files.values().flatten().map(|f| f.record.id.as_str()).collect();
+    let orphans = find(env, data_dir, &live, segments)?;
+    for path in &orphans {
+        tracing::info!(file = %path.display(), "removing a file that no manifest names");
+        env.fs.remove(path)?;
+    }
+    Ok(orphans.len() as u64)
+}
+
+/// The files below `data/` and `names/` that are not part of a live one.
+///
+/// # Errors
+/// `Unavailable` when a directory cannot be read.
+pub(crate) fn find(
+    env: &Env,
+    data_dir: &Path,
+    live: &HashSet<&str>,
+    segments: &[SegmentRecord],
+) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    sweep(env, &data_dir.join("data"), 0, live, &mut found)?;
     let names: Vec<_> = segments.iter().map(|s| format!("{:010}", s.id)).collect();
     let live = names.iter().map(String::as_str).collect();
-    removed += sweep(env, &data_dir.join("names"), 4, &live)?;
-    Ok(removed)
+    sweep(env, &data_dir.join("names"), DEPTH, &live, &mut found)?;
+    Ok(found)
 }
 
 /// Depth of the files below `data/`: database, policy, level, partition.
 const DEPTH: usize = 4;
 
-fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<&str>) -> Result<u64> {
-    let mut removed = 0;
-    for path in env.fs.list(dir)? {
+fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<&str>, found: &mut Vec<PathBuf>) -> Result<()> {
+    let paths = match env.fs.list(dir) {
+        // A data directory that no engine has opened yet.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        listed => listed.map_err(|e| Error::from(e).at(dir.display()))?,
+    };
+    for path in paths {
         if depth < DEPTH {
             if env.fs.list(&path).is_ok() {
-                removed += sweep(env, &path, depth + 1, live)?;
+                sweep(env, &path, depth + 1, live, found)?;
             }
             continue;
         }
@@ -58,10 +81,8 @@ fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<&str>) -> Result<u6
         let Some((kind, rest)) = name.split_once('-') else { continue };
         let id = rest.split('.').next().unwrap_or_default();
         if matches!(kind, "points" | "series" | "fields" | "names") && !live.contains(id) {
-            tracing::info!(file = %path.display(), "removing a file that no manifest names");
-            env.fs.remove(&path)?;
-            removed += 1;
+            found.push(path);
         }
     }
-    Ok(removed)
+    Ok(())
 }

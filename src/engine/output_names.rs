@@ -50,6 +50,19 @@ impl OutputNames {
         true
     }
 
+    /// Adds a series that was dropped since its points were written; its name is forgotten. Ids ascend.
+    pub(crate) fn push_forgotten(&mut self, names: &Directory, id: SeriesId) {
+        if self.push(names, id, "") {
+            return;
+        }
+        if self.tables.last().is_none_or(|t| t.id != id.table()) {
+            let (name, fields) = Default::default();
+            self.tables.push(Table { id: id.table(), name, kind: KeyKind::Tagged, fields });
+        }
+        let (key, tags) = (self.text.len()..self.text.len(), self.tags.len()..self.tags.len());
+        self.series.push(Series { id, table: self.tables.len() - 1, key, tags });
+    }
+
     fn copy(&mut self, text: &str) -> Range<usize> {
         let start = self.text.len();
         self.text.push_str(text);

@@ -32,7 +32,7 @@ impl Progress {
         Self(Kind::Lines { total: (0, 0), done: (0, 0), next: Duration::ZERO })
     }
 
-    pub(super) fn start(&mut self, files: u64, bytes: u64) {
+    pub(crate) fn start(&mut self, files: u64, bytes: u64) {
         match &mut self.0 {
             Kind::Silent => {}
             Kind::Bar(bar) => {
@@ -51,7 +51,7 @@ impl Progress {
     }
 
     /// A file more is read.
-    pub(super) fn file(&mut self, clock: &dyn Clock, bytes: u64) {
+    pub(crate) fn file(&mut self, clock: &dyn Clock, bytes: u64) {
         self.add(clock, 1, bytes);
     }
 
@@ -78,7 +78,7 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Kind::Bar(bar) = &self.0 {
             bar.finish_and_clear();
         }

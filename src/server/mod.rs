@@ -288,7 +288,7 @@ struct Storage {
 
 impl Storage {
     async fn open(env: &Env, config: &Config, rules: &Rules, wal_salvage: bool) -> Result<Self> {
-        let catalog = Catalog::open(&config.data_dir.join("catalog.sqlite"))?;
+        let catalog = Catalog::open_in(env, &config.data_dir)?;
         catalog.limit_databases(config.limits.databases);
         let (path_rules, warnings) = PathRules::load(&rules.storage, &catalog).await?;
         for warning in warnings {
@@ -436,6 +436,12 @@ fn figures_of_catalog(catalog: Catalog) -> Source {
             path: "databases.refused",
             help: "Databases that [limits] databases refused.",
             value: catalog.databases_refused(),
+        });
+        samples.push(Sample {
+            metric: "catalog_copy_failures_total",
+            path: "catalog.copyFailures",
+            help: "Changes of the catalogue that did not reach the copy beside the data; the next change writes it anew.",
+            value: catalog.copy_failures(),
         });
     })
 }

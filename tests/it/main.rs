@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod auth;
+mod check;
 mod collectd;
 mod commands;
 mod crash;

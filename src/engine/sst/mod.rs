@@ -21,8 +21,10 @@ mod index_codec;
 mod input;
 mod layout;
 mod names;
+mod names_read;
 mod output;
 mod reader;
+mod rebuild;
 mod rows;
 mod stats;
 mod verify;
@@ -42,7 +44,9 @@ pub use handles::Handles;
 pub use index::{StreamEntry, StreamKind};
 pub use layout::{FORMAT_VERSION, PageCompression, TimeUnit};
 pub use names::{FieldRow, SeriesRow};
+pub(crate) use names_read::{read_fields, read_series};
 pub use reader::SstReader;
+pub(crate) use rebuild::{NamesFile, Rebuilt};
 pub use stats::Aggregates;
 pub use writer::{SstWriter, WriteOptions};
 
@@ -91,6 +95,19 @@ pub struct SstPaths {
     pub fields: PathBuf,
 }
 
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SstPart {
+    /// The values.
+    Points,
+    /// The index.
+    Index,
+    /// Names of series.
+    Series,
+    /// Names of fields.
+    Fields,
+}
+
 impl SstPaths {
     /// The files of SST `id` in `dir`.
     ///
@@ -109,6 +126,16 @@ impl SstPaths {
             series: dir.join(format!("series-{id}.parquet")),
             fields: dir.join(format!("fields-{id}.parquet")),
         })
+    }
+
+    /// One of the four.
+    pub fn part(&self, part: SstPart) -> &Path {
+        match part {
+            SstPart::Points => &self.points,
+            SstPart::Index => &self.index,
+            SstPart::Series => &self.series,
+            SstPart::Fields => &self.fields,
+        }
     }
 
     /// All four; the index, which makes the others a whole, last.

@@ -18,7 +18,7 @@ use super::layout::{self, TimeUnit, column};
 use super::{SstMeta, SstPaths, index_codec, read_error};
 
 /// Longest index that is read, in bytes: about 10^8 streams.
-const INDEX_BYTES_MAX: u64 = 8 << 30;
+pub(super) const INDEX_BYTES_MAX: u64 = 8 << 30;
 
 /// One page of the time column.
 #[derive(Clone, Copy, Debug)]

@@ -487,7 +487,7 @@ impl From<Written> for FileCheck {
 }
 
 /// Empties a column; its memory stays for the next rows.
-fn clear(column: &mut Column) {
+pub(super) fn clear(column: &mut Column) {
     match column {
         Column::Float(v) => v.clear(),
         Column::Integer(v) => v.clear(),
@@ -498,7 +498,7 @@ fn clear(column: &mut Column) {
 }
 
 /// Offset and length of every page, ascending: dictionaries, which the offset index leaves out, lie in front.
-fn pages(metadata: &ParquetMetaData) -> Result<Vec<(u64, u64)>> {
+pub(super) fn pages(metadata: &ParquetMetaData) -> Result<Vec<(u64, u64)>> {
     let offsets = metadata.offset_index().ok_or_else(|| Error::internal("the writer made no offset index"))?;
     let mut pages = Vec::new();
     for (group, offsets) in metadata.row_groups().iter().zip(offsets) {

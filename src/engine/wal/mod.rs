@@ -21,14 +21,14 @@ mod segment;
 mod tests;
 mod varint;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rhythmite_env::Env;
-use rhythmite_model::{Batch, Error, Result};
+use rhythmite_model::{Batch, Error, ErrorKind, Result};
 
 pub use commit::Commit;
 pub use record::GROUP_BYTES_MAX;
@@ -115,6 +115,35 @@ pub struct WalStats {
     pub last_seq: u64,
     /// Everything up to here is on disk.
     pub durable_seq: u64,
+}
+
+/// Reads the log in `dir` as a start would, and changes nothing. Batches behind `flushed_seq` go to `sink`; what cannot be
+/// read of them is in the report's `damages`. A directory that is not there is an empty log.
+///
+/// # Errors
+/// Those of `sink`; `Unavailable` for the disk; `Corrupt` for a log of a later version.
+pub fn inspect(
+    env: &Env,
+    dir: &Path,
+    flushed_seq: u64,
+    sink: &mut dyn FnMut(u64, Batch) -> Result<()>,
+) -> Result<ReplayReport> {
+    if env.fs.list(dir).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(ReplayReport { last_seq: flushed_seq, ..ReplayReport::default() });
+    }
+    let known = |salvage| Known { dir, flushed_seq, synced_seq: flushed_seq, salvage };
+    // A start tells the first damage and stops there; with salvage it goes on, and does not mind a lost header.
+    let refusal = match replay::replay(env, &known(false), &mut |_, _| Ok(())) {
+        Ok(_) => None,
+        Err(e) if e.kind() == ErrorKind::Corrupt => Some(e),
+        Err(e) => return Err(e),
+    };
+    let mut report = replay::replay(env, &known(true), sink)?.report;
+    if let (Some(refusal), true) = (refusal, report.damages.is_empty()) {
+        let what = refusal.message().to_owned();
+        report.damages.push(Damage { path: dir.to_owned(), offset: 0, first_seq: 0, last_seq: 0, what });
+    }
+    Ok(report)
 }
 
 /// The log, open for writing. Dropping it writes what is queued, as [`Wal::close`] does.
