@@ -1,6 +1,6 @@
 //! The files of an engine that is not running: whether they are whole, and making whole what can be.
 //!
-//! [`file`] reads all of one SST and says what is wrong with which part. [`repair`] makes a lost or damaged index anew
+//! [`file()`] reads all of one SST and says what is wrong with which part. [`repair`] makes a lost or damaged index anew
 //! from the points, and names files from the registry; it believes the result only if it agrees with the checksum that
 //! the manifest keeps. [`load_names`], [`orphans`] and [`crate::wal::inspect`] look at the rest.
 //!
@@ -171,7 +171,7 @@ pub fn file(context: &Context<'_>, policy: &Policy, record: &FileRecord) -> Resu
     Ok(found.problems)
 }
 
-/// Makes a file whole of which [`file`] has found these problems. What is replaced is given to `set_aside` first, which
+/// Makes a file whole of which [`file()`] has found these problems. What is replaced is given to `set_aside` first, which
 /// moves it away; a file that is not there is no error to it. Returns the file's record from now on, which the caller
 /// commits; `None` when the file is lost.
 ///

@@ -1,6 +1,6 @@
 //! carbon-relay: which destinations a name goes to, and what is sent to them.
 //!
-//! [`Router`] answers as carbon's routers do: by relay-rules.conf ([`RelayRules`](crate::rules::RelayRules)), or by a
+//! [`Router`] answers as carbon's routers do: by relay-rules.conf ([`RelayRules`]), or by a
 //! consistent hash [`Ring`], so that a relay of ours can stand beside or in front of carbon's without moving a series.
 //! [`write_line`] and [`write_pickle`] make what a destination reads. Pure, as all of this package; where a
 //! destination is and whether it answers is the caller's matter.

@@ -3,7 +3,7 @@
 //! What a batch of groups weighs is asked of the indexes first. Most batches are read in one go. A heavier one of
 //! functions that fold is read in pieces of time, of which nothing is kept. Of a heavier one of raw points each group is
 //! read for itself, and where one is heavy too its rows are given out piece by piece, in the order of the answer, until
-//! LIMIT is reached. Other functions need all points of a group, which [`Select::hold`] bounds.
+//! LIMIT is reached. Other functions need all points of a group, which [`super::select::Select::hold`] bounds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

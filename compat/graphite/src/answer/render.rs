@@ -67,7 +67,7 @@ pub const PIECE_BYTES: usize = 64 << 10;
 /// The answer in JSON, `meta` (a JSON object, if asked for) before the series.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn pieces(mut series: Vec<Series>, options: &RenderOptions, meta: Option<&str>) -> Result<Pieces> {
     if series.iter().all(|s| s.values.is_empty()) {
         series.clear();

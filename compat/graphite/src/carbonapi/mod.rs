@@ -1,7 +1,7 @@
 //! `carbonapi_v3_pb`: the protocol buffers in which carbonapi asks its back ends, so that it can stand in front.
 //!
 //! A request to `/render` is a list of [`Fetch`]es, one to `/metrics/find` a [`Find`]; both come as the body of a POST.
-//! [`series`] and [`matches`] write the answers, and the former also serves a plain `/render?format=carbonapi_v3_pb`.
+//! [`series`] and [`matches()`] write the answers, and the former also serves a plain `/render?format=carbonapi_v3_pb`.
 //!
 //! Limits: [`REQUESTS_MAX`] fetches or patterns a message; the server bounds the body. Unknown fields are skipped.
 //! What carbonapi only suggests (points wanted, functions to apply here) is not done: it does these things itself.
