@@ -29,6 +29,23 @@ struct Data {
 impl Data {
     /// Two policies, five types, files flushed and merged, a dropped series, users, and writes that only the log has.
     fn new() -> Self {
+        let data = Self::filled();
+        data.wait_closed();
+        data
+    }
+
+    /// The catalogue's thread closes its file a moment after the last handle is gone, and takes the log of SQLite with it.
+    fn wait_closed(&self) {
+        for _ in 0..1_000 {
+            if self.files("catalog.sqlite").len() == 1 {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("the catalogue is still open: {:?}", self.files("catalog.sqlite"));
+    }
+
+    fn filled() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let data = Self { dir: tempfile::tempdir().unwrap(), runtime };
         let catalog = Catalog::open_in(&Env::real(), data.path()).unwrap();
@@ -380,6 +397,8 @@ fn a_lost_catalogue_is_made_again() {
         // As a clean stop leaves it: one file.
         let catalog = Catalog::open_in(&Env::real(), data.path()).unwrap();
         data.runtime.block_on(catalog.checkpoint()).unwrap();
+        drop(catalog);
+        data.wait_closed();
     };
     for (what, damage) in [
         ("no SQLite", &(|bytes: &mut Vec<u8>| bytes[..64].fill(7)) as &dyn Fn(&mut Vec<u8>)),
