@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 use crate::support::{Server, free_address, wait_for};
 
@@ -81,8 +82,12 @@ fn the_configuration_can_be_checked() {
     assert!(run(&["--version"], &[]).status.success());
 }
 
+/// A demo takes the default ports: one at a time.
+static DEMO: Mutex<()> = Mutex::new(());
+
 #[test]
 fn the_demo_shows_this_machine() {
+    let _alone = DEMO.lock();
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("demo");
     // Somebody's data directory: what is not the demo's stays as it is.
@@ -101,6 +106,7 @@ fn the_demo_shows_this_machine() {
 
 #[test]
 fn the_demo_ends_when_nobody_reads_it() {
+    let _alone = DEMO.lock();
     let dir = tempfile::tempdir().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_rhythmite"))
         .args(["demo", "--data-dir"])
