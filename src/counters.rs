@@ -12,7 +12,7 @@ use crate::offenders::Offenders;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`.
+    /// Adds `n`; a level takes back what is added as its two's complement.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }

@@ -53,6 +53,7 @@ struct Setup {
     frames_pending_bytes: Option<usize>,
     frame_time: Option<Duration>,
     blacklist: &'static str,
+    aggregator: AggregatorOptions,
     statsd: rhythmite_statsd::Options,
 }
 
@@ -102,7 +103,7 @@ async fn start(setup: Setup) -> Server {
     let aggregation = Aggregation::new(
         AggregationRules::parse("all.<m> (1) = sum host.*.<m>", "").0,
         RewriteRules::parse("[pre]\n^old\\. = host.\n[post]\n^host\\.(\\w+)\\. = by.\\1.\n", "").0,
-        AggregatorOptions::default(),
+        setup.aggregator,
     );
     let (statsd, folding) = Statsd::start(shared.clone(), setup.statsd, Durability::Interval, 1 << 20, &[]).unwrap();
     let (lines, at_lines) = tcp(&allow).await;
@@ -478,6 +479,19 @@ async fn the_aggregator_forwards_rewrites_and_emits() {
         [&server.shared.counters.aggregator_points, &server.shared.counters.carbon_points].map(Counter::get),
         [4, 0]
     );
+}
+
+#[tokio::test]
+async fn what_the_aggregator_cannot_hold_is_counted_and_stored_all_the_same() {
+    let aggregator = AggregatorOptions { intervals_max: 1, ..AggregatorOptions::default() };
+    let server = start(Setup { aggregator, ..Setup::default() }).await;
+    let t = server.now_s() - 100;
+    let lines = format!("host.x.one 1 {t}\nhost.x.two 2 {t}\nhost.y.one 3 {t}\n");
+    connect(server.aggregator).await.write_all(lines.as_bytes()).await.unwrap();
+    server.expect("by.x.two", t, &[(0, 2.0)]).await;
+    server.counts(|c| &c.aggregator_refused, 1).await;
+    server.expect("all.one", t, &[(0, 4.0)]).await;
+    server.expect("all.two", t, &[]).await;
 }
 
 #[tokio::test]

@@ -49,6 +49,14 @@ impl Events {
         &self.store
     }
 
+    /// As if so many events had been added and removed again.
+    #[cfg(test)]
+    pub(crate) async fn skip_numbers(&self, last: i64) {
+        let update = sqlx::query("UPDATE sqlite_sequence SET seq = ? WHERE name = 'event'").bind(last);
+        let skipped = self.store.run(move |connection| Box::pin(async move { update.execute(connection).await }));
+        assert_eq!(skipped.await.unwrap().rows_affected(), 1, "an event was added before");
+    }
+
     /// Keeps an event, one without a time as of `now_us`.
     ///
     /// # Errors

@@ -68,6 +68,8 @@ enum Kind {
 struct Rating {
     graphite: Graphite,
     expire_at_ns: i64,
+    /// What of it is in the counters, which are those of all listeners: series remembered and refused.
+    told: (u64, u64),
 }
 
 /// Points of one write.
@@ -115,7 +117,7 @@ impl CollectdIngest {
     pub fn new(types: TypesDb, naming: Naming, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
         let naming = match naming {
             Naming::Paths(paths, options) => {
-                let rating = Rating { graphite: Graphite::new(options), expire_at_ns: i64::MIN };
+                let rating = Rating { graphite: Graphite::new(options), expire_at_ns: i64::MIN, told: (0, 0) };
                 Kind::Paths(paths, Mutex::new(rating))
             }
             Naming::Measurements(measurements) => Kind::Measurements(measurements),
@@ -134,7 +136,7 @@ impl CollectdIngest {
         let rating = match &self.naming {
             Kind::Paths(_, rating) => {
                 let mut rating = rating.lock();
-                rating.expire(now_ns, &self.counters);
+                rating.expire(now_ns);
                 Some(rating)
             }
             Kind::Measurements(_) => None,
@@ -182,16 +184,22 @@ impl CollectdIngest {
 }
 
 impl Rating {
-    fn expire(&mut self, now_ns: i64, counters: &Counters) {
+    fn expire(&mut self, now_ns: i64) {
         // A clock that was set back makes it due, too.
         if now_ns < self.expire_at_ns && self.expire_at_ns.saturating_sub(now_ns) <= EXPIRE_NS {
             return;
         }
         self.expire_at_ns = now_ns.saturating_add(EXPIRE_NS);
+        self.graphite.rates_mut().expire(Time::from_nanos(now_ns).unwrap_or_default());
+    }
+
+    /// Brings the counters up to date.
+    fn tell(&mut self, counters: &Counters) {
         let rates = self.graphite.rates_mut();
-        rates.expire(Time::from_nanos(now_ns).unwrap_or_default());
-        counters.collectd_series.set(rates.len() as u64);
-        counters.collectd_rates_refused.set(rates.refused());
+        let now = (rates.len() as u64, rates.refused());
+        counters.collectd_series.add(now.0.wrapping_sub(self.told.0));
+        counters.collectd_rates_refused.add(now.1 - self.told.1);
+        self.told = now;
     }
 }
 
@@ -314,5 +322,8 @@ impl Drop for Intake<'_> {
         counters.collectd_points.add(tally.points);
         counters.collectd_unknown.add(tally.unknown);
         counters.collectd_rejected_name.add(tally.names);
+        if let Some(rating) = &mut self.rating {
+            rating.tell(counters);
+        }
     }
 }

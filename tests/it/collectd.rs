@@ -132,3 +132,24 @@ fn datagrams_cut_at_every_byte_do_no_harm() {
     send(udp, &datagrams("plain"));
     wait_for("good ones", || count(&server, "web1_example_org.load.load.shortterm") == 2);
 }
+
+#[test]
+fn series_beyond_max_series_have_no_rates() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, other] = [free_address(), free_address()];
+    let text = format!(
+        "[collectd]\nudp_listen = '{one}'\n[collectd.graphite]\nmax_series = 1\n[[collectd.listener]]\nudp_listen = '{other}'\n"
+    );
+    let server = Server::start(dir.path(), &text);
+    let reply = server.post("/collectd", "PUTVAL h/a/derive N:1\nPUTVAL h/b/derive N:1\nPUTVAL h/b/gauge N:1\n");
+    assert_eq!(reply.body, "3 value lists\n");
+    assert_eq!(server.counter("collectd_series"), 1);
+    assert_eq!(server.counter("collectd_rates_refused_total"), 1);
+    // Each listener remembers for itself; the counters are those of all.
+    let cpu = b"\0\0\0\x06h\0\0\x02\0\x08cpu\0\0\x04\0\x0bderive\0\0\x01\0\x0c\0\0\0\0\x65\x53\xf1\0\
+        \0\x06\0\x0f\0\x01\x02\0\0\0\0\0\0\0\x07";
+    send(other, &[cpu.to_vec()]);
+    wait_for("the other listener", || server.counter("collectd_series") == 2);
+    assert_eq!(server.counter("collectd_rates_refused_total"), 1);
+    wait_for("what needs no rate", || server.last("h.b.gauge") == Some(1.0));
+}

@@ -207,8 +207,11 @@ fn every_loss_is_shown_with_a_sample() {
 #[test]
 fn a_full_log_slows_streams_refuses_requests_and_drops_datagrams() {
     let dir = tempfile::tempdir().unwrap();
-    let udp = free_address();
-    let keys = format!("udp_listen = '{udp}'\n[wal]\nsize_max = '4MiB'\nsegment = '1MiB'\n");
+    let [udp, influx, collectd] = [free_address(), free_address(), free_address()];
+    let keys = format!(
+        "udp_listen = '{udp}'\n[influx]\nudp_listen = '{influx}'\n[collectd]\nudp_listen = '{collectd}'\n\
+         [wal]\nsize_max = '4MiB'\nsegment = '1MiB'\n"
+    );
     let (server, line) = carbon(dir.path(), &keys);
     assert_eq!(server.post("/query?q=CREATE+DATABASE+d", "").status, 200);
     // A file where the flush wants a directory: flushes fail, and the log keeps everything.
@@ -242,6 +245,15 @@ fn a_full_log_slows_streams_refuses_requests_and_drops_datagrams() {
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(format!("lost.a 1 {t}\n").as_bytes(), udp).unwrap();
     wait_for("the datagram to be dropped", || server.counter("carbon_dropped_total") == 1);
     assert!(lost(&server).contains(&"carbon.dropped 1 lost.a".to_owned()), "{:?}", lost(&server));
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"m lost=1", influx).unwrap();
+    wait_for("line protocol to be dropped", || server.counter("influx_udp_dropped_total") == 1);
+    // A host, a plugin, a type, a time of eight bytes, and one gauge of 1.
+    let mut load = b"\0\0\0\x06h\0\0\x02\0\x09load\0\0\x04\0\x0agauge\0\0\x01\0\x0c".to_vec();
+    load.extend(now_s().to_be_bytes());
+    load.extend(b"\0\x06\0\x0f\0\x01\x01\0\0\0\0\0\0\xf0\x3f");
+    client.send_to(&load, collectd).unwrap();
+    wait_for("a value of collectd to be dropped", || server.counter("collectd_dropped_total") == 1);
     // More than sockets hold: the sender feels it.
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
     let lines = format!("slow.b 1 {t}\n").repeat(1_000_000);
@@ -252,6 +264,55 @@ fn a_full_log_slows_streams_refuses_requests_and_drops_datagrams() {
     assert_eq!(server.post("/write?db=d", "m s=\"x\"").status, 204);
     assert_eq!(server.points("lost.a"), []);
     assert_eq!(server.counter("carbon_failed_total"), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_kernel_drops_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let [carbon, statsd, collectd, influx] = std::array::from_fn(|_| free_address());
+    let text = format!(
+        "[self]\ninterval = '1s'\n[carbon]\nudp_listen = '{carbon}'\n[statsd]\nudp_listen = '{statsd}'\n\
+         [collectd]\nudp_listen = '{collectd}'\n[influx]\nudp_listen = '{influx}'\n"
+    );
+    let server = Server::start(dir.path(), &text);
+    // A process that is stopped reads nothing: its sockets fill up.
+    signal(&server, "STOP");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let datagram = vec![b'#'; 60_000];
+    for to in [carbon, statsd, collectd, influx] {
+        (0..1_000).for_each(|_| drop(client.send_to(&datagram, to)));
+    }
+    signal(&server, "CONT");
+    for receiver in ["carbon", "statsd", "collectd", "influx_udp"] {
+        wait_for(receiver, || server.counter(&format!("{receiver}_kernel_drops_total")) > 0);
+    }
+}
+
+/// Sends a signal to a server.
+#[cfg(target_os = "linux")]
+fn signal(server: &Server, name: &str) {
+    let sent = std::process::Command::new("kill").args([format!("-{name}"), server.pid().to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_without_free_descriptors_goes_on_when_there_are_some_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (server, line) = carbon(dir.path(), "[limits]\nconnections = 1000\n");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+    let few = format!("--nofile={n}:{n}", n = open + 20);
+    let limited = std::process::Command::new("prlimit").args(["--pid", &server.pid().to_string(), &few]).status();
+    assert!(limited.unwrap().success());
+    let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(line).unwrap()).collect();
+    // Not asked by HTTP, for which there is no descriptor either.
+    wait_for("the error", || server.log_text().contains("cannot accept a connection"));
+    drop(idle);
+    let t = now_s() / 10 * 10;
+    send(line, format!("later 1 {t}\n").as_bytes());
+    wait_for("the point", || server.point("later", t) == Some(1.0));
+    assert!(server.counter("accept_errors_total") > 0);
 }
 
 #[test]

@@ -44,6 +44,10 @@ impl Rates {
         let forget_at = Time(now.0.saturating_add(list.interval.0.saturating_mul(TIMEOUT_INTERVALS)));
         let Some(seen) = self.seen.get_mut(self.key.as_str()) else {
             list.values.iter().zip(sources).for_each(|(value, source)| rate(first_rate(*value, list.interval, source)));
+            // Gauges need no value before them.
+            if list.values.iter().all(|value| matches!(value, Value::Gauge(_))) {
+                return;
+            }
             if self.seen.len() < self.series_max {
                 let seen = Seen { time: list.time, values: list.values.clone(), forget_at };
                 self.seen.insert(self.key.as_str().into(), seen);

@@ -9,11 +9,13 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::api::guard::Guard;
+use crate::counters::Counter;
 use crate::query::graphite::tests::world::{NOW_S, World};
 
 struct Server {
     world: World,
     router: Router,
+    counters: Arc<Counters>,
 }
 
 fn server() -> Server {
@@ -38,7 +40,8 @@ fn server_with(limits: impl FnOnce(&mut Limits)) -> Server {
         limits: world.limits.clone(),
         bodies: Arc::new(Bodies::new(100_000, Duration::from_millis(50), Arc::default())),
     };
-    Server { router: router(Arc::new(state)).guarded(&Guard::open()), world }
+    let counters = state.counters.clone();
+    Server { router: router(Arc::new(state)).guarded(&Guard::open()), world, counters }
 }
 
 impl Server {
@@ -360,6 +363,17 @@ async fn a_long_answer_is_streamed() {
     let body = to_bytes(response.into_body(), 1 << 24).await.unwrap();
     let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(answer[0]["datapoints"].as_array().map(Vec::len), Some(36_000));
+}
+
+#[tokio::test]
+async fn old_events_go_for_new_ones_and_are_counted() {
+    let server = server();
+    let events = server.world.catalog.events();
+    server.check(r#"POST /events {"what":"old","tags":"t"}"#, "200 text/html ").await;
+    events.skip_numbers(crate::catalog::events::STORED_MAX).await;
+    server.check(r#"POST /events {"what":"new","tags":"t"}"#, "200 text/html ").await;
+    assert_eq!(events.get(1).await.unwrap(), None);
+    assert_eq!([&server.counters.graphite_events, &server.counters.graphite_events_dropped].map(Counter::get), [2, 1]);
 }
 
 #[tokio::test]

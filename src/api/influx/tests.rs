@@ -288,6 +288,7 @@ async fn bodies_have_limits() {
     assert_eq!(world2.write("/write?db=d", Body::from_stream(futures::stream::iter(pieces))).await, too_large);
     let answer = world.send("POST", "/write?db=d", &[], "#".repeat(150_000)).await;
     assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    assert_eq!(world.api.counters.http_busy_bodies.get(), 1);
     assert_eq!(world.write("/write?db=d", "m f=1").await.0, 204);
     assert_eq!(world.api.bodies.held(), 0);
 }
