@@ -145,8 +145,10 @@ counters! {
     statsd_packets, "statsd_packets_total", "statsd.packets", "StatsD datagrams and pieces of streams received.";
     statsd_bytes, "statsd_bytes_total", "statsd.bytes", "Bytes of StatsD datagrams and streams received.";
     statsd_waits, "statsd_waits_total", "statsd.waits", "Writes of StatsD flushes that waited for the engine.";
+    events_lost, "events_lost_total", "events.lost",
+        "Events of collectd and DogStatsD lost because too many waited or the catalogue did not take them.";
     statsd_notices, "statsd_notices_total", "statsd.notices",
-        "DogStatsD events and service checks; the latter are points, the former are counted.";
+        "DogStatsD events and service checks; the former go to `/events`, the latter are points.";
     statsd_repeated, "statsd_repeated_total", "statsd.repeated", "StatsD packets sent on to `[statsd] repeater`.";
     statsd_repeat_failed, "statsd_repeat_failed_total", "statsd.repeat_failed",
         "StatsD packets that a destination of `[statsd] repeater` did not take.";
@@ -169,7 +171,8 @@ counters! {
     collectd_points, "collectd_points_total", "collectd.points", "Points that value lists of collectd gave.";
     collectd_unknown, "collectd_unknown_total", "collectd.unknown",
         "Values of collectd without a point: unknown ones, and first ones of a counter.";
-    collectd_notifications, "collectd_notifications_total", "collectd.notifications", "Notifications of collectd.";
+    collectd_notifications, "collectd_notifications_total", "collectd.notifications",
+        "Notifications of collectd; they go to `/events`.";
     collectd_unknown_parts, "collectd_unknown_parts_total", "collectd.unknown_parts",
         "Parts of collectd's datagrams that were skipped because nobody knows their type.";
     collectd_rejected_malformed, "collectd_rejected_total{reason=\"malformed\"}", "collectd.rejected.malformed",

@@ -4,22 +4,20 @@
 //! as the listener's [`Security`] wants it; what came of them is one write. A write that the engine cannot take now is
 //! dropped and counted. A datagram that is refused, in part or whole, costs only itself.
 //!
-//! Limits: [`BATCH_DATAGRAMS`] and [`BATCH_BYTES`]. A datagram of 64 KiB is read whole, whatever collectd's own
-//! `MaxPacketSize` says.
+//! Limits: [`BATCH`]. A datagram of 64 KiB is read whole, whatever collectd's own `MaxPacketSize` says.
 
 use std::sync::Arc;
 
-use rhythmite_collectd::network::DATAGRAM_MAX;
 use rhythmite_collectd::{Decoded, Security, decode};
 use rhythmite_engine::Durability;
 
 use super::store::{Loss, Store};
-use super::{Shared, UdpPort, udp};
+use super::udp::{self, BatchMax, Datagrams, Inbox};
+use super::{Shared, UdpPort};
 use crate::ingest::collectd::{CollectdIngest, Values};
 
-/// Datagrams of one batch, and their bytes; then it is handed over even if more wait.
-const BATCH_DATAGRAMS: usize = 1_024;
-const BATCH_BYTES: usize = 64 << 10;
+/// What is read together; then it is handed over even if more waits.
+const BATCH: BatchMax = BatchMax { datagrams: 1_024, bytes: 64 << 10 };
 /// Batches still taken from the socket when the server stops, if senders do not pause.
 const LAST_BATCHES: usize = 64;
 
@@ -38,58 +36,30 @@ pub struct Collectd {
 impl Collectd {
     /// Receives datagrams until the server stops.
     pub async fn datagrams(self: Arc<Self>, port: UdpPort) {
-        let shared = &self.shared;
-        let mut buffer = vec![0; DATAGRAM_MAX];
+        let shared = self.shared.clone();
+        let work = move |inbox| self.receive(inbox);
+        udp::receive("collectd-udp", "[collectd] udp_listen", port, shared, LAST_BATCHES, work).await;
+    }
+
+    async fn receive(self: Arc<Self>, mut inbox: Inbox<impl Datagrams>) {
+        let (shared, counters) = (&self.shared, &self.shared.counters);
+        let failed = Loss(|c| &c.collectd_failed, "collectd.failed");
+        let mut store = Store::new(shared.clone(), self.durability, |c| &c.collectd_waits, failed);
         let mut values = Values::default();
-        let mut store = Store::new(
-            shared.clone(),
-            self.durability,
-            |c| &c.collectd_waits,
-            Loss(|c| &c.collectd_failed, "collectd.failed"),
-        );
-        let mut left = LAST_BATCHES;
-        loop {
-            match udp::ready(&port.socket, &shared.stop).await {
-                Ok(true) if left > 0 => {}
-                Ok(_) => break,
-                Err(e) => {
-                    tracing::error!("[collectd] udp_listen: {e}");
-                    break;
-                }
-            }
-            left -= usize::from(shared.stop.is_cancelled());
-            self.receive(&port, &mut buffer, &mut values);
+        while inbox.ready().await {
+            let mut intake = self.ingest.intake(&mut values);
+            let now = intake.now();
+            let read = inbox.read(BATCH, |datagram| {
+                let decoded = decode(datagram, &self.security, now, |item| intake.item(&item));
+                self.count(decoded, datagram);
+            });
+            drop(intake);
+            counters.collectd_datagrams.add(read.datagrams);
+            counters.collectd_bytes.add(read.bytes);
             store.write_or_drop(&(&*self.ingest, &values), Loss(|c| &c.collectd_dropped, "collectd.dropped")).await;
             values.clear();
         }
         store.finish().await;
-    }
-
-    /// Decodes datagrams until the batch is full or there are no more.
-    fn receive(&self, port: &UdpPort, buffer: &mut [u8], values: &mut Values) {
-        let counters = &self.shared.counters;
-        let (mut datagrams, mut bytes) = (0, 0);
-        let mut intake = self.ingest.intake(values);
-        let now = intake.now();
-        while datagrams < BATCH_DATAGRAMS && bytes < BATCH_BYTES {
-            match port.socket.try_recv_from(buffer) {
-                Ok((n, peer)) => {
-                    (datagrams, bytes) = (datagrams + 1, bytes + n);
-                    if !port.allow.accepts(peer.ip()) {
-                        self.shared.refuse_peer(peer.ip());
-                        continue;
-                    }
-                    let datagram = &buffer[..n];
-                    let decoded = decode(datagram, &self.security, now, |item| intake.item(&item));
-                    self.count(decoded, datagram);
-                }
-                // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
-                Err(_) => break,
-            }
-        }
-        drop(intake);
-        counters.collectd_datagrams.add(datagrams as u64);
-        counters.collectd_bytes.add(bytes as u64);
     }
 
     fn count(&self, decoded: Decoded, datagram: &[u8]) {

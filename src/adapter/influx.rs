@@ -12,12 +12,11 @@ use rhythmite_engine::{Commit, Durability};
 use rhythmite_model::{Error, Result};
 
 use super::store::{Batch, Loss, Store};
-use super::{Shared, UdpPort, udp};
+use super::udp::{self, BatchMax, Datagrams, Inbox};
+use super::{Shared, UdpPort};
 use crate::catalog::Catalog;
 use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
 
-/// The longest datagram there is.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// Datagrams of one batch; then it is handed over even if more wait.
 const BATCH_DATAGRAMS: usize = 4_096;
 /// Batches still taken from the sockets when the server stops, if senders do not pause.
@@ -51,57 +50,31 @@ struct Lines {
 impl InfluxUdp {
     /// Receives datagrams until the server stops.
     pub async fn datagrams(self: Arc<Self>, port: UdpPort) {
-        let shared = &self.shared;
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let shared = self.shared.clone();
+        let work = move |inbox| self.receive(inbox);
+        udp::receive("influx-udp", "[influx] udp_listen", port, shared, LAST_BATCHES, work).await;
+    }
+
+    async fn receive(self: Arc<Self>, mut inbox: Inbox<impl Datagrams>) {
+        let (shared, counters) = (&self.shared, &self.shared.counters);
+        let failed = Loss(|c| &c.influx_udp_failed, "influx.udp.failed");
+        let mut store = Store::new(shared.clone(), Durability::Interval, |c| &c.influx_udp_dropped, failed);
         let mut lines = Lines::default();
-        let mut store = Store::new(
-            shared.clone(),
-            Durability::Interval,
-            |c| &c.influx_udp_dropped,
-            Loss(|c| &c.influx_udp_failed, "influx.udp.failed"),
-        );
-        let mut left = LAST_BATCHES;
-        loop {
-            match udp::ready(&port.socket, &shared.stop).await {
-                Ok(true) if left > 0 => {}
-                Ok(_) => break,
-                Err(e) => {
-                    tracing::error!("[influx] udp_listen: {e}");
-                    break;
-                }
-            }
-            left -= usize::from(shared.stop.is_cancelled());
-            self.receive(&port, &mut buffer, &mut lines);
+        let max = BatchMax { datagrams: BATCH_DATAGRAMS, bytes: self.batch_bytes };
+        while inbox.ready().await {
+            let read = inbox.read(max, |datagram| {
+                lines.text.extend_from_slice(datagram);
+                // The next datagram begins a line, even if this one did not end its last.
+                lines.text.push(b'\n');
+                lines.datagrams += 1;
+            });
+            counters.influx_udp_datagrams.add(read.datagrams);
+            counters.influx_udp_bytes.add(read.bytes);
             store.write_or_drop(&(&*self, &lines), Loss(|c| &c.influx_udp_dropped, "influx.udp.dropped")).await;
             lines.text.clear();
             lines.datagrams = 0;
         }
         store.finish().await;
-    }
-
-    /// Takes datagrams until the batch is full or there are no more. Those of refused peers are part of the batch.
-    fn receive(&self, port: &UdpPort, buffer: &mut [u8], lines: &mut Lines) {
-        let counters = &self.shared.counters;
-        let (mut datagrams, mut bytes) = (0, 0);
-        while datagrams < BATCH_DATAGRAMS && bytes < self.batch_bytes {
-            match port.socket.try_recv_from(buffer) {
-                Ok((n, peer)) => {
-                    (datagrams, bytes) = (datagrams + 1, bytes + n);
-                    if !port.allow.accepts(peer.ip()) {
-                        self.shared.refuse_peer(peer.ip());
-                        continue;
-                    }
-                    lines.text.extend_from_slice(&buffer[..n]);
-                    // The next datagram begins a line, even if this one did not end its last.
-                    lines.text.push(b'\n');
-                    lines.datagrams += 1;
-                }
-                // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
-                Err(_) => break,
-            }
-        }
-        counters.influx_udp_datagrams.add(datagrams as u64);
-        counters.influx_udp_bytes.add(bytes as u64);
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Allow;
 use crate::counters::Counters;
-use crate::ingest::PathIngest;
+use crate::ingest::{EventQueue, PathIngest};
 
 /// How long senders that do not pause are still read when the server stops.
 pub const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -41,6 +41,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// The way in.
     pub paths: Arc<PathIngest>,
+    /// Where what happened goes.
+    pub events: EventQueue,
     /// What is counted.
     pub counters: Arc<Counters>,
     /// Connections and receivers: all ended when the listeners are drained.

@@ -22,7 +22,7 @@ use super::statsd::{Folding, Statsd};
 use super::*;
 use crate::catalog::Catalog;
 use crate::counters::Counter;
-use crate::ingest::{PathPoints, PathRules, RulesText};
+use crate::ingest::{PathPoints, PathRules, RulesText, events};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -68,10 +68,14 @@ async fn shared(setup: &Setup) -> (Shared, Engine, tempfile::TempDir) {
     options.memtable_bytes = setup.memtable_bytes.unwrap_or(options.memtable_bytes);
     let (engine, _) = Engine::open(Env::real(), options, Arc::new(catalog.manifest()), policies).unwrap();
     let clock = Arc::new(SystemClock::new());
+    let counters = Arc::new(Counters::default());
+    let (events, writer) = events::queue(catalog.events(), clock.clone(), counters.clone());
+    tokio::spawn(writer.run(CancellationToken::new()));
     let shared = Shared {
         clock: clock.clone(),
         paths: Arc::new(PathIngest::new(engine.clone(), clock, rules)),
-        counters: Arc::new(Counters::default()),
+        events,
+        counters,
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
         cut: CancellationToken::new(),

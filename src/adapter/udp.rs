@@ -1,15 +1,52 @@
-//! Waiting for datagrams, by UDP or by a socket in the file system.
+//! Receiving datagrams, by UDP or by a socket in the file system: what all such listeners share.
+//!
+//! Order of events: a thread of its own ([`on_a_thread`]) has the socket, so that nothing else keeps the kernel's buffer
+//! from being emptied. It waits until something has come ([`Inbox::ready`]), then takes datagrams until its batch is full
+//! or there are no more ([`Inbox::read`]). Those of refused peers are part of the batch: a flood of them keeps neither
+//! what was accepted nor the end of the server.
+//!
+//! While the kernel's buffer has room for it, a millisecond passes between waking up and reading: what comes within it
+//! costs one awakening, not one for each datagram.
+//!
+//! Limits: the listener's [`BatchMax`]. A datagram of 64 KiB is read whole.
 
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{UdpSocket, UnixDatagram};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::LAST_WAIT;
+use super::{LAST_WAIT, Shared, UdpPort};
+use crate::config::Allow;
+
+/// The longest datagram there is.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// How long datagrams gather between waking up and reading; the timer may take twice that.
+const GATHER: Duration = Duration::from_millis(1);
+/// What a datagram costs in the kernel's buffer, with room to spare: the kernel counts pages, not bytes.
+const KERNEL_BYTES: f64 = 4_096.0;
+
+/// What ends a batch, even if more datagrams wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchMax {
+    pub(super) datagrams: usize,
+    pub(super) bytes: usize,
+}
+
+/// What a batch held, with what came from refused peers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    pub(super) datagrams: u64,
+    pub(super) bytes: u64,
+}
 
 /// A socket of datagrams.
-pub(super) trait Datagrams {
+pub(super) trait Datagrams: AsFd {
     /// Waits until there may be datagrams.
     async fn readable(&self) -> io::Result<()>;
 
@@ -37,15 +74,249 @@ impl Datagrams for UnixDatagram {
     }
 }
 
-/// Waits until there may be datagrams; `false` when the server stops and what had arrived has been read.
-///
-/// # Errors
-/// The socket's.
-pub(super) async fn ready(socket: &impl Datagrams, stop: &CancellationToken) -> io::Result<bool> {
-    tokio::select! {
-        biased;
-        ready = socket.readable() => return ready.map(|()| true),
-        () = stop.cancelled() => {}
+/// A socket that is read in batches.
+pub(super) struct Inbox<S> {
+    socket: S,
+    allow: Allow,
+    /// Names the socket in messages.
+    key: &'static str,
+    shared: Shared,
+    buffer: Vec<u8>,
+    pace: Pace,
+    /// Batches still taken when the server stops, if senders do not pause.
+    left: usize,
+}
+
+impl<S: Datagrams> Inbox<S> {
+    /// When the server stops, up to `last` batches are still taken.
+    pub(super) fn new(socket: S, allow: Allow, key: &'static str, shared: Shared, last: usize) -> Self {
+        let pace = Pace::new(SockRef::from(&socket).recv_buffer_size().unwrap_or(0));
+        Self { socket, allow, key, shared, buffer: vec![0; DATAGRAM_BYTES_MAX], pace, left: last }
     }
-    tokio::time::timeout(LAST_WAIT, socket.readable()).await.map_or(Ok(false), |ready| ready.map(|()| true))
+
+    /// Waits until there may be datagrams; `false` when the server stops and what had arrived has been read.
+    pub(super) async fn ready(&mut self) -> bool {
+        // What waits below does not yield while there is something to read.
+        tokio::task::yield_now().await;
+        let stopping = self.shared.stop.is_cancelled();
+        self.left -= usize::from(stopping);
+        if self.left == 0 {
+            return false;
+        }
+        match self.wait().await {
+            Ok(true) => {
+                if !stopping && self.pace.has_room() {
+                    tokio::time::sleep(GATHER).await;
+                }
+                true
+            }
+            Ok(false) => false,
+            Err(e) => {
+                tracing::error!("{}: {e}", self.key);
+                false
+            }
+        }
+    }
+
+    async fn wait(&self) -> io::Result<bool> {
+        tokio::select! {
+            biased;
+            ready = self.socket.readable() => return ready.map(|()| true),
+            () = self.shared.stop.cancelled() => {}
+        }
+        tokio::time::timeout(LAST_WAIT, self.socket.readable()).await.map_or(Ok(false), |ready| ready.map(|()| true))
+    }
+
+    /// Gives datagrams of accepted peers to `take`, in the order of arrival, until the batch is full or there are no more.
+    pub(super) fn read(&mut self, max: BatchMax, mut take: impl FnMut(&[u8])) -> Read {
+        let mut read = Read::default();
+        while (read.datagrams as usize) < max.datagrams && (read.bytes as usize) < max.bytes {
+            // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
+            let Ok((bytes, peer)) = self.socket.try_receive(&mut self.buffer) else { break };
+            read.datagrams += 1;
+            read.bytes += bytes as u64;
+            match peer {
+                Some(peer) if !self.allow.accepts(peer) => self.shared.refuse_peer(peer),
+                _ => take(&self.buffer[..bytes]),
+            }
+        }
+        self.pace.note(read.datagrams);
+        read
+    }
+}
+
+/// How fast datagrams come, and what the kernel's buffer has room for.
+struct Pace {
+    /// Datagrams a millisecond that may come while we sleep.
+    most: f64,
+    last: Instant,
+    now: f64,
+}
+
+impl Pace {
+    fn new(kernel_buffer_bytes: usize) -> Self {
+        // Half of the buffer, and the timer may sleep twice as long as it was asked.
+        let most = kernel_buffer_bytes as f64 / KERNEL_BYTES / 4.0;
+        Self { most, last: Instant::now(), now: 0.0 }
+    }
+
+    fn note(&mut self, datagrams: u64) {
+        let now = Instant::now();
+        let ms = now.duration_since(self.last).as_secs_f64() * 1000.0;
+        self.last = now;
+        // Half of it is new: a pause between two bursts says little of the next.
+        self.now = (self.now + datagrams as f64 / ms.max(0.01)) / 2.0;
+    }
+
+    fn has_room(&self) -> bool {
+        self.now < self.most
+    }
+}
+
+/// Runs what `work` makes on a thread of its own until it ends.
+pub(super) async fn on_a_thread<F>(name: &str, key: &str, work: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = ()>,
+{
+    match thread(name, work) {
+        // An error is the thread's panic, which is in the log.
+        Ok(ended) => drop(ended.await),
+        Err(e) => tracing::error!("{key}: {e}"),
+    }
+}
+
+/// Starts a thread; what is returned resolves when what it runs has ended.
+pub(super) fn thread<F>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> io::Result<oneshot::Receiver<()>>
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (ending, ended) = oneshot::channel();
+    let run = move || {
+        runtime.block_on(async { work().await });
+        // Nobody may be waiting.
+        let _ = ending.send(());
+    };
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+    Ok(ended)
+}
+
+/// Runs a UDP listener on a thread of its own until it ends. `last` as in [`Inbox::new`].
+pub(super) async fn receive<F>(
+    name: &str,
+    key: &'static str,
+    port: UdpPort,
+    shared: Shared,
+    last: usize,
+    work: impl FnOnce(Inbox<UdpSocket>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()>,
+{
+    let UdpPort { socket, allow } = port;
+    let socket = match socket.into_std() {
+        Ok(socket) => socket,
+        Err(e) => return tracing::error!("{key}: {e}"),
+    };
+    let work = move || async move {
+        match UdpSocket::from_std(socket) {
+            Ok(socket) => work(Inbox::new(socket, allow, key, shared, last)).await,
+            Err(e) => tracing::error!("{key}: {e}"),
+        }
+    };
+    on_a_thread(name, key, work).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::adapter::tests::bare;
+
+    const MAX: BatchMax = BatchMax { datagrams: 100, bytes: 1_000 };
+
+    async fn send(to: SocketAddr, datagrams: &[Vec<u8>]) {
+        let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for datagram in datagrams {
+            sender.send_to(datagram, to).await.unwrap();
+        }
+    }
+
+    async fn inbox(allow: Allow) -> (Inbox<UdpSocket>, SocketAddr, tempfile::TempDir) {
+        let (shared, dir) = bare().await;
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let at = socket.local_addr().unwrap();
+        (Inbox::new(socket, allow, "test", shared, 10), at, dir)
+    }
+
+    /// Lengths of what the next batch gives.
+    async fn batch(inbox: &mut Inbox<UdpSocket>, max: BatchMax) -> Vec<usize> {
+        assert!(tokio::time::timeout(Duration::from_secs(20), inbox.ready()).await.unwrap());
+        let mut lengths = Vec::new();
+        let read = inbox.read(max, |datagram| {
+            assert!(datagram.iter().all(|b| *b == datagram.len() as u8));
+            lengths.push(datagram.len());
+        });
+        assert_eq!(read.datagrams, lengths.len() as u64);
+        assert_eq!(read.bytes, lengths.iter().sum::<usize>() as u64);
+        lengths
+    }
+
+    fn of(lengths: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
+        lengths.into_iter().map(|n| vec![n as u8; n]).collect()
+    }
+
+    #[tokio::test]
+    async fn datagrams_come_in_order_in_batches_of_bounded_size() {
+        let (mut inbox, at, _dir) = inbox(Allow::default()).await;
+        send(at, &of([3, 0, 600, 500, 7])).await;
+        assert_eq!(batch(&mut inbox, MAX).await, [3, 0, 600, 500]);
+        assert_eq!(batch(&mut inbox, MAX).await, [7]);
+        send(at, &of(1..=20)).await;
+        let max = BatchMax { datagrams: 11, bytes: usize::MAX };
+        assert_eq!(batch(&mut inbox, max).await, Vec::from_iter(1..=11));
+        assert_eq!(batch(&mut inbox, max).await, Vec::from_iter(12..=20));
+    }
+
+    #[tokio::test]
+    async fn the_longest_datagram_is_whole() {
+        let (mut inbox, at, _dir) = inbox(Allow::default()).await;
+        send(at, &[vec![(65_507 & 0xff) as u8; 65_507]]).await;
+        assert_eq!(batch(&mut inbox, BatchMax { datagrams: 1, bytes: 1 }).await, [65_507]);
+    }
+
+    #[tokio::test]
+    async fn refused_peers_are_counted_and_fill_a_batch_too() {
+        let (mut inbox, at, _dir) = inbox(Allow(vec!["10.0.0.0/8".parse().unwrap()])).await;
+        send(at, &of([600, 600, 600])).await;
+        for (refused, datagrams) in [(2, 2), (3, 1)] {
+            assert!(inbox.ready().await);
+            let read = inbox.read(MAX, |_| panic!("the peer is refused"));
+            assert_eq!((inbox.shared.counters.connections_not_allowed.get(), read.datagrams), (refused, datagrams));
+        }
+        assert_eq!(inbox.shared.counters.offenders.last("connections.not_allowed")[0].text, "127.0.0.1");
+    }
+
+    #[tokio::test]
+    async fn what_has_arrived_when_the_server_stops_is_read() {
+        let (mut inbox, at, _dir) = inbox(Allow::default()).await;
+        send(at, &of([5])).await;
+        inbox.shared.stop.cancel();
+        assert_eq!(batch(&mut inbox, MAX).await, [5]);
+        // The kernel may have to be asked once more.
+        while inbox.ready().await {
+            assert_eq!(inbox.read(MAX, |_| ()), Read::default());
+        }
+    }
+
+    #[test]
+    fn datagrams_gather_only_while_the_kernel_has_room() {
+        let mut pace = Pace::new(425_984);
+        assert!(pace.has_room());
+        pace.now = 25.0;
+        assert!(pace.has_room());
+        pace.now = 27.0;
+        assert!(!pace.has_room());
+        assert!(!Pace::new(0).has_room());
+    }
 }

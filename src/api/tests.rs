@@ -15,7 +15,7 @@ use super::routes::Rule;
 use super::*;
 use crate::auth::tests::{World as People, token};
 use crate::ingest::collectd::{CollectdIngest, Naming};
-use crate::ingest::{PathIngest, PathRules, RulesText};
+use crate::ingest::{PathIngest, PathRules, RulesText, events};
 use crate::query::influxql::{self, Users};
 use crate::query::sql::SqlOptions;
 
@@ -71,8 +71,9 @@ async fn world_of(people: People) -> World {
         bodies: bodies.clone(),
     };
     let naming = Naming::Paths(paths.clone(), rhythmite_collectd::graphite::Options::default());
+    let (queue, _) = events::queue(catalog.events(), clock.clone(), counters.clone());
     let collectd = collectd::Collectd {
-        ingest: Arc::new(CollectdIngest::new(TypesDb::built_in(), naming, clock.clone(), counters.clone())),
+        ingest: Arc::new(CollectdIngest::new(TypesDb::built_in(), naming, queue, clock.clone(), counters.clone())),
         bodies,
         body_bytes_max: 1 << 20,
         durability: Durability::Interval,

@@ -65,29 +65,27 @@ impl Events {
         self.add_within(event, now_us, STORED_MAX).await
     }
 
-    pub(super) async fn add_within(&self, event: NewEvent, now_us: i64, stored_max: i64) -> Result<Added> {
+    /// Keeps events, all of them or none, those without a time as of `now_us`; says how many old ones had to go.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn add_all(&self, events: Vec<NewEvent>, now_us: i64) -> Result<u64> {
         self.store
             .transact(move |connection| {
                 Box::pin(async move {
-                    let id = sqlx::query("INSERT INTO event (time_us, what, tags, data) VALUES (?, ?, ?, ?)")
-                        .bind(event.time_us.unwrap_or(now_us))
-                        .bind(&event.what)
-                        .bind(&event.tags)
-                        .bind(&event.data)
-                        .execute(&mut *connection)
-                        .await?
-                        .last_insert_rowid();
-                    sqlx::query("INSERT INTO event_tag (tag, event_id) SELECT value, ? FROM json_each(?)")
-                        .bind(id)
-                        .bind(json(&words(&event.tags)))
-                        .execute(&mut *connection)
-                        .await?;
-                    // Numbers ascend and few are missing, so this keeps at most that many.
-                    let old = sqlx::query("DELETE FROM event WHERE id <= ?").bind(id - stored_max);
-                    let dropped = old.execute(connection).await?.rows_affected();
-                    Ok(Added { id, dropped })
+                    let mut dropped = 0;
+                    for event in &events {
+                        dropped += insert(connection, event, now_us, STORED_MAX).await?.dropped;
+                    }
+                    Ok(dropped)
                 })
             })
+            .await
+    }
+
+    pub(super) async fn add_within(&self, event: NewEvent, now_us: i64, stored_max: i64) -> Result<Added> {
+        self.store
+            .transact(move |connection| Box::pin(async move { insert(connection, &event, now_us, stored_max).await }))
             .await
     }
 
@@ -160,6 +158,31 @@ impl Events {
             })
         })
     }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    event: &NewEvent,
+    now_us: i64,
+    stored_max: i64,
+) -> Result<Added, sqlx::Error> {
+    let id = sqlx::query("INSERT INTO event (time_us, what, tags, data) VALUES (?, ?, ?, ?)")
+        .bind(event.time_us.unwrap_or(now_us))
+        .bind(&event.what)
+        .bind(&event.tags)
+        .bind(&event.data)
+        .execute(&mut *connection)
+        .await?
+        .last_insert_rowid();
+    sqlx::query("INSERT INTO event_tag (tag, event_id) SELECT value, ? FROM json_each(?)")
+        .bind(id)
+        .bind(json(&words(&event.tags)))
+        .execute(&mut *connection)
+        .await?;
+    // Numbers ascend and few are missing, so this keeps at most that many.
+    let old = sqlx::query("DELETE FROM event WHERE id <= ?").bind(id - stored_max);
+    let dropped = old.execute(connection).await?.rows_affected();
+    Ok(Added { id, dropped })
 }
 
 /// What a query's tags ask of an event; its third parameter is the list of tags as JSON.

@@ -5,7 +5,7 @@
 //! [`Intake`] each, and what it gathered ([`Values`]) is one write.
 //!
 //! Limits: series whose last values are kept for rates (`[collectd.graphite] max_series`); the rest is the caller's,
-//! who hands over what one read or one body gave. Notifications are counted, and one in ten seconds is said in the log.
+//! who hands over what one read or one body gave. Notifications are counted and become events ([`super::events`]).
 
 use std::mem;
 use std::sync::Arc;
@@ -13,17 +13,19 @@ use std::sync::Arc;
 use parking_lot::{Mutex, MutexGuard};
 use rhythmite_carbon::name;
 use rhythmite_collectd::graphite::{Graphite, Options};
-use rhythmite_collectd::{Item, MultiValue, Notification, Reject, Source, Time, TypesDb, ValueList, measurement};
+use rhythmite_collectd::{
+    Item, MultiValue, Notification, Reject, Severity, Source, Time, TypesDb, ValueList, measurement,
+};
 use rhythmite_engine::{Commit, Durability};
 use rhythmite_env::Clock;
+use rhythmite_graphite::events::NewEvent;
 use rhythmite_influx::line_protocol::{Precision, SeriesKey, write_line};
 use rhythmite_model::{Error, FieldValue, Result};
 
 use super::influx::{InfluxWriter, LineWrite, TimeUnit};
-use super::{PathIngest, PathPoints};
+use super::{EventQueue, PathIngest, PathPoints};
 use crate::catalog::{Catalog, GRAPHITE};
 use crate::counters::{Counter, Counters};
-use crate::seldom::Seldom;
 
 /// Time between two looks for series that have fallen silent.
 const EXPIRE_NS: i64 = 10_000_000_000;
@@ -55,6 +57,7 @@ pub struct Measurements {
 pub struct CollectdIngest {
     types: TypesDb,
     naming: Kind,
+    events: EventQueue,
     clock: Arc<dyn Clock>,
     counters: Arc<Counters>,
 }
@@ -113,8 +116,14 @@ impl CollectdIngest {
         }
     }
 
-    /// A naming whose lists have these types.
-    pub fn new(types: TypesDb, naming: Naming, clock: Arc<dyn Clock>, counters: Arc<Counters>) -> Self {
+    /// A naming whose lists have these types; notifications go to `events`.
+    pub fn new(
+        types: TypesDb,
+        naming: Naming,
+        events: EventQueue,
+        clock: Arc<dyn Clock>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let naming = match naming {
             Naming::Paths(paths, options) => {
                 let rating = Rating { graphite: Graphite::new(options), expire_at_ns: i64::MIN, told: (0, 0) };
@@ -122,7 +131,7 @@ impl CollectdIngest {
             }
             Naming::Measurements(measurements) => Kind::Measurements(measurements),
         };
-        Self { types, naming, clock, counters }
+        Self { types, naming, events, clock, counters }
     }
 
     /// The types it knows.
@@ -302,17 +311,33 @@ impl Intake<'_> {
 
     fn notification(&mut self, notification: &Notification<'_>) {
         self.ingest.counters.collectd_notifications.one();
-        static SAID: Seldom = Seldom::new();
-        if !SAID.now(&*self.ingest.clock) {
-            return;
-        }
-        let id = &notification.id;
-        tracing::info!(
-            host = %id.host, plugin = %id.plugin, instance = %id.plugin_instance, kind = %id.type_name,
-            type_instance = %id.type_instance, severity = ?notification.severity,
-            "collectd notification: {}", notification.message.escape_debug()
-        );
+        self.ingest.events.push(event(notification));
     }
+}
+
+/// The message, tagged by severity and by whatever of the identifier is known; the identifier as collectd writes it is
+/// the event's data.
+fn event(notification: &Notification<'_>) -> NewEvent {
+    let id = &notification.id;
+    let severity = match notification.severity {
+        Severity::Failure => "failure",
+        Severity::Warning => "warning",
+        Severity::Okay => "okay",
+    };
+    let named = [
+        ("host", &id.host),
+        ("plugin", &id.plugin),
+        ("plugin_instance", &id.plugin_instance),
+        ("type", &id.type_name),
+        ("type_instance", &id.type_instance),
+    ];
+    let named: Vec<String> =
+        named.iter().filter(|(_, part)| !part.is_empty()).map(|(name, part)| format!("{name}:{part}")).collect();
+    let tags = ["collectd", severity].into_iter().chain(named.iter().map(String::as_str));
+    let joined = |a: &str, b: &str| if b.is_empty() { a.to_owned() } else { format!("{a}-{b}") };
+    let (plugin, what) = (joined(&id.plugin, &id.plugin_instance), joined(&id.type_name, &id.type_instance));
+    let data = format!("{}/{plugin}/{what}", id.host);
+    NewEvent::fitting(&notification.message, tags, &data, notification.time.secs_rounded())
 }
 
 impl Drop for Intake<'_> {

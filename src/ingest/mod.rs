@@ -5,6 +5,7 @@
 //! the batch was written: what to do then (wait, refuse, drop) is the adapter's choice.
 
 pub mod collectd;
+pub mod events;
 pub mod influx;
 pub mod paths;
 mod rules;
@@ -14,5 +15,6 @@ mod tests;
 /// How often a write is begun again because a series was deleted between finding it and writing to it.
 const WRITE_TRIES: usize = 5;
 
+pub use events::EventQueue;
 pub use paths::{PathCounters, PathIngest, PathPoints};
 pub use rules::{PathRule, PathRules, RulesText};

@@ -13,6 +13,7 @@ use crate::adapter::{Shared, UdpPort};
 use crate::catalog::NewPolicy;
 use crate::config::{self, CollectdNames, Config};
 use crate::counters::Counters;
+use crate::ingest::EventQueue;
 use crate::ingest::collectd::{CollectdIngest, Measurements, Naming};
 use crate::ingest::influx::InfluxWriter;
 
@@ -31,6 +32,7 @@ pub(super) async fn listeners(
     config: &Config,
     storage: &Storage,
     env: &Env,
+    events: &EventQueue,
     counters: &Arc<Counters>,
 ) -> Result<Vec<Listener>> {
     let mut listeners = Vec::new();
@@ -39,7 +41,7 @@ pub(super) async fn listeners(
             CollectdNames::Graphite => Naming::Paths(storage.paths.clone(), room.graphite.clone()),
             CollectdNames::Measurements => Naming::Measurements(measurements(&room, storage).await?),
         };
-        let ingest = CollectdIngest::new(types(&room)?, naming, env.clock.clone(), counters.clone());
+        let ingest = CollectdIngest::new(types(&room)?, naming, events.clone(), env.clock.clone(), counters.clone());
         listeners.push(Listener { security: security(&room)?, ingest: Arc::new(ingest), room });
     }
     Ok(listeners)

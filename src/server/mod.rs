@@ -42,7 +42,7 @@ use crate::auth::{Auth, Checks, JwtKey, Passwords};
 use crate::catalog::Catalog;
 use crate::config::{Allow, Config};
 use crate::counters::{Counters, Sample};
-use crate::ingest::{PathIngest, PathRules};
+use crate::ingest::{PathIngest, PathRules, events};
 use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
 use crate::relay::{self, Relay};
@@ -101,9 +101,13 @@ pub async fn run(
     let storage = Storage::open(&env, &config, &rules, options.wal_salvage).await?;
 
     let stop = CancellationToken::new();
+    let (events, event_writer) = events::queue(storage.catalog.events(), env.clock.clone(), counters.clone());
+    let no_more_events = CancellationToken::new();
+    let keeping_events = tokio::spawn(event_writer.run(no_more_events.clone()));
     let shared = Shared {
         clock: env.clock.clone(),
         paths: storage.paths.clone(),
+        events: events.clone(),
         counters: counters.clone(),
         tasks: TaskTracker::new(),
         stop: stop.clone(),
@@ -131,7 +135,7 @@ pub async fn run(
     let reloading = tokio::spawn(reload.run(stop.clone()));
     let folding = start_statsd(&config, &shared, &mut sockets)?;
 
-    let listeners = collectd::listeners(&config, &storage, &env, &counters).await?;
+    let listeners = collectd::listeners(&config, &storage, &env, &events, &counters).await?;
     let collectd = listeners.first().map(|l| l.ingest.clone());
     collectd::start(listeners, &shared, std::mem::take(&mut sockets.collectd_udp));
 
@@ -225,6 +229,8 @@ pub async fn run(
     shared.cut.cancel();
     http_stop.cancel();
     http.finish(HTTP_DRAIN_MAX).await;
+    no_more_events.cancel();
+    finish(keeping_events).await;
     drop(own);
     drop(shared);
     let closed = storage.close().await;

@@ -73,6 +73,12 @@ fn listeners_have_their_own_names_and_databases() {
     let memory = r#"["time","value"] [[1700000000500,-1500000000]]"#;
     assert_eq!(rows(&server, "joined", "SELECT value FROM memory"), memory);
     assert_eq!(server.counter("collectd_notifications_total"), 3);
+    let notification = fixtures()["notification"].clone();
+    let found = || server.get("/events/get_data?tags=collectd%20host:web1.example.org&set=intersection").body;
+    wait_for("events", || found().matches("\"what\"").count() == 3);
+    let events: Value = serde_json::from_str(&found()).unwrap();
+    assert_eq!(events[0]["what"], notification["message"]);
+    assert_eq!(events[0]["when"], notification["time"]);
     for reason in ["malformed", "incomplete", "insecure", "credentials", "type", "count", "name", "rule"] {
         assert_eq!(server.counter(&format!("collectd_rejected_total{{reason=\"{reason}\"}}")), 0, "{reason}");
     }

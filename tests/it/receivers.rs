@@ -214,3 +214,103 @@ fn graphite_web_may_ask_as_it_asks_a_cache() {
     assert_eq!(send(query, b"\0\0\0\x17cos\nsystem\n(S'true'\ntR.\n"), "");
     assert_eq!(server.get("/ready").status, 200);
 }
+
+/// Bytes that the measured cases send to a kind of port.
+fn sent(cases: &str, way: &str) -> Vec<Vec<u8>> {
+    let bytes = |text: &str| match text.strip_prefix("hex:") {
+        Some(hex) => {
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect::<Vec<u8>>()
+        }
+        None => text.replace("{p}", "cut").into_bytes(),
+    };
+    let kit: serde_json::Value = serde_json::from_str(cases).unwrap();
+    let texts = |of: &serde_json::Value| -> Vec<Vec<u8>> {
+        of.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(bytes)).collect()
+    };
+    let mut found = Vec::new();
+    for case in kit["cases"].as_array().unwrap() {
+        for step in case["steps"].as_array().into_iter().flatten() {
+            found.extend(texts(&step[way]));
+        }
+        for item in case["send"].as_array().into_iter().flatten().filter(|item| item["via"] == way) {
+            found.extend([texts(&item["data"]), texts(&item["frames"])].concat());
+        }
+    }
+    found.retain(|one| (1..1_000).contains(&one.len()));
+    assert!(found.len() > 10, "{way}");
+    found
+}
+
+#[test]
+fn packets_cut_at_each_byte_hurt_nobody() {
+    const STATSD: &str = include_str!("../../compat/statsd/tests/data/cases.json");
+    const CARBON: &str = include_str!("../../compat/carbon/tests/data/kit.json");
+    let dir = tempfile::tempdir().unwrap();
+    let [line, pickle, aggregator, udp, stream] = [(); 5].map(|()| free_address());
+    let text = format!(
+        "[self]\ninterval = '0'\n[carbon]\nline_listen = '{line}'\npickle_listen = '{pickle}'\n\
+         [aggregator]\nline_listen = '{aggregator}'\n\
+         [statsd]\nudp_listen = '{udp}'\ntcp_listen = '{stream}'\nflush_interval = 1000\ndialect = 'dogstatsd'\n"
+    );
+    let server = Server::start(dir.path(), &text);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut packets = 0;
+    for packet in sent(STATSD, "udp") {
+        for end in 1..packet.len() {
+            socket.send_to(&packet[..end], udp).unwrap();
+            packets += 1;
+            // Not faster than a debug build folds.
+            if packets % 100 == 0 {
+                let so_far = || server.counter("statsd_packets_total") + server.counter("statsd_kernel_drops_total");
+                wait_for("packets", || so_far() + 200 > packets);
+            }
+        }
+    }
+    // A connection that ends within a line or a frame, at every byte of some and every so manieth of the others.
+    for (way, ports, every) in [("line", [line, aggregator, stream], 9), ("pickle", [pickle; 3], 31)] {
+        for (n, bytes) in sent(CARBON, way).into_iter().enumerate() {
+            for end in (0..bytes.len()).step_by(if n == 0 { 1 } else { every }) {
+                for at in &ports[..if way == "line" { 3 } else { 1 }] {
+                    TcpStream::connect(at).unwrap().write_all(&bytes[..end]).unwrap();
+                }
+            }
+        }
+    }
+    let t = now_s() / 10 * 10;
+    send(line, format!("after.line 1 {t}\n").as_bytes());
+    send(aggregator, format!("after.aggregator 1 {t}\n").as_bytes());
+    send(stream, b"after.stream:1|g\n");
+    socket.send_to(b"after.udp:1|g", udp).unwrap();
+    for target in ["after.line", "after.aggregator"] {
+        wait_for(target, || server.point(target, t) == Some(1.0));
+    }
+    for target in ["stats.gauges.after.stream", "stats.gauges.after.udp"] {
+        wait_for(target, || server.last(target) == Some(1.0));
+    }
+    assert!(server.counter("carbon_rejected_total{reason=\"unfinished\"}") > 100);
+    assert!(server.counter("statsd_bad_lines_total") > 100);
+    wait_for("the end of all connections", || server.counter("connections_open") == 0);
+}
+
+#[test]
+fn events_of_statsd_are_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let udp = free_address();
+    let text = format!("[statsd]\nudp_listen = '{udp}'\nflush_interval = 1000\ndialect = 'dogstatsd'\n");
+    let server = Server::start(dir.path(), &text);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let event = "_e{8,11}:deployed|of\\nversion|d:1700000000|h:web 1|t:success|p:low|s:ci|k:42|#env:prod,blue";
+    socket.send_to(event.as_bytes(), udp).unwrap();
+    socket.send_to(b"_sc|db.up|2|#env:prod|m:gone", udp).unwrap();
+    let found = || server.get("/events/get_data?tags=blue%20host:web_1&set=intersection").body;
+    wait_for("the event", || found().contains("deployed"));
+    let events: serde_json::Value = serde_json::from_str(&found()).unwrap();
+    let tags = "env:prod blue host:web_1 alert_type:success priority:low source_type_name:ci aggregation_key:42";
+    assert_eq!(events[0]["what"], "deployed");
+    assert_eq!(events[0]["data"], "of\nversion");
+    assert_eq!(events[0]["when"], 1_700_000_000);
+    assert_eq!(events[0]["tags"], serde_json::json!(tags.split(' ').collect::<Vec<_>>()));
+    wait_for("the check", || server.last("seriesByTag('name=stats.checks.db.up','env=prod')") == Some(2.0));
+    assert_eq!(server.counter("statsd_notices_total"), 2);
+    assert!(!server.get("/events/get_data").body.contains("db.up"));
+}

@@ -75,6 +75,31 @@ impl NewEvent {
         }
         Ok(Self { what, tags, data, time_us })
     }
+
+    /// An event that a program reported by a protocol without answers, cut to the limits: a quarter of
+    /// [`TEXT_BYTES_MAX`] is for the title, a quarter for the tags, the rest for the data. Each of `tags` is one tag:
+    /// blanks, commas and quotes in it become `_`. A time that cannot be shown becomes the nearest that can.
+    #[must_use]
+    pub fn fitting<'a>(what: &str, tags: impl IntoIterator<Item = &'a str>, data: &str, time_s: i64) -> Self {
+        let what = cut(what, TEXT_BYTES_MAX / 4);
+        let mut words = String::new();
+        for tag in tags.into_iter().filter(|tag| !tag.is_empty()).take(WORDS_MAX) {
+            if words.len() + tag.len() + 1 > TEXT_BYTES_MAX / 4 {
+                break;
+            }
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.extend(tag.chars().map(|c| if c.is_whitespace() || c == ',' || c == '"' { '_' } else { c }));
+        }
+        let data = cut(data, TEXT_BYTES_MAX / 2);
+        let time_us = time_s.clamp(*SECONDS.start(), *SECONDS.end()) * SECOND_US;
+        Self { what: what.to_owned(), tags: words, data: data.to_owned(), time_us: Some(time_us) }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 fn when_us(value: &Value) -> Result<i64> {
@@ -281,5 +306,20 @@ mod tests {
             let query = EventQuery::parse(Params(&params), 5, &TimeZone::UTC).expect("harmless");
             assert_eq!(query.keeps(&event), keeps, "{tags}");
         }
+    }
+
+    #[test]
+    fn what_a_program_reports_is_made_to_fit() {
+        let event = NewEvent::fitting("disk full", ["host:web 1", "", "a,b", "q\"q"], "text", i64::MAX);
+        let words: Vec<String> = super::words(&event.tags).into_iter().collect();
+        assert_eq!((event.tags.as_str(), words.len()), ("host:web_1 a_b q_q", 3));
+        assert_eq!(event.time_us, Some(*SECONDS.end() * SECOND_US));
+        let long = "\u{e9}".repeat(TEXT_BYTES_MAX);
+        let event = NewEvent::fitting(&long, [long.as_str()], &long, 0);
+        assert!(event.what.len() + event.tags.len() + event.data.len() <= TEXT_BYTES_MAX);
+        assert_eq!((event.what.len(), event.tags.len()), (TEXT_BYTES_MAX / 4, 0));
+        let many: Vec<String> = (0..2 * WORDS_MAX).map(|i| i.to_string()).collect();
+        let event = NewEvent::fitting("", many.iter().map(String::as_str), "", 0);
+        assert_eq!(super::words(&event.tags).len(), WORDS_MAX);
     }
 }

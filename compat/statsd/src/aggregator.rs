@@ -62,6 +62,12 @@ pub struct Notice {
     pub alert_type: String,
     /// The sender's host, if it says so.
     pub host: String,
+    /// `normal` or `low`, as sent.
+    pub priority: String,
+    /// What kind of program reports an event.
+    pub source_type: String,
+    /// Events with the same one belong together.
+    pub aggregation_key: String,
     /// Tags as sent: `name:value` or `name`.
     pub tags: Vec<String>,
 }
@@ -340,6 +346,9 @@ impl Aggregator {
                     status: None,
                     alert_type: unescape(event.alert_type),
                     host: unescape(event.host),
+                    priority: unescape(event.priority),
+                    source_type: unescape(event.source_type),
+                    aggregation_key: unescape(event.aggregation_key),
                     tags: Vec::new(),
                 });
                 return 0;
@@ -353,6 +362,9 @@ impl Aggregator {
                     status: Some(check.status),
                     alert_type: String::new(),
                     host: unescape(check.host),
+                    priority: String::new(),
+                    source_type: String::new(),
+                    aggregation_key: String::new(),
                     tags: Vec::new(),
                 });
                 return 0;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rhythmite_statsd::{Admin, Aggregator, Flush, FlushReport, Options};
+use rhythmite_graphite::events::NewEvent;
+use rhythmite_statsd::{Admin, Aggregator, Flush, FlushReport, Notice, Options};
 use tokio::sync::mpsc;
 
 use super::queue::Message;
@@ -86,8 +87,13 @@ impl Folder {
         let report = self.aggregator.last_report();
         self.aggregator.report(FlushReport { processing_ms: whole_ms(took), ..report });
         let counters = &self.shared.counters;
-        // Without this they would pile up to their limit.
-        counters.statsd_notices.add(self.aggregator.take_notices().len() as u64);
+        for notice in self.aggregator.take_notices() {
+            counters.statsd_notices.one();
+            // A service check is a point already.
+            if notice.status.is_none() {
+                self.shared.events.push(event(&notice));
+            }
+        }
         for sample in self.aggregator.take_bad_samples() {
             counters.offenders.note("statsd.bad_lines", &sample, self.shared.clock.now_s());
         }
@@ -119,4 +125,19 @@ impl Folder {
         let ms = due_ms.saturating_sub(self.now_ms()).clamp(0, self.interval_ms);
         Duration::from_millis(ms.unsigned_abs())
     }
+}
+
+/// The title, tagged as it was sent and by what the sender said of itself.
+fn event(notice: &Notice) -> NewEvent {
+    let said = [
+        ("host", &notice.host),
+        ("alert_type", &notice.alert_type),
+        ("priority", &notice.priority),
+        ("source_type_name", &notice.source_type),
+        ("aggregation_key", &notice.aggregation_key),
+    ];
+    let said: Vec<String> =
+        said.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}:{value}")).collect();
+    let tags = notice.tags.iter().chain(&said).map(String::as_str);
+    NewEvent::fitting(&notice.title, tags, &notice.text, notice.ts_s)
 }

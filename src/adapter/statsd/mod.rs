@@ -6,8 +6,7 @@
 //! TCP, admin ----------'              '-----> repeater ---> other StatsDs
 //! ```
 //!
-//! Order of events: a thread of its own reads the datagrams of a socket, so that nothing else keeps the kernel's buffer
-//! from being emptied. One thread owns the aggregator and folds packets in the order in which they were queued. It
+//! Order of events: a thread of its own reads the datagrams of a socket. One thread owns the aggregator and folds packets in the order in which they were queued. It
 //! emits at the multiples of the flush interval, by the wall clock, after what was queued before; all series of a flush
 //! carry that time. The writer stores flushes one after the other, so that an engine that is behind stops neither
 //! folding nor the next flush.
@@ -26,20 +25,19 @@ mod receive;
 mod repeat;
 mod writer;
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rhythmite_engine::Durability;
 use rhythmite_statsd::Options;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::fold::Folder;
 use self::queue::Queue;
 use self::repeat::Repeater;
 use self::writer::Writer;
+use super::udp::{self, Inbox};
 use super::{Port, Shared, UdpPort, UnixPort};
 use crate::config::Allow;
 
@@ -74,38 +72,37 @@ impl Statsd {
         let (writer, flushes) = Writer::new(&shared, durability, interval);
         let folder = Folder::new(shared.clone(), options, flushes, Repeater::new(repeat_to)?);
         // The writer ends when the folder has; whether the folder panicked shows in the log.
-        drop(thread("statsd", folder.run(incoming))?);
+        drop(udp::thread("statsd", move || folder.run(incoming))?);
         Ok((Self { shared, queue, line_bytes_max }, Folding { writer: tokio::spawn(writer.run()) }))
     }
 
     /// Receives datagrams until the server stops.
     pub async fn datagrams(self, port: UdpPort) {
-        let UdpPort { socket, allow } = port;
-        let key = "[statsd] udp_listen";
-        let received = socket.into_std().and_then(|socket| {
-            thread("statsd-udp", async move {
-                match tokio::net::UdpSocket::from_std(socket) {
-                    Ok(socket) => receive::datagrams(socket, allow, key, self).await,
-                    Err(e) => tracing::error!("{key}: {e}"),
-                }
-            })
-        });
-        ended(key, received).await;
+        let shared = self.shared.clone();
+        let work = move |inbox| receive::datagrams(inbox, self);
+        udp::receive("statsd-udp", "[statsd] udp_listen", port, shared, receive::LAST_TIMES, work).await;
     }
 
     /// Receives datagrams of this machine's programs until the server stops, then removes the socket's file.
     pub async fn unix_datagrams(self, port: UnixPort) {
         let UnixPort { socket, path } = port;
         let key = "[statsd] unixgram_listen";
-        let received = socket.into_std().and_then(|socket| {
-            thread("statsd-unix", async move {
-                match tokio::net::UnixDatagram::from_std(socket) {
-                    Ok(socket) => receive::datagrams(socket, Allow::default(), key, self).await,
-                    Err(e) => tracing::error!("{key}: {e}"),
-                }
-            })
-        });
-        ended(key, received).await;
+        match socket.into_std() {
+            Ok(socket) => {
+                let work = move || async move {
+                    match tokio::net::UnixDatagram::from_std(socket) {
+                        Ok(socket) => {
+                            let shared = self.shared.clone();
+                            let inbox = Inbox::new(socket, Allow::default(), key, shared, receive::LAST_TIMES);
+                            receive::datagrams(inbox, self).await;
+                        }
+                        Err(e) => tracing::error!("{key}: {e}"),
+                    }
+                };
+                udp::on_a_thread("statsd-unix", key, work).await;
+            }
+            Err(e) => tracing::error!("{key}: {e}"),
+        }
         // Another server may have removed it to have its own there.
         let _ = std::fs::remove_file(path);
     }
@@ -130,25 +127,4 @@ impl Folding {
             tracing::error!("the task that stores StatsD's flushes panicked");
         }
     }
-}
-
-async fn ended(key: &str, thread: io::Result<oneshot::Receiver<()>>) {
-    match thread {
-        // An error is the thread's panic, which is in the log.
-        Ok(ended) => drop(ended.await),
-        Err(e) => tracing::error!("{key}: {e}"),
-    }
-}
-
-/// Runs `work` on a thread of its own; what is returned resolves when it has ended.
-fn thread(name: &str, work: impl Future<Output = ()> + Send + 'static) -> io::Result<oneshot::Receiver<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ending, ended) = oneshot::channel();
-    let run = move || {
-        runtime.block_on(work);
-        // Nobody may be waiting.
-        let _ = ending.send(());
-    };
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
-    Ok(ended)
 }
