@@ -89,7 +89,7 @@ impl Drop for Background {
 }
 
 /// One round of the flushing thread: whether it did anything.
-fn flush(engine: &Engine) -> Result<bool> {
+pub(crate) fn flush(engine: &Engine) -> Result<bool> {
     let merged = engine.merge_memtable();
     let options = engine.options();
     let stats = engine.stats();

@@ -204,6 +204,11 @@ impl SimFs {
         self.disk.lock().faults.insert(op, fault);
     }
 
+    /// Whether a [`Fault::PowerOff`] has struck and no [`SimFs::crash`] came since.
+    pub fn is_off(&self) -> bool {
+        !self.disk.lock().power
+    }
+
     /// Lets every `sync_data` fail from now on, or no longer. As on Linux a failed sync marks the pages clean: a later
     /// sync succeeds and still has not written them.
     pub fn fail_syncs(&self, fail: bool) {

@@ -106,12 +106,18 @@ impl Shared {
         queue.last_seq
     }
 
-    /// Blocks until everything queued so far is written, synced and applied.
-    pub(super) fn drain(&self) -> Result<u64> {
+    /// Asks for everything queued so far to be written, synced and applied; returns the last number of it.
+    pub(super) fn ask_drain(&self) -> u64 {
         let mut queue = self.queue.lock();
         let target = queue.last_seq;
         queue.drain_seq = queue.drain_seq.max(target);
         self.work.notify_one();
+        target
+    }
+
+    /// Blocks until everything up to `target` is written, synced and applied.
+    pub(super) fn wait_done(&self, target: u64) -> Result<u64> {
+        let mut queue = self.queue.lock();
         loop {
             // What is done stays done, even if the log failed later.
             if queue.done_seq >= target {
@@ -164,21 +170,46 @@ struct Group {
     raw_bytes: u64,
 }
 
-/// Runs until [`Shared::stop`] or a failure.
-pub(super) fn run(shared: &Shared, applier: &dyn Applier) {
-    let mut guard = SealOnPanic { shared, armed: true };
-    let mut buffer = RecordBuffer::default();
-    while let Some(group) = next_group(shared) {
-        if commit(shared, applier, group, &mut buffer).is_err() {
-            break;
-        }
-        buffer.shrink(BUFFER_BYTES_MAX);
-    }
-    guard.armed = false;
+/// What empties the queue.
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    applier: Arc<dyn Applier>,
+    buffer: RecordBuffer,
 }
 
-/// Waits until there is something to write or to sync; `None` to end.
-fn next_group(shared: &Shared) -> Option<Group> {
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, applier: Arc<dyn Applier>) -> Self {
+        Self { shared, applier, buffer: RecordBuffer::default() }
+    }
+
+    /// Runs until [`Shared::stop`] or a failure.
+    pub(super) fn run(mut self) {
+        self.work(|shared| next_group(shared, true));
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn run_due(&mut self) {
+        if self.shared.failed.load(Ordering::SeqCst) {
+            return;
+        }
+        self.work(|shared| next_group(shared, false));
+    }
+
+    fn work(&mut self, next: impl Fn(&Shared) -> Option<Group>) {
+        let shared = self.shared.clone();
+        let mut guard = SealOnPanic { shared: &shared, armed: true };
+        while let Some(group) = next(&shared) {
+            if commit(&shared, &*self.applier, group, &mut self.buffer).is_err() {
+                break;
+            }
+            self.buffer.shrink(BUFFER_BYTES_MAX);
+        }
+        guard.armed = false;
+    }
+}
+
+/// Takes what is to be written or synced; `None` to end or, without `wait`, when nothing is due.
+fn next_group(shared: &Shared, wait: bool) -> Option<Group> {
     let mut queue = shared.queue.lock();
     loop {
         let pressed = queue.urgent > 0 || queue.drain_seq > queue.done_seq || queue.stop;
@@ -186,7 +217,7 @@ fn next_group(shared: &Shared) -> Option<Group> {
             if queue.drain_seq > queue.done_seq || (queue.stop && queue.done_seq < queue.last_seq) {
                 break;
             }
-            if queue.stop {
+            if queue.stop || !wait {
                 return None;
             }
             shared.work.wait(&mut queue);
@@ -195,6 +226,9 @@ fn next_group(shared: &Shared) -> Option<Group> {
         let waited = shared.clock.monotonic().saturating_sub(queue.since);
         if pressed || queue.raw_bytes > GROUP_BYTES as u64 || waited >= shared.interval {
             break;
+        }
+        if !wait {
+            return None;
         }
         shared.work.wait_for(&mut queue, shared.interval - waited);
     }

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rhythmite_env::Env;
 use rhythmite_model::{Batch, Error, ErrorKind, Result};
 
@@ -34,7 +35,7 @@ pub use commit::Commit;
 pub use record::GROUP_BYTES_MAX;
 pub use replay::{Damage, ReplayReport};
 
-use committer::{Entry, Shared};
+use committer::{Committer, Entry, Shared};
 use replay::Known;
 use segment::{Gauges, Segments};
 
@@ -53,6 +54,9 @@ pub struct Options {
     pub interval: Duration,
     /// Give up what is damaged instead of refusing to start.
     pub salvage: bool,
+    /// Whether a thread of the log's own writes it. Otherwise callers do: synchronous batches at once, the others when
+    /// [`Wal::turn`] finds them due. For simulations, in which threads would make each run another one.
+    pub own_thread: bool,
 }
 
 impl Options {
@@ -65,6 +69,7 @@ impl Options {
             queue_bytes_max: 64 << 20,
             interval: Duration::from_millis(100),
             salvage: false,
+            own_thread: true,
         }
     }
 }
@@ -146,10 +151,18 @@ pub fn inspect(
     Ok(report)
 }
 
+/// Who writes what is queued.
+enum Driver {
+    /// A thread, until it is joined.
+    Thread(Option<JoinHandle<()>>),
+    /// Whoever queues something or waits for it.
+    Callers(Mutex<Committer>),
+}
+
 /// The log, open for writing. Dropping it writes what is queued, as [`Wal::close`] does.
 pub struct Wal {
     shared: Arc<Shared>,
-    committer: Option<JoinHandle<()>>,
+    driver: Driver,
     queue_bytes_max: usize,
     wal_bytes_max: u64,
     appends: AtomicU64,
@@ -197,16 +210,16 @@ impl Wal {
         );
         segments.release(flushed_seq)?;
         let shared = Arc::new(Shared::new(segments, gauges, env.clock, options.interval, last_seq));
-        let committer = {
-            let shared = shared.clone();
-            std::thread::Builder::new()
-                .name("wal".into())
-                .spawn(move || committer::run(&shared, &*applier))
-                .map_err(|e| Error::unavailable(format!("cannot start the log's thread: {e}")))?
+        let committer = Committer::new(shared.clone(), applier);
+        let driver = if options.own_thread {
+            let thread = std::thread::Builder::new().name("wal".into()).spawn(move || committer.run());
+            Driver::Thread(Some(thread.map_err(|e| Error::unavailable(format!("cannot start the log's thread: {e}")))?))
+        } else {
+            Driver::Callers(Mutex::new(committer))
         };
         let wal = Wal {
             shared,
-            committer: Some(committer),
+            driver,
             queue_bytes_max: options.queue_bytes_max,
             wal_bytes_max: options.wal_bytes_max,
             appends: AtomicU64::new(0),
@@ -254,7 +267,15 @@ impl Wal {
         let seq = self.shared.push(&mut queue, Entry { raw, durability, answer, cost });
         drop(queue);
         self.appends.fetch_add(1, Ordering::Relaxed);
+        self.turn();
         Ok((seq, commit))
+    }
+
+    /// Writes what is due, if callers write the log ([`Options::own_thread`]).
+    pub fn turn(&self) {
+        if let Driver::Callers(committer) = &self.driver {
+            committer.lock().run_due();
+        }
     }
 
     fn check_room(&self, queued: usize, raw_bytes: u64, cost: usize) -> Result<()> {
@@ -274,7 +295,9 @@ impl Wal {
     /// # Errors
     /// `Unavailable` if the log fails first.
     pub fn drain(&self) -> Result<u64> {
-        self.shared.drain()
+        let target = self.shared.ask_drain();
+        self.turn();
+        self.shared.wait_done(target)
     }
 
     /// Batches up to `up_to_seq` are not needed any more: segments that hold nothing else are recycled or unlinked.
@@ -334,9 +357,14 @@ impl Wal {
 
     fn join(&mut self) {
         self.shared.stop();
-        if let Some(committer) = self.committer.take() {
-            // Its panic has sealed the log already, which is what a caller sees.
-            let _ = committer.join();
+        match &mut self.driver {
+            Driver::Thread(thread) => {
+                if let Some(thread) = thread.take() {
+                    // Its panic has sealed the log already, which is what a caller sees.
+                    let _ = thread.join();
+                }
+            }
+            Driver::Callers(committer) => committer.get_mut().run_due(),
         }
     }
 }
