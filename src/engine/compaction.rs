@@ -1,8 +1,7 @@
 //! Merging: flushed files into partitions, the files of a partition into fewer.
 //!
 //! Flushed files span partitions and are merged oldest first, so that of the same point the newest write wins whatever
-//! was merged when: a file's number is the newest write in it, and only neighbours in that order are merged. Removes
-//! what has expired. One merge at a time; it holds one series of its inputs in memory, and writes one file at a time.
+//! was merged when: a file's number is the newest write in it, and only neighbours in that order are merged. One merge at a time; it holds one series of its inputs in memory, and writes one file at a time.
 //!
 //! Points that are spread over very many partitions are merged in steps: each commits the files of some partitions, in
 //! order, and the last takes the inputs away. Between two steps the points that were merged are there twice, which no
@@ -13,17 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rhythmite_model::{Column, PolicyId, Result, SeriesId, TableId, Tier};
+use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
 
 use crate::commit::Change;
 use crate::engine::{Engine, View};
 use crate::files::LiveFile;
-use crate::manifest::{FileRecord, SegmentRecord};
+use crate::manifest::SegmentRecord;
 use crate::output::{Output, partition_length};
 use crate::registry::{SegmentMeta, merge_segments, plan_merge};
 use crate::scan::{Scan, SeriesFilter};
-
-const SECOND_NS: i64 = 1_000_000_000;
 
 /// Flushed files that one merge takes: each costs an open reader.
 const MERGE_FLUSHED_MAX: usize = 16;
@@ -34,10 +31,6 @@ const SIZE_RATIO: u64 = 4;
 
 /// A stream that reaches over more partitions than this is read to see which of them it has points in.
 const NEIGHBOURS_MAX: i64 = 32;
-
-/// A file of which this part (one in so many rows) belongs to dropped tables is written anew without them. What is less
-/// waits for the file's next merge, or for [`Engine::compact_all`].
-const DEAD_ROWS_PART: u64 = 20;
 
 /// Files whose merge failed are left alone for this long, so that the others are merged meanwhile.
 const RETRY_INPUTS: Duration = Duration::from_secs(60);
@@ -71,7 +64,7 @@ pub(crate) struct Job {
 /// How far a merge of flushed files in steps has come.
 pub(crate) struct PartMerged {
     /// The newest write in its inputs: flushed files up to this one are merged, later ones wait for the next merge.
-    seq: u64,
+    pub(crate) seq: u64,
     /// Numbers of the partitions that are still to be written, ascending.
     left: Vec<i64>,
 }
@@ -101,7 +94,7 @@ impl Engine {
             return Ok(true);
         }
         let view = self.inner.shared.view.read().clone();
-        match self.due(&view).map_or_else(|| self.with_dead_rows(&view, DEAD_ROWS_PART), |job| Ok(Some(job)))? {
+        match self.due(&view) {
             Some(job) => self.run(&job).map(|()| true),
             None => Ok(false),
         }
@@ -120,45 +113,13 @@ impl Engine {
             let view = self.inner.shared.view.read().clone();
             let flushed = view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1));
             let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
-            let job = job.or_else(|| self.rewrite(&view, true));
-            match job.map_or_else(|| self.with_dead_rows(&view, u64::MAX), |job| Ok(Some(job)))? {
+            match job.or_else(|| self.rewrite(&view, true)) {
                 Some(job) => self.run(&job)?,
                 None => break,
             }
         }
         self.forget_deletes()?;
         Ok(())
-    }
-
-    /// A file to be written anew because at least one in `part` of its rows belongs to dropped tables; or, where it was
-    /// flushed, the flushed files up to it.
-    ///
-    /// # Errors
-    /// As [`Engine::compact_once`].
-    fn with_dead_rows(&self, view: &View, part: u64) -> Result<Option<Job>> {
-        if !self.inner.registry.read().any_table_gone(TableId(0)..=TableId::MAX) {
-            return Ok(None);
-        }
-        for (key, files) in &*view.files {
-            for file in files {
-                let inputs = vec![file.clone()];
-                let job = Job { policy: key.0, tier: key.1, inputs };
-                if self.waits(&job) {
-                    continue;
-                }
-                let dead = file.dead_rows(&self.inner.registry).inspect_err(|_| self.put_off(&job))?;
-                if dead == 0 || dead.saturating_mul(part) < file.record.rows {
-                    continue;
-                }
-                tracing::info!(file = file.record.id, rows = dead, "writing a file anew without dropped measurements");
-                if file.record.level == 0 {
-                    // Flushed files are merged oldest first.
-                    return Ok(self.oldest_flushed(*key, files, 1));
-                }
-                return Ok(Some(job));
-            }
-        }
-        Ok(None)
     }
 
     /// Leaves the files of a job that failed alone for a while.
@@ -219,6 +180,7 @@ impl Engine {
     /// The files that replace a job's inputs, one for each of the first partitions of `left` (`None`: of all).
     fn merge(&self, job: &Job, seq: u64, left: Option<Vec<i64>>) -> Result<Step> {
         let mut outputs = Unlisted::default();
+        let mut left_out = false;
         let Some(policy) = self.policy(job.policy) else { return Ok(Step::default()) };
         let length = partition_length(&policy, job.tier);
         let mut numbers = match left {
@@ -242,9 +204,12 @@ impl Engine {
             }
             let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq, deletes_seq);
             for points in scan {
-                output.push(points?)?;
+                left_out |= !output.push(points?)?;
             }
             outputs.files.extend(output.finish()?);
+        }
+        if left_out {
+            self.make_drops_durable()?;
         }
         Ok(Step { outputs: outputs.keep(), left })
     }
@@ -268,30 +233,6 @@ impl Engine {
         let mut failed = self.inner.failed_inputs.lock();
         failed.retain(|_, retry| *retry > now);
         job.inputs.iter().any(|f| failed.contains_key(&f.record.id))
-    }
-
-    /// Whether a file may go, by what the policy says now.
-    fn expired(&self, record: &FileRecord, now_s: i64) -> bool {
-        let policy = self.policy(record.policy);
-        let level = policy.as_ref().and_then(|p| p.levels.get(usize::from(record.tier.0)));
-        level.filter(|level| level.retention_ns > 0).is_some_and(|level| {
-            let retention_s = level.retention_ns.div_euclid(SECOND_NS).saturating_add(1);
-            record.kept_from_s.saturating_add(retention_s) <= now_s
-        })
-    }
-
-    /// Removes files whose last point is past its retention. No data page is touched.
-    fn expire(&self) -> Result<bool> {
-        let now_s = self.inner.env.clock.now_s();
-        let view = self.inner.shared.view.read().clone();
-        let dead: Vec<_> = view.files.values().flatten().filter(|f| self.expired(&f.record, now_s)).cloned().collect();
-        if dead.is_empty() {
-            return Ok(false);
-        }
-        self.commit(Change::replace(&dead, Vec::new()))?;
-        self.inner.counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
-        tracing::info!(files = dead.len(), "expired files removed");
-        Ok(true)
     }
 
     /// Merges registry segments, so that a start has few to read.

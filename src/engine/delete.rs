@@ -164,23 +164,24 @@ impl Engine {
     /// Drops the series of a tombstone that it left without a point.
     pub(crate) fn drop_emptied(&self, tombstone: &Tombstone) -> Result<u64> {
         let candidates = self.inner.registry.read().series_of(tombstone.table, &tombstone.series);
-        let dropped = self.drop_without_points(tombstone.table, candidates, Tombstone::ALL_TIMES)?;
+        let dropped = self.drop_without_points(tombstone.table, candidates, Tombstone::ALL_TIMES, &HashSet::new())?;
         self.inner.counters.emptied_series.fetch_add(dropped, Ordering::Relaxed);
         Ok(dropped)
     }
 
-    /// Drops those of `series` (ascending, of one table) that have no point within `times_ns`, with the points that they
-    /// have elsewhere. Returns how many.
+    /// Drops those of `series` (ascending, of one table) that have no point within `times_ns`, unless in one of the files
+    /// `but`, with the points that they have elsewhere. Returns how many. Nobody merges those files meanwhile.
     pub(crate) fn drop_without_points(
         &self,
         table: TableId,
         mut series: Vec<SeriesId>,
         times_ns: RangeInclusive<i64>,
+        but: &HashSet<String>,
     ) -> Result<u64> {
         let inner = &*self.inner;
         let seen: HashSet<String> = {
             let view = inner.shared.view.read().clone();
-            view.retain_without(table, &mut series, &times_ns, &HashSet::new())?;
+            view.retain_without(table, &mut series, &times_ns, but)?;
             view.files.values().flatten().map(|f| f.record.id.clone()).collect()
         };
         let mut dropped = 0;
@@ -254,15 +255,6 @@ impl View {
         if series.is_empty() {
             return Ok(());
         }
-        let list = SeriesFilter::List(series.clone().into());
-        for scan in self.memory(table, &list, times_ns) {
-            for points in scan {
-                let id = points?.series;
-                if let Ok(at) = series.binary_search(&id) {
-                    series.remove(at);
-                }
-            }
-        }
         for file in self.files_of(table).filter(|file| !but.contains(&file.record.id)) {
             if series.is_empty() {
                 break;
@@ -288,6 +280,15 @@ impl View {
                 })
             });
             failed?;
+        }
+        if series.is_empty() {
+            return Ok(());
+        }
+        // Last, for few are left: the newest files have most of what lives.
+        let list = SeriesFilter::List(series.clone().into());
+        for scan in self.memory(table, &list, times_ns) {
+            let found = scan.map(|points| points.map(|points| points.series)).collect::<Result<HashSet<_>>>()?;
+            series.retain(|id| !found.contains(id));
         }
         Ok(())
     }

@@ -184,6 +184,8 @@ pub struct Stats {
     pub background_errors: u64,
     /// Files removed by expiry.
     pub expired_files: u64,
+    /// Series removed because their last points expired.
+    pub expired_series: u64,
     /// Deletions carried out.
     pub deletes: u64,
     /// Deletions refused because too many wait to be worked into the files.
@@ -231,6 +233,7 @@ pub(crate) struct Counters {
     pub(crate) compactions: AtomicU64,
     pub(crate) background_errors: AtomicU64,
     pub(crate) expired_files: AtomicU64,
+    pub(crate) expired_series: AtomicU64,
     pub(crate) deletes: AtomicU64,
     pub(crate) deletes_refused: AtomicU64,
     pub(crate) emptied_series: AtomicU64,
@@ -559,6 +562,7 @@ impl Engine {
             compactions: get(&counters.compactions),
             background_errors: get(&counters.background_errors),
             expired_files: get(&counters.expired_files),
+            expired_series: get(&counters.expired_series),
             deletes: get(&counters.deletes),
             deletes_refused: get(&counters.deletes_refused),
             deletes_waiting: view.deletes.len() as u64,
@@ -638,6 +642,11 @@ impl Engine {
     pub(crate) fn has_unflushed(&self) -> bool {
         let view = self.inner.shared.view.read();
         !view.frozen.is_empty() || self.inner.wal.stats().last_seq > view.active.base_seq
+    }
+
+    /// Does what the log's thread would do now, where it has none ([`wal::Options::own_thread`]).
+    pub fn turn(&self) {
+        self.inner.wal.turn();
     }
 
     pub(crate) fn release_idle_log(&self) -> Result<()> {

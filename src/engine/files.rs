@@ -17,7 +17,6 @@ use rhythmite_model::{Error, ErrorKind, Result};
 
 use crate::lru::Lru;
 use crate::manifest::{FileRecord, TombstoneId};
-use crate::registry::Registry;
 use crate::sst::{self, Handles, SstPaths, SstReader};
 
 /// What all live files share.
@@ -89,8 +88,6 @@ pub(crate) struct LiveFile {
     key: u64,
     /// What was loaded last, if anybody still holds it; locked while one loads, so that others wait instead.
     reader: Mutex<Weak<SstReader>>,
-    /// Rows of dropped tables, as counted after so many drops.
-    dead_rows: Mutex<Option<(u64, u64)>>,
     /// Set when the file no longer lives: the last holder removes it.
     doomed: AtomicBool,
     /// Rows that deletions take away, as far as it was asked.
@@ -101,8 +98,8 @@ impl LiveFile {
     /// A file that is in place. Reads nothing.
     pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord) -> Arc<Self> {
         let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
-        let (reader, dead_rows, doomed, dead) = Default::default();
-        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, dead_rows, doomed, dead })
+        let (reader, doomed, dead) = Default::default();
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, doomed, dead })
     }
 
     /// Tests at start that the file is there: its four parts, as long together as the manifest says. Their bytes are
@@ -153,31 +150,6 @@ impl LiveFile {
         }
         cache.loads.fetch_add(1, Ordering::Relaxed);
         Ok(reader)
-    }
-
-    /// Rows of tables that are gone. Counted once after each drop of a table that may be in the file, past the cache.
-    ///
-    /// # Errors
-    /// As [`LiveFile::reader`].
-    pub(crate) fn dead_rows(&self, registry: &Registry) -> Result<u64> {
-        let (drops, concerned) = {
-            let names = registry.read();
-            let tables = self.record.min_series.table()..=self.record.max_series.table();
-            (names.tables_dropped(), names.any_table_gone(tables))
-        };
-        if !concerned {
-            return Ok(0);
-        }
-        let mut counted = self.dead_rows.lock();
-        if let Some((_, rows)) = counted.filter(|(at, _)| *at == drops) {
-            return Ok(rows);
-        }
-        let reader = self.load()?;
-        let names = registry.read();
-        let dead = reader.entries().filter(|entry| names.table(entry.series.table()).is_none());
-        let rows = dead.map(|entry| u64::from(entry.rows)).sum();
-        *counted = Some((drops, rows));
-        Ok(rows)
     }
 
     /// Whether anybody holds the index.

@@ -47,6 +47,7 @@ impl Engine {
         for ((policy, tier), tables) in by_level {
             live.files.extend(self.flush_level(frozen, policy, tier, &tables)?);
         }
+        self.make_drops_durable()?;
         let view = inner.shared.view.read().clone();
         let deletes = view.deletes.all().into_iter().filter(|delete| {
             // The file made here has seen them; others may not have.
@@ -83,6 +84,15 @@ impl Engine {
             }
         }
         output.finish()
+    }
+
+    /// Files are written without the rows of series that the registry does not have any more. Once this returns, so are
+    /// they after a crash: whatever dropped a series that is gone now is in the log.
+    ///
+    /// # Errors
+    /// `Unavailable` when the log has failed: nothing may be listed then.
+    pub(crate) fn make_drops_durable(&self) -> Result<()> {
+        self.inner.wal.drain().map(drop)
     }
 
     pub(crate) fn segment_dir(&self) -> std::path::PathBuf {

@@ -1,5 +1,6 @@
 //! Series that nobody writes any more: removed with their points once their policy's `max_idle` has passed.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ impl Engine {
             let tables: Vec<_> = inner.registry.read().tables(policy.id).map(|t| t.id()).collect();
             for table in tables {
                 let all = inner.registry.read().series_of(table, &SeriesSet::table(table));
-                dropped += self.drop_without_points(table, all, since_ns..=i64::MAX)?;
+                dropped += self.drop_without_points(table, all, since_ns..=i64::MAX, &HashSet::new())?;
             }
         }
         if dropped > 0 {

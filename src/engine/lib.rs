@@ -14,6 +14,7 @@ mod decoded;
 mod delete;
 mod deletes;
 mod engine;
+mod expiry;
 mod file_run;
 mod files;
 mod flush;

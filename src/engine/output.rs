@@ -43,10 +43,11 @@ impl<'a> Output<'a> {
         Self { engine, policy, tier, partition_ns, level, seq, deletes_seq, writer: None, names, imported_until_s: 0 }
     }
 
-    /// Adds a series; ids ascend. A series that the registry no longer has is left out: it was dropped.
-    pub(crate) fn push(&mut self, points: SeriesPoints) -> Result<()> {
+    /// Adds a series; ids ascend. A series that the registry no longer has is left out: false. It was dropped a moment
+    /// ago by a deletion that may not be durable yet, so [`Engine::make_drops_durable`] comes before the file is listed.
+    pub(crate) fn push(&mut self, points: SeriesPoints) -> Result<bool> {
         if !self.note(&points) {
-            return Ok(());
+            return Ok(false);
         }
         if self.writer.is_none() {
             let id = self.engine.new_file_id();
@@ -60,7 +61,7 @@ impl<'a> Output<'a> {
         for stream in &points.streams {
             writer.push(points.series, stream.field, &stream.times_ns, &stream.values)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Copies the series' names; false when it is gone.

@@ -70,6 +70,12 @@ impl Figures {
             engine.background_errors,
         );
         add("expired_files_total", "engine.expired_files", "Files removed by retention.", engine.expired_files);
+        add(
+            "series_expired_total",
+            "engine.series_expired",
+            "Series removed because their last points expired.",
+            engine.expired_series,
+        );
         add("deletes_total", "engine.deletes", "Deletions carried out.", engine.deletes);
         add(
             "deletes_refused_total",

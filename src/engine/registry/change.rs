@@ -21,7 +21,6 @@ impl Directory {
     pub(super) fn add_table(&mut self, id: TableId, policy: PolicyId, name: &str, kind: KeyKind) {
         let at = id.0 as usize;
         self.reserve_tables(id.0 + 1);
-        self.gone_tables.remove(id.0);
         let table = Table {
             id,
             policy,
@@ -37,10 +36,8 @@ impl Directory {
 
     /// Makes places for the table numbers below `end`: those without a table were given out and are gone.
     pub(super) fn reserve_tables(&mut self, end: u32) {
-        let known = self.tables.len();
-        if known < end as usize {
+        if self.tables.len() < end as usize {
             self.tables.resize_with(end as usize, || None);
-            self.gone_tables.insert_range(known as u32..end);
         }
     }
 
@@ -53,7 +50,6 @@ impl Directory {
         for &slot in &slots {
             self.remove_series(slot);
         }
-        self.gone_tables.insert(id.0);
         if let Some(table) = self.tables[id.0 as usize].take()
             && let Some(names) = self.table_names.get_mut(&table.policy)
         {

@@ -52,7 +52,6 @@ impl<'a> Creator<'a> {
             self.directory.journal.push(change);
             match change {
                 Change::DropTable(id) => {
-                    self.directory.tables_dropped += 1;
                     for slot in self.directory.remove_table(id) {
                         self.directory.journal.push(Change::Dead(slot));
                     }

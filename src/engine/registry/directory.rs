@@ -1,7 +1,6 @@
 //! All names, and how they are looked up. Changes are made by [`Creator`](super::Creator) and by replay only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, SeriesSet, TableId};
@@ -147,10 +146,6 @@ pub struct Directory {
     pub(super) rules: Vec<RollupRule>,
     pub(super) rule_numbers: HashMap<(u8, u32, i64), u32>,
     pub(super) tables: Vec<Option<Box<Table>>>,
-    /// Numbers below the length of `tables` without a table.
-    pub(super) gone_tables: RoaringBitmap,
-    /// Grows with each table that goes.
-    pub(super) tables_dropped: u64,
     pub(super) table_names: HashMap<PolicyId, BTreeMap<String, TableId>>,
     pub(super) symbols: Symbols,
     pub(super) paths: PathIndex,
@@ -312,16 +307,6 @@ impl Directory {
     /// A table by number.
     pub fn table(&self, id: TableId) -> Option<&Table> {
         self.tables.get(id.0 as usize)?.as_deref()
-    }
-
-    /// How many tables were dropped since the start: while it stays the same, so does [`Directory::any_table_gone`].
-    pub fn tables_dropped(&self) -> u64 {
-        self.tables_dropped
-    }
-
-    /// Whether any of these table numbers has no table any more.
-    pub fn any_table_gone(&self, numbers: RangeInclusive<TableId>) -> bool {
-        self.gone_tables.range_cardinality(numbers.start().0..=numbers.end().0) > 0
     }
 
     /// A table by name.

@@ -69,7 +69,6 @@ impl Directory {
                 if self.table(*id).is_none() {
                     return Ok(());
                 }
-                self.tables_dropped += 1;
                 let slots = self.remove_table(*id);
                 if note {
                     self.journal.push(Change::DropTable(*id));

@@ -208,12 +208,12 @@ fn the_space_of_a_dropped_table_comes_back_without_other_writes() {
         }
         let rows = |world: &World| world.engine().files().iter().map(|f| f.rows).sum::<u64>();
         let drop_table = |world: &World, name| {
-            let id = world.table(name).unwrap();
-            let dropped = world.engine().change(Durability::Sync, |names| {
-                names.drop_table(id);
-                Ok(())
-            });
-            dropped.unwrap().1.wait().unwrap();
+            let table = world.table(name).unwrap();
+            let (series, times_ns) = (SeriesSet::table(table), Tombstone::ALL_TIMES);
+            let tombstone = Tombstone { table, series, fields: None, times_ns };
+            world.engine().delete(vec![tombstone], Durability::Sync).unwrap();
+            // Deletions are worked into files once they are flushed.
+            world.engine().flush().unwrap();
         };
         assert_eq!(rows(&world), 5 * 40);
         drop_table(&world, "disk");

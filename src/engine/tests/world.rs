@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rhythmite_env::sim::{SimFs, Unsynced};
-use rhythmite_env::{Clock, Env, ManualClock};
+use rhythmite_env::{Clock, Env, ManualClock, Random, SeededRandom};
 use rhythmite_model::{
     Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, TableId, Tier, Tombstone,
 };
@@ -16,6 +16,10 @@ use crate::registry::Slot;
 use crate::{Durability, Engine, OpenReport, Options, Snapshot};
 
 pub(super) const POLICY: PolicyId = PolicyId(1);
+/// Of the tables in [`KEPT_TABLES`]: everything is kept for ever.
+pub(super) const KEPT: PolicyId = PolicyId(2);
+/// One of tags, one of paths.
+pub(super) const KEPT_TABLES: [&str; 2] = ["kept", "metrics"];
 pub(super) const SECOND: i64 = 1_000_000_000;
 pub(super) const START_S: i64 = 1_700_000_000;
 
@@ -69,6 +73,7 @@ pub(super) struct P {
 pub(super) struct World {
     pub fs: Arc<SimFs>,
     pub clock: Arc<ManualClock>,
+    pub random: Arc<dyn Random>,
     pub manifest: Arc<MemoryManifest>,
     pub engine: Option<Engine>,
     pub options: Options,
@@ -78,26 +83,35 @@ pub(super) struct World {
 
 impl World {
     pub fn new(seed: u64) -> Self {
-        let fs = Arc::new(SimFs::new(seed));
-        let mut options = Options::new("/db");
-        options.merge_flushed_files = 3;
-        options.merge_partition_files = 2;
-        let clock = Arc::new(ManualClock::new(START_S * SECOND));
-        let mut world =
-            Self { fs, clock, manifest: Arc::default(), engine: None, options, retention_s: 0, max_idle_s: 0 };
+        let mut world = Self::closed(seed);
         world.open().expect("a new directory opens");
         world
     }
 
+    /// An empty disk that no engine has opened yet.
+    pub fn closed(seed: u64) -> Self {
+        let fs = Arc::new(SimFs::new(seed));
+        let random = Arc::new(SeededRandom::new(seed));
+        let mut options = Options::new("/db");
+        options.merge_flushed_files = 3;
+        options.merge_partition_files = 2;
+        let clock = Arc::new(ManualClock::new(START_S * SECOND));
+        let manifest = Arc::default();
+        Self { fs, clock, random, manifest, engine: None, options, retention_s: 0, max_idle_s: 0 }
+    }
+
     pub fn open(&mut self) -> Result<OpenReport> {
-        let env = Env { clock: self.clock.clone(), fs: self.fs.clone(), ..Env::real() };
-        let policy = self.policy();
-        let (engine, report) = Engine::open(env, self.options.clone(), self.manifest.clone(), vec![policy])?;
+        let policies = vec![self.policy(), self.kept()];
+        let (engine, report) = Engine::open(self.env(), self.options.clone(), self.manifest.clone(), policies)?;
         self.engine = Some(engine);
         Ok(report)
     }
 
-    /// The one policy, kept for `retention_s`.
+    pub fn env(&self) -> Env {
+        Env { clock: self.clock.clone(), fs: self.fs.clone(), random: self.random.clone() }
+    }
+
+    /// The policy of most tables, kept for `retention_s`.
     pub fn policy(&self) -> Policy {
         Policy {
             id: POLICY,
@@ -107,6 +121,12 @@ impl World {
             partition_ns: 100 * SECOND,
             max_idle_ns: self.max_idle_s * SECOND,
         }
+    }
+
+    /// The other policy.
+    pub fn kept(&self) -> Policy {
+        let levels = vec![Level { step_ns: 0, retention_ns: 0 }];
+        Policy { id: KEPT, name: "kept".to_owned(), levels, max_idle_ns: 0, ..self.policy() }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -135,7 +155,7 @@ impl World {
         let (mut rows, mut last) = (Vec::new(), crate::Commit::done());
         for p in points {
             let ((series, field), commit) = engine.create(Durability::Interval, |names| {
-                let table = names.create_table(POLICY, p.table, KeyKind::Tagged)?;
+                let table = names.create_table(policy_of(p.table), p.table, kind_of(p.table))?;
                 let field = names.create_field(table, p.field, FieldType::Float)?;
                 Ok((names.create_series(table, &p.key, None)?, field))
             })?;
@@ -166,7 +186,10 @@ impl World {
                 assert!(Some(points.series) > last, "series ascend");
                 last = Some(points.series);
                 let names = engine.registry().read();
-                let slot = names.slot(points.series).expect("deleted with its points");
+                let Some(slot) = names.slot(points.series) else {
+                    assert!(engine.is_read_only(), "deleted with its points");
+                    continue;
+                };
                 for stream in points.streams {
                     let field = names.field(table, stream.field).unwrap().0.to_owned();
                     assert!(stream.times_ns.windows(2).all(|w| w[0] < w[1]), "times ascend");
@@ -183,7 +206,7 @@ impl World {
     pub fn delete(&self, d: &D, durability: Durability) -> Result<u64> {
         let engine = self.engine();
         let names = engine.registry().read();
-        let Some(table) = names.find_table(POLICY, d.table).map(|t| t.id()) else { return Ok(0) };
+        let Some(table) = names.find_table(policy_of(d.table), d.table).map(|t| t.id()) else { return Ok(0) };
         let slots = names.series(table).into_iter();
         let within = slots.filter(|&slot| d.keys.iter().any(|key| key == names.key(Slot(slot)))).collect();
         let field = d.field.map(|field| names.find_field(table, field).map(|f| f.0));
@@ -206,7 +229,7 @@ impl World {
     }
 
     pub fn table(&self, name: &str) -> Option<TableId> {
-        self.engine().registry().read().find_table(POLICY, name).map(|t| t.id())
+        self.engine().registry().read().find_table(policy_of(name), name).map(|t| t.id())
     }
 
     /// Files below the data directory that hold points.
@@ -222,6 +245,14 @@ impl World {
     pub fn now_s(&self) -> i64 {
         self.clock.now_s()
     }
+}
+
+pub(super) fn policy_of(table: &str) -> PolicyId {
+    if KEPT_TABLES.contains(&table) { KEPT } else { POLICY }
+}
+
+pub(super) fn kind_of(table: &str) -> KeyKind {
+    if table == "metrics" { KeyKind::Path } else { KeyKind::Tagged }
 }
 
 /// A deletion.
