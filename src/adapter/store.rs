@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use rhythmite_engine::{Commit, Durability};
-use rhythmite_model::{Error, ErrorKind, Result};
+use rhythmite_model::{Error, Result};
 
 use super::Shared;
 use crate::counters::{Counter, Counters};
@@ -97,7 +97,7 @@ impl Store {
                     self.in_flight.push_back((commit, points.len()));
                     break;
                 }
-                Err(e) if e.kind() == ErrorKind::Overloaded && !self.shared.cut.is_cancelled() => {
+                Err(e) if e.kind().is_no_room() && !self.shared.cut.is_cancelled() => {
                     if pause == PAUSE_MIN {
                         (self.waits)(&self.shared.counters).one();
                     }
@@ -124,7 +124,7 @@ impl Store {
         if points.points() > 0 {
             match points.write(&self.shared, self.durability) {
                 Ok(commit) => self.in_flight.push_back((commit, points.points())),
-                Err(e) if e.kind() == ErrorKind::Overloaded => {
+                Err(e) if e.kind().is_no_room() => {
                     self.count(dropped, points.points(), points.sample());
                 }
                 Err(e) => self.lost(points.points(), &e),

@@ -154,8 +154,12 @@ impl Check<'_> {
             self.file(&context, &policies[&record.policy], record, problems, &mut edit)?;
         }
 
-        let ids: HashSet<&str> = live.iter().map(|f| f.id.as_str()).collect();
-        let orphans = check::orphans(self.env, self.data_dir, &ids, &state.segments)?;
+        let mut parts = HashSet::new();
+        for record in &live {
+            let paths = check::paths(self.data_dir, &policies[&record.policy], record)?;
+            parts.extend(paths.all().map(Path::to_path_buf));
+        }
+        let orphans = check::orphans(self.env, self.data_dir, &parts, &state.segments)?;
         for path in &orphans {
             self.report.leftover(path);
             if self.repair {

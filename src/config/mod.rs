@@ -197,6 +197,8 @@ impl Config {
             salvage: wal_salvage,
             ..options.wal
         };
+        options.free_bytes_min = self.limits.disk_free.0;
+        options.data_bytes_max = self.limits.disk_max.0;
         options.limits = registry::Limits {
             series_per_scope: self.limits.series,
             new_series_per_hour: self.limits.new_series_per_hour,

@@ -512,6 +512,10 @@ pub struct Limits {
     pub tag_keys: usize,
     /// Bytes of a series key, measurement or field.
     pub key_length: usize,
+    /// Writes are refused while less than this is free on the disk of the data directory; 0: until it is full.
+    pub disk_free: Size,
+    /// What files and log may take together; 0: as much as there is.
+    pub disk_max: Size,
     /// Connections of one carbon, aggregator or StatsD listener; further ones are closed and counted.
     pub connections: usize,
     /// A connection of those that says nothing for so long is closed.
@@ -521,6 +525,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let names = registry::Limits::default();
+        let engine = rhythmite_engine::Options::new("");
         Self {
             databases: crate::catalog::DATABASES_MAX,
             series: names.series_per_scope,
@@ -529,6 +534,8 @@ impl Default for Limits {
             fields: names.fields_per_table,
             tag_keys: names.tag_keys_per_table,
             key_length: names.key_len,
+            disk_free: Size(engine.free_bytes_min),
+            disk_max: Size(engine.data_bytes_max),
             connections: 10_000,
             idle_timeout: Span::secs(2 * 3600),
         }

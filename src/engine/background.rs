@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(2);
 /// The log is given back to the disk after this long without a write.
 const QUIET: Duration = Duration::from_secs(5);
+/// While the disk is nearly full, a log of this size is turned into files.
+const LOW_FLUSH_BYTES: u64 = 64 << 10;
 
 /// Runs flushes and merges until dropped.
 pub struct Background {
@@ -100,6 +102,8 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         || (bytes >= Options::IDLE_FLUSH_BYTES && quiet >= options.idle_flush)
         || (engine.has_unflushed() && age >= options.flush_age)
         || wal.live_bytes > options.wal.wal_bytes_max / 2
+        // Files take less than the log, and nobody writes meanwhile.
+        || (stats.disk_low && wal.live_bytes >= LOW_FLUSH_BYTES)
         || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
     if due && engine.has_unflushed() {
         engine.flush()?;

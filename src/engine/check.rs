@@ -57,11 +57,16 @@ pub struct Context<'a> {
     pub flushed_seq: u64,
 }
 
-/// Files below the data directory that belong to no live one. `live` are the ids of live SSTs.
+/// Files below the data directory that belong to no live one. `live` are the paths of all parts of live SSTs.
 ///
 /// # Errors
 /// `Unavailable` when a directory cannot be read.
-pub fn orphans(env: &Env, data_dir: &Path, live: &HashSet<&str>, segments: &[SegmentRecord]) -> Result<Vec<PathBuf>> {
+pub fn orphans(
+    env: &Env,
+    data_dir: &Path,
+    live: &HashSet<PathBuf>,
+    segments: &[SegmentRecord],
+) -> Result<Vec<PathBuf>> {
     orphan::find(env, data_dir, live, segments)
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rhythmite_model::{Column, PolicyId, Result, SeriesId, Tier};
+use rhythmite_model::{Column, Error, PolicyId, Result, SeriesId, Tier};
 
 use crate::commit::Change;
 use crate::engine::{Engine, View};
@@ -103,23 +103,32 @@ impl Engine {
     /// Flushes and merges until each partition of each level is one file, without deleted points.
     ///
     /// # Errors
-    /// As [`Engine::compact_once`].
+    /// As [`Engine::compact_once`]; `NoSpace` when files were left as they are because the disk is too full for a merge.
     pub fn compact_all(&self) -> Result<()> {
         self.flush()?;
         let _one = self.inner.merging.lock();
         self.settle()?;
         self.expire()?;
+        let mut left_for_space = false;
         loop {
             let view = self.inner.shared.view.read().clone();
-            let flushed = view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1));
-            let job = flushed.or_else(|| view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false)));
+            let mut fits = |job: &Job| {
+                let fits = self.fits(job);
+                left_for_space |= !fits;
+                fits
+            };
+            let flushed =
+                view.files.iter().find_map(|(key, files)| self.oldest_flushed(*key, files, 1).filter(&mut fits));
+            let job = flushed.or_else(|| {
+                view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false).filter(&mut fits))
+            });
             match job.or_else(|| self.rewrite(&view, true)) {
                 Some(job) => self.run(&job)?,
                 None => break,
             }
         }
         self.forget_deletes()?;
-        Ok(())
+        if left_for_space { Err(Error::no_space("the disk has no space for some merges")) } else { Ok(()) }
     }
 
     /// Leaves the files of a job that failed alone for a while.
@@ -130,7 +139,7 @@ impl Engine {
 
     fn due(&self, view: &View) -> Option<Job> {
         let options = &self.inner.options;
-        let may = |job: &Job| !self.waits(job);
+        let may = |job: &Job| !self.waits(job) && self.fits(job);
         let enough = options.merge_flushed_files;
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
         let idle = || {
@@ -225,6 +234,11 @@ impl Engine {
         }
         inputs.truncate(MERGE_FLUSHED_MAX);
         Some(Job { policy: key.0, tier: key.1, inputs })
+    }
+
+    /// Whether the disk has space for a merge, which writes before it removes.
+    pub(crate) fn fits(&self, job: &Job) -> bool {
+        self.has_space_to_merge(job.inputs.iter().map(|f| f.record.bytes).sum())
     }
 
     /// Whether a merge of one of these files failed a moment ago.

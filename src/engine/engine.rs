@@ -25,6 +25,7 @@ use crate::memtable::Generation;
 use crate::registry::{Creator, Limits, Mark, Registry};
 use crate::rewrite::Rewrites;
 use crate::scan::{Scan, SeriesFilter};
+use crate::space::Space;
 use crate::wal::{self, Commit, Durability, Wal};
 use crate::weight::{Asked, Weight};
 
@@ -57,6 +58,10 @@ pub struct Options {
     pub index_cache_bytes: usize,
     /// Memory of decoded points of files that are kept for the next reader.
     pub decoded_cache_bytes: usize,
+    /// Writes are refused while less than this is free on the disk; 0: until it is full.
+    pub free_bytes_min: u64,
+    /// What files and log may take together: beyond, the disk counts as full. 0: no limit but the disk's.
+    pub data_bytes_max: u64,
     /// How long a deletion of few points waits before files are written anew without them.
     pub delete_delay: Duration,
 }
@@ -83,6 +88,8 @@ impl Options {
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
             decoded_cache_bytes: 128 << 20,
+            free_bytes_min: 256 << 20,
+            data_bytes_max: 0,
             delete_delay: Duration::from_secs(600),
             data_dir,
         }
@@ -174,6 +181,12 @@ pub struct Stats {
     pub values_written: u64,
     /// Writes turned away because the memtable, the log or compaction was behind.
     pub overloaded: u64,
+    /// Writes turned away because the disk was nearly full.
+    pub no_space: u64,
+    /// Bytes free on the disk, as of a moment ago; `u64::MAX` if it does not say.
+    pub disk_free_bytes: u64,
+    /// Whether writes are turned away for that now.
+    pub disk_low: bool,
     /// Bytes in memtables.
     pub memtable_bytes: u64,
     /// Flushes done.
@@ -271,6 +284,7 @@ pub(crate) struct Inner {
     /// Deletions found in the log, of which nobody knows whether they left series without a point.
     pub(crate) unchecked: Mutex<Vec<Tombstone>>,
     pub(crate) idle_check: Mutex<IdleCheck>,
+    pub(crate) space: Space,
     /// Which files deletions have to be worked into, as of some view.
     pub(crate) rewrites: Mutex<Rewrites>,
     pub(crate) counters: Counters,
@@ -389,6 +403,7 @@ impl Engine {
             next_file: AtomicU64::new(next_file),
             unchecked: Mutex::new(unchecked),
             idle_check: Mutex::default(),
+            space: Space::default(),
             rewrites: Mutex::default(),
             counters: Counters::default(),
         };
@@ -484,7 +499,8 @@ impl Engine {
     /// return. A commit that is dropped early changes nothing about the write.
     ///
     /// # Errors
-    /// `Overloaded` when the memtable, the log's queue or compaction is behind: nothing was written, try again later.
+    /// `Overloaded` when the memtable, the log's queue or compaction is behind, `NoSpace` when the disk is nearly full:
+    /// nothing was written, try again later.
     /// `NotFound` when a series was deleted since it was found: nothing was written, find (or make) it and write again.
     /// `Unavailable` when the log has failed: the server is read-only until it is restarted.
     pub fn write(&self, rows: Vec<Rows>, durability: Durability) -> Result<Commit> {
@@ -519,6 +535,7 @@ impl Engine {
     }
 
     fn has_room(&self) -> Result<()> {
+        self.has_space()?;
         let options = &self.inner.options;
         let view = self.inner.shared.view.read();
         let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
@@ -557,6 +574,9 @@ impl Engine {
             rows_written: get(&counters.rows_written),
             values_written: get(&counters.values_written),
             overloaded: get(&counters.overloaded),
+            no_space: self.inner.space.refused(),
+            disk_free_bytes: self.free_bytes(),
+            disk_low: self.is_disk_low(),
             memtable_bytes: (frozen + view.active.generation.bytes()) as u64,
             flushes: get(&counters.flushes),
             compactions: get(&counters.compactions),

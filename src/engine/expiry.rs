@@ -46,6 +46,8 @@ impl Engine {
                 Err(e) => return Err(e),
             }
         }
+        // A series may have lost its name to an attempt whose deletion never reached the disk.
+        self.make_drops_durable()?;
         self.commit(Change::replace(&dead, Vec::new()))?;
         let counters = &self.inner.counters;
         counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);

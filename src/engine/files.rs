@@ -102,6 +102,14 @@ impl LiveFile {
         Arc::new(Self { record, dir, cache: cache.clone(), key, reader, doomed, dead })
     }
 
+    /// Where its four parts lie.
+    ///
+    /// # Errors
+    /// `Invalid` for an id that names no file.
+    pub(crate) fn paths(&self) -> Result<SstPaths> {
+        SstPaths::new(&self.dir, &self.record.id)
+    }
+
     /// Tests at start that the file is there: its four parts, as long together as the manifest says. Their bytes are
     /// tested when they are read.
     ///
@@ -109,7 +117,7 @@ impl LiveFile {
     /// `Corrupt` when a part is missing or of another length; `Unavailable` for the disk.
     pub(crate) fn check(&self) -> Result<()> {
         let mut bytes = 0;
-        for path in SstPaths::new(&self.dir, &self.record.id)?.all() {
+        for path in self.paths()?.all() {
             bytes += self.cache.env.fs.file_len(path).map_err(|e| missing(e, path))?;
         }
         if bytes == self.record.bytes {

@@ -30,6 +30,7 @@ mod output_names;
 pub mod registry;
 mod rewrite;
 mod scan;
+mod space;
 pub mod sst;
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use rhythmite_model::{Error, Result};
 
 use crate::engine::Files;
 use crate::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
+use crate::registry::segment_path;
 
 /// Takes files out of the manifest whose policy the catalogue no longer has: it has dropped the policy, and a crash came
 /// before the engine did. Policies' numbers are never used again, so nothing can come to need them. [`remove`] then
@@ -33,7 +34,10 @@ pub(crate) fn forget(manifest: &dyn Manifest, leftovers: &[FileRecord]) -> Resul
 /// # Errors
 /// `Unavailable` when a directory cannot be read or a file not removed.
 pub(crate) fn remove(env: &Env, data_dir: &Path, files: &Files, segments: &[SegmentRecord]) -> Result<u64> {
-    let live = files.values().flatten().map(|f| f.record.id.as_str()).collect();
+    let mut live = HashSet::new();
+    for file in files.values().flatten() {
+        live.extend(file.paths()?.all().map(Path::to_path_buf));
+    }
     let orphans = find(env, data_dir, &live, segments)?;
     for path in &orphans {
         tracing::info!(file = %path.display(), "removing a file that no manifest names");
@@ -42,28 +46,29 @@ pub(crate) fn remove(env: &Env, data_dir: &Path, files: &Files, segments: &[Segm
     Ok(orphans.len() as u64)
 }
 
-/// The files below `data/` and `names/` that are not part of a live one.
+/// The files below `data/` and `names/` that are not part of a live one. `live` has the paths of all parts: an id says too
+/// little, since one that never came to live is given out again, perhaps for another partition.
 ///
 /// # Errors
 /// `Unavailable` when a directory cannot be read.
 pub(crate) fn find(
     env: &Env,
     data_dir: &Path,
-    live: &HashSet<&str>,
+    live: &HashSet<PathBuf>,
     segments: &[SegmentRecord],
 ) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     sweep(env, &data_dir.join("data"), 0, live, &mut found)?;
-    let names: Vec<_> = segments.iter().map(|s| format!("{:010}", s.id)).collect();
-    let live = names.iter().map(String::as_str).collect();
-    sweep(env, &data_dir.join("names"), DEPTH, &live, &mut found)?;
+    let dir = data_dir.join("names");
+    let live = segments.iter().map(|s| segment_path(&dir, s.id)).collect();
+    sweep(env, &dir, DEPTH, &live, &mut found)?;
     Ok(found)
 }
 
 /// Depth of the files below `data/`: database, policy, level, partition.
 const DEPTH: usize = 4;
 
-fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<&str>, found: &mut Vec<PathBuf>) -> Result<()> {
+fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<PathBuf>, found: &mut Vec<PathBuf>) -> Result<()> {
     let paths = match env.fs.list(dir) {
         // A data directory that no engine has opened yet.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -78,9 +83,8 @@ fn sweep(env: &Env, dir: &Path, depth: usize, live: &HashSet<&str>, found: &mut 
         }
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
         // `points-<id>.parquet`, `names-<id>.reg`: ours only if it has this form.
-        let Some((kind, rest)) = name.split_once('-') else { continue };
-        let id = rest.split('.').next().unwrap_or_default();
-        if matches!(kind, "points" | "series" | "fields" | "names") && !live.contains(id) {
+        let Some((kind, _)) = name.split_once('-') else { continue };
+        if matches!(kind, "points" | "series" | "fields" | "names") && !live.contains(&path) {
             found.push(path);
         }
     }

@@ -165,7 +165,7 @@ impl Engine {
                 // Flushed files are merged oldest first.
                 None => self.oldest_flushed(key, &view.files[&key], 1),
             };
-            due.then(job).flatten().filter(|job| !self.waits(job))
+            due.then(job).flatten().filter(|job| !self.waits(job) && self.fits(job))
         })
     }
 

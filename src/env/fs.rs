@@ -63,6 +63,8 @@ pub trait Fs: Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Paths in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Bytes that this process may still write to the disk that `path` lies on.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 
     /// Creates a directory below `root` (which is durable) and its parents, so that a crash does not take them away.
     /// Syncs every level each time: a directory that is there may come from an attempt that failed before its sync.
@@ -168,6 +170,11 @@ impl Fs for RealFs {
 
     fn file_len(&self, path: &Path) -> io::Result<u64> {
         Ok(std::fs::metadata(path)?.len())
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let disk = rustix::fs::statvfs(path)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {

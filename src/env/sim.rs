@@ -529,6 +529,12 @@ impl Fs for SimFs {
         Ok(())
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let disk = self.disk.lock();
+        disk.powered("statvfs")?;
+        Ok(disk.space.unwrap_or(u64::MAX))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         let disk = self.disk.lock();
         disk.powered("list")?;

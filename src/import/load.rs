@@ -66,7 +66,7 @@ impl Wait<'_> {
         let mut told = Duration::ZERO;
         loop {
             let e = match attempt() {
-                Err(e) if e.kind() == ErrorKind::Overloaded => e,
+                Err(e) if e.kind().is_no_room() => e,
                 other => return other,
             };
             let waited = self.clock.monotonic().saturating_sub(started);

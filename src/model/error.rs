@@ -11,12 +11,21 @@ pub enum ErrorKind {
     NotFound,
     /// Retry later; nothing was written.
     Overloaded,
+    /// The disk is nearly full; make room or retry later. Nothing was written.
+    NoSpace,
     /// Disk, catalogue or peer; retry with backoff.
     Unavailable,
     /// Stored bytes fail a check; stop, keep the file.
     Corrupt,
     /// Our bug.
     Internal,
+}
+
+impl ErrorKind {
+    /// Whether there is no room for a write at present: nothing of it was done, and the same may be taken later.
+    pub fn is_no_room(self) -> bool {
+        matches!(self, Self::Overloaded | Self::NoSpace)
+    }
 }
 
 /// An error with a kind for the caller and a message for a person.
@@ -48,6 +57,11 @@ impl Error {
     /// Retry later; nothing was written.
     pub fn overloaded(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Overloaded, message)
+    }
+
+    /// The disk is nearly full; nothing was written.
+    pub fn no_space(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::NoSpace, message)
     }
 
     /// Disk, catalogue or peer failed; retry with backoff.

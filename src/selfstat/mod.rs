@@ -60,6 +60,14 @@ impl Figures {
         add("rows_total", "engine.rows", "Rows stored.", engine.rows_written);
         add("values_total", "engine.values", "Values stored.", engine.values_written);
         add("overloaded_total", "engine.overloaded", "Writes refused because storage was behind.", engine.overloaded);
+        add(
+            "no_space_total",
+            "engine.no_space",
+            "Writes refused because the disk was nearly full, see [limits] disk_free.",
+            engine.no_space,
+        );
+        add("disk_free_bytes", "engine.disk_free_bytes", "Bytes that may still be written.", engine.disk_free_bytes);
+        add("disk_low", "engine.disk_low", "1 while writes are refused for want of space.", engine.disk_low.into());
         add("memtable_bytes", "engine.memtable_bytes", "Bytes in memtables.", engine.memtable_bytes);
         add("flushes_total", "engine.flushes", "Memtables written to files.", engine.flushes);
         add("compactions_total", "engine.compactions", "Merges of files.", engine.compactions);

@@ -338,3 +338,57 @@ fn datagrams_of_this_machines_programs_are_counted_too() {
     server.stop();
     assert!(!path.exists());
 }
+
+#[test]
+fn a_nearly_full_disk_turns_writes_away_until_there_is_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let udp = free_address();
+    let (server, line) = carbon(
+        dir.path(),
+        &format!("udp_listen = '{udp}'\n[memory]\nmemtable = '1MiB'\n[limits]\ndisk_max = '3MB'\ndisk_free = '1MB'\n"),
+    );
+    assert_eq!(server.post("/query?q=CREATE+DATABASE+d", "").status, 200);
+    let t = now_s() - 10_000;
+    // Values that do not compress: what was flushed fills the little disk for good.
+    let mut seed = 1_u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 11) as f64 / 7.0
+    };
+    let mut refused = 0;
+    for round in 0..600 {
+        let body: String = (0..2_000).map(|n| format!("m,s={} v={} {}\n", n % 50, random(), t + n / 50)).collect();
+        let reply = server
+            .post(&format!("/write?db=d&precision=s&n={round}"), &body.replace("m,", &format!("m{},", round % 20)));
+        match reply.status {
+            204 => refused = 0,
+            507 => {
+                assert!(reply.body.contains("disk_free"), "{}", reply.body);
+                refused += 1;
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            503 => std::thread::sleep(Duration::from_millis(100)),
+            other => panic!("{other}: {}", reply.body),
+        }
+        // Refused and nothing left to flush.
+        if refused > 4 && server.counter("wal_live_bytes") < 100_000 {
+            break;
+        }
+    }
+    assert!(refused > 0, "the disk is never full: {} bytes", server.counter("file_bytes"));
+    assert_eq!(server.counter("disk_low"), 1);
+    assert!(server.counter("no_space_total") > 0 && server.counter("disk_free_bytes") < 1_125_000);
+    assert_eq!(server.counter("read_only"), 0);
+    // Queries are answered; datagrams are dropped and counted; a stream waits.
+    assert!(server.get("/query?db=d&q=SELECT+count(v)+FROM+m1").body.contains("count"));
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(format!("lost.a 1 {}\n", now_s()).as_bytes(), udp).unwrap();
+    wait_for("the datagram to be dropped", || server.counter("carbon_dropped_total") == 1);
+    let mut stream = TcpStream::connect(line).unwrap();
+    stream.write_all(format!("kept.a 2 {}\n", now_s()).as_bytes()).unwrap();
+    wait_for("the stream to wait", || server.counter("carbon_waits_total") == 1);
+    assert!(server.get("/metrics/find?query=*").body.contains("[]"));
+    // Space comes back, and with it the stream goes on.
+    assert_eq!(server.post("/query?db=d&q=DROP+DATABASE+d", "").status, 200);
+    wait_for("what waited", || server.last("/render?target=kept.a&format=json&from=-5min") == Some(2.0));
+    assert_eq!(server.counter("disk_low"), 0);
+}

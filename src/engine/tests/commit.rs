@@ -97,3 +97,20 @@ fn what_a_dropped_policy_left_behind_is_removed_at_start() {
     world.crash(Unsynced::Lost).unwrap();
     assert_eq!(world.engine().files().len(), 1);
 }
+
+#[test]
+fn what_an_interrupted_flush_left_behind_is_removed_even_when_its_number_lives_again() {
+    use rhythmite_env::Fs;
+    let mut world = World::new(1);
+    world.write(&[p("cpu", 0, "a", 10, 1.0)], Durability::Sync).unwrap();
+    world.engine().compact_all().unwrap();
+    let live = world.engine().files()[0].id.clone();
+    // The same number in another partition: removed at an earlier start, and back after a crash.
+    let dir = std::path::Path::new("/db/data/d/p/raw/700");
+    world.fs.create_dir_durably(std::path::Path::new("/"), dir).unwrap();
+    for name in ["points-ID.parquet", "points-ID.idx", "series-ID.parquet", "fields-ID.parquet"] {
+        world.fs.write_durably(&dir.join(name.replace("ID", &live)), b"x").unwrap();
+    }
+    let orphans = world.crash(Unsynced::Kept).unwrap().orphans;
+    assert_eq!((orphans, world.files_on_disk()), (4, 1));
+}

@@ -74,6 +74,7 @@ impl Life {
         options.merge_partitions = *[1, 3, 256].choose(&mut rng).unwrap();
         options.flushed_files_max = *[6, 64].choose(&mut rng).unwrap();
         options.delete_delay = Duration::from_secs(*[0, 60, 600].choose(&mut rng).unwrap());
+        options.free_bytes_min = *[0, 0, 20_000].choose(&mut rng).unwrap();
         world.retention_s = *[0, 400, 2_000].choose(&mut rng).unwrap();
         world.max_idle_s = *[0, 0, 900].choose(&mut rng).unwrap();
         world.open().expect("a new directory opens");
@@ -169,7 +170,7 @@ impl Life {
             Err(e) => {
                 self.oracle.refused(&points);
                 match e.kind() {
-                    ErrorKind::Overloaded => {}
+                    kind if kind.is_no_room() => {}
                     ErrorKind::Unavailable if was_failed => {}
                     // Queued by the call that saw the log fail, or not even that.
                     ErrorKind::Unavailable => self.oracle.push(Step::Put(points), Fate::Unknown),
@@ -214,7 +215,7 @@ impl Life {
         self.healthy = false;
         match done {
             Ok(_) => self.oracle.push(Step::Take(delete), if sync { Fate::Acknowledged } else { Fate::Visible }),
-            Err(e) if e.kind() == ErrorKind::Overloaded => {}
+            Err(e) if e.kind().is_no_room() => {}
             Err(e) if e.kind() == ErrorKind::Unavailable => {
                 if !was_failed {
                     self.oracle.push(Step::Take(delete), Fate::Unknown);
@@ -241,8 +242,7 @@ impl Life {
 
     fn tried<T>(&mut self, done: &Result<T>) {
         if let Err(e) = done {
-            let full = e.kind() == ErrorKind::Overloaded;
-            assert!(full || (self.faults && e.kind() == ErrorKind::Unavailable), "{e}");
+            assert!(e.kind().is_no_room() || (self.faults && e.kind() == ErrorKind::Unavailable), "{e}");
         }
     }
 

@@ -32,7 +32,7 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let transient = matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Unavailable);
+        let transient = error.kind().is_no_room() || error.kind() == ErrorKind::Unavailable;
         Self { text: error.to_string(), transient }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rhythmite_engine::{Commit, Durability};
 use rhythmite_influx::influxql::{Measurement, MeasurementName};
 use rhythmite_influx::line_protocol::texts;
-use rhythmite_model::{ErrorKind, Policy};
+use rhythmite_model::Policy;
 
 use super::column::{Col, NO_ROW};
 use super::context::{Context, Request};
@@ -117,7 +117,7 @@ impl<'a> Into<'a> {
         let started = clock.monotonic();
         loop {
             match attempt() {
-                Err(error) if error.kind() == ErrorKind::Overloaded => {
+                Err(error) if error.kind().is_no_room() => {
                     if let Some(reason) = self.request.interrupt.reason(clock) {
                         return Err(Failure::new(reason));
                     }
