@@ -1,4 +1,6 @@
 //! A scripted run that fails at each of its file operations: nothing acknowledged is lost, nothing is invented.
+//!
+//! Every seventh operation is tried, from another one on with each seed; `RHYTHMITE_FAULT_STRIDE=1` tries all.
 
 use rhythmite_env::sim::{Fault, Unsynced};
 use rhythmite_model::ErrorKind;
@@ -6,8 +8,10 @@ use rhythmite_model::ErrorKind;
 use super::world::{Map, P, World, p, put};
 use crate::Durability;
 
-/// Each check tries every seventh operation; the checks' seeds begin at different ones.
-const STRIDE: usize = 7;
+/// Each check tries every so many operations; the checks' seeds begin at different ones.
+pub(super) fn stride() -> usize {
+    std::env::var("RHYTHMITE_FAULT_STRIDE").map_or(7, |n| n.parse().expect("a number above 0"))
+}
 
 /// The points of batch `n`: overwrites, late points, several tables.
 fn batch(n: i64) -> Vec<P> {
@@ -44,7 +48,7 @@ fn check(seed: u64, fault: Fault, unsynced: Unsynced) {
         before..world.fs.counts().ops
     };
     assert!(operations.end - operations.start > 100, "the script does real work");
-    for operation in operations.skip(seed as usize % STRIDE).step_by(STRIDE) {
+    for operation in operations.skip(seed as usize % stride()).step_by(stride()) {
         let mut world = World::new(seed);
         world.fs.fail_at(operation, fault);
         let (acknowledged, under_way) = script(&world);

@@ -357,7 +357,7 @@ fn a_crash_at_any_operation_leaves_all_or_nothing_of_a_deletion() {
         before..world.fs.counts().ops
     };
     assert!(operations.end - operations.start > 100, "the script does real work");
-    for operation in operations.step_by(5) {
+    for operation in operations.step_by(super::crash::stride().min(5)) {
         for (fault, unsynced) in [(Fault::PowerOff, Unsynced::Lost), (Fault::Error, Unsynced::Torn(9))] {
             let mut world = World::new(1);
             world.fs.fail_at(operation, fault);
