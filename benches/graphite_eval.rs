@@ -48,7 +48,7 @@ fn render_day(shelf: &mut Shelf, target: &str, extra: &[(&str, &str)]) -> usize 
     params.extend(extra);
     let params: Vec<(String, String)> = params.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     let options = RenderOptions::parse(Params(&params), NOW_S, &TimeZone::UTC).expect("parameters");
-    let series = run(&options.request().expect("targets"), shelf).expect("series");
+    let series = run(&options.request().expect("targets"), shelf, &|| Ok(())).expect("series");
     render::write(series, &options).expect("answer").body.len()
 }
 

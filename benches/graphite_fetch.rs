@@ -86,7 +86,7 @@ fn render(world: &World, target: &str, range_s: i64) -> usize {
     let gone = Arc::new(AtomicBool::new(false));
     let patience = Patience::new(world.env.clock.clone(), Duration::from_secs(600), gone);
     let mut fetcher = Fetcher::new(&world.engine, Limits::default(), patience);
-    let series = run(&request, &mut fetcher).expect("an answer");
+    let series = run(&request, &mut fetcher, &|| Ok(())).expect("an answer");
     series.iter().map(|s| s.values.len()).sum()
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::support::{Server, encode, free_address, now, now_s, send, wait_for};
 
-/// Longest time for an answer: a second, and what a debug build on a busy machine takes longer.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+/// Longest time for an answer: a second. What is refused is refused before the work is done, so a debug build takes
+/// longer only because it reads the request slowly, and because others use the machine.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 4 } else { 1 });
 /// Most memory that the process may ever have held, in KiB.
 const MEMORY_KIB_MAX: u64 = 1_500_000;
 
@@ -19,7 +20,7 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
         case(&"{a,b}".repeat(40), "", "stands for more than 10000 variants"),
         case(&vec!["{a,b}".repeat(12); 300].join("."), "", "stands for more than 10000 variants"),
         (format!("{}{{{}}}", "n".repeat(500_000), vec!["a"; 200_000].join(",")), "", "stands for more than"),
-        case(&vec!["**"; 60].join("."), "", ""),
+        case(&vec!["**"; 60].join("."), "&from=-1min", ""),
         case(&vec!["*"; 2_000].join("."), "", "more than 1024 segments"),
         case(&format!("deep.{}", "*a".repeat(5_000)), "", ""),
         // A thousand million points.
@@ -27,20 +28,28 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
         case("randomWalk('x',1)", "&from=0&until=1700000000", "points are more than"),
         case("summarize(time('x',600),'1s')", "&from=0&until=1700000000", "points are more than"),
         case("events('*')", "&from=0&until=1700000000", "points are more than"),
-        case("timeStack(time('x',1),'1d',0,10000)", "&from=-1d", "points at once"),
+        case("timeStack(time('x',1),'1d',0,10000)", "&from=-1d", "would hold more than 50000000 points"),
         case("summarize(time('x'),'-1min')", "", "must be longer than nothing"),
         case("hitcount(time('x'),'-1min')", "", "must be longer than nothing"),
-        case("movingAverage(deep.*,9223372036854775807)", "", "too large"),
+        case("movingAverage(deep.*,9223372036854775807)", "&from=-1min", "too large"),
         // Long windows.
-        case("movingMedian(time('x',1),200000)", "&from=-3d", ""),
-        case("movingWindow(time('x',1),200000,'stddev')", "&from=-3d", ""),
+        case("movingMedian(time('x',1),50000)", "&from=-1d", ""),
+        case("movingWindow(time('x',1),50000,'stddev')", "&from=-1d", ""),
         // Nesting.
         (deep("absolute(", "deep.a", ")", 5_000), "", "nested deeper than 128"),
         (deep("{", "a", "}", 5_000), "", "nested deeper than 128"),
         (format!("deep.a{}", "|absolute()".repeat(5_000)), "", "nested deeper than 128"),
-        (deep("movingAverage(", "deep.a", ",'1min')", 60), "", ""),
+        (deep("movingAverage(", "deep.a", ",'1min')", 60), "", "more than 10 functions that look at another range"),
+        (deep("timeStack(", "deep.a", ",'1min',0,100)", 10), "", "more than"),
+        (deep("movingMedian(", "deep.a", ",'7min')", 10), "", ""),
         // Megabytes.
-        (format!("group({})", vec!["deep.a"; 150_000].join(",")), "", "more than 50000 arguments"),
+        (format!("group({})", vec!["deep.a"; 60_000].join(",")), "", "more than 50000 arguments"),
+        (format!("aliasByNode(deep.**,{})", vec!["0"; 49_000].join(",")), "&from=-1min", "bytes of series and names"),
+        (
+            format!("aliasByNode(alias(deep.a,'{}'),{})", "x".repeat(500_000), vec!["0"; 2_000].join(",")),
+            "",
+            "bytes of series and names",
+        ),
         ("a".repeat(1_100_000), "", "longer than 1048576 bytes"),
         (format!("alias(deep.a,'{}')", "x".repeat(1_040_000)), "", ""),
         (format!("aliasSub(alias(deep.a,'{0}'),'x','{0}')", "x".repeat(500_000)), "", "makes more than 1048576 bytes"),
@@ -53,6 +62,7 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
         // Regular expressions that back-track for ever.
         (format!("aliasSub(alias(deep.a,'{}'),'(?=(a|a)*b)(a|a)*\\1c','')", "a".repeat(60)), "", "too many steps"),
         (format!("grep(alias(deep.a,'{}'),'(a*)*\\1b')", "a".repeat(1_000)), "", "too many steps"),
+        (format!("grep(alias(deep.**,'{}'),'(?=(a|a)*b)\\1c')", "a".repeat(9)), "&from=-1min", "too many steps"),
         case("grep(deep.*,'((((a{1000}){1000}){1000}){1000})')", "", "bad regular expression"),
         case("seriesByTag('name=~(?=(a|a)*b)(a|a)*\\1c')", "", ""),
         // Half a request.
@@ -62,7 +72,6 @@ fn cases() -> Vec<(String, &'static str, &'static str)> {
 }
 
 #[test]
-#[ignore = "its times hold for a release build on a quiet machine: cargo test --release --test it -- --ignored impossible"]
 fn impossible_requests_are_refused_soon() {
     let dir = tempfile::tempdir().unwrap();
     let line = free_address();

@@ -58,7 +58,7 @@ fn answer(request: &str) -> Result<Vec<u8>> {
     let pairs: Vec<(String, String)> = query.split('&').filter_map(pair).collect();
     let render = RenderOptions::parse(Params(&pairs), NOW_S, &TimeZone::UTC)?;
     let options = DrawOptions::parse(Params(&pairs), &render)?;
-    let series = run(&render.request()?, &mut Shelf)?;
+    let series = run(&render.request()?, &mut Shelf, &|| Ok(()))?;
     Ok(draw::draw(series, &options, render.format, None, &|| Ok(()))?.body)
 }
 

@@ -1,7 +1,7 @@
 //! What evaluation asks of the store, and the answers.
 //!
 //! Evaluation goes in rounds: it collects every [`FetchRequest`] that is known so far, asks for
-//! all of them at once and starts over with the answers in [`Fetched`]. So each distinct request
+//! all of them at once and starts over with the answers in `Fetched`. So each distinct request
 //! is answered once per render request, and nothing in here waits.
 
 use crate::series::Tags;
@@ -63,12 +63,12 @@ pub trait Fetch {
 
 /// The answers of one render request so far.
 #[derive(Debug, Default)]
-pub struct Fetched(HashMap<FetchRequest, Vec<RawSeries>>);
+pub(crate) struct Fetched(HashMap<FetchRequest, Vec<RawSeries>>);
 
 impl Fetched {
     /// Remembers an answer. Series are sorted by name; of several with one name the one with the
     /// most known values stays.
-    pub fn insert(&mut self, request: FetchRequest, mut series: Vec<RawSeries>) {
+    pub(crate) fn insert(&mut self, request: FetchRequest, mut series: Vec<RawSeries>) {
         let known = |s: &RawSeries| s.values.iter().filter(|v| !v.is_nan()).count();
         series.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| known(b).cmp(&known(a))));
         series.dedup_by(|b, a| a.name == b.name);
@@ -82,7 +82,7 @@ impl Fetched {
 
     /// The answer to a request, if it was asked.
     #[must_use]
-    pub fn get(&self, request: &FetchRequest) -> Option<&[RawSeries]> {
+    pub(crate) fn get(&self, request: &FetchRequest) -> Option<&[RawSeries]> {
         self.0.get(request).map(Vec::as_slice)
     }
 }

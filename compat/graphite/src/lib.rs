@@ -26,7 +26,7 @@ pub mod tags;
 pub mod target;
 pub mod time;
 
-pub use eval::{Outcome, Request, evaluate, run};
-pub use fetch::{Fetch, FetchRequest, Fetched, Query, RawSeries};
+pub use eval::{Request, run};
+pub use fetch::{Fetch, FetchRequest, Query, RawSeries};
 pub use rhythmite_model::{Error, ErrorKind, Result};
 pub use series::Series;

@@ -50,7 +50,7 @@ fn functions_take_any_arguments() {
 fn nested_time_shifts_end() {
     let nested = (0..60).fold("x.*".to_owned(), |inner, _| format!("movingAverage({inner},\"1min\")"));
     let request = Request::new(&[nested], NOW - 600, NOW, NOW).expect("well-formed");
-    assert!(run(&request, &mut Odd).is_err());
+    assert!(run(&request, &mut Odd, &|| Ok(())).is_err());
 }
 
 proptest! {

@@ -10,7 +10,6 @@ use rhythmite_model::{Error, Result};
 
 use super::Graphite;
 use super::metrics::nodes;
-use super::render::evaluate_all;
 use crate::query::graphite::{Fetcher, Patience};
 
 /// `/_internal/capabilities`: what carbonapi may speak with us.
@@ -31,7 +30,7 @@ pub(super) fn render(state: &Graphite, message: &[u8], patience: &Patience) -> R
         patience.check()?;
         let mut request = Request::new(&[&fetch.name], fetch.start_s, fetch.stop_s, now_s)?;
         request.points_max = state.limits.points_max - held;
-        for mut series in evaluate_all(&request, &mut fetcher, patience)? {
+        for mut series in rhythmite_graphite::run(&request, &mut fetcher, &|| patience.check())? {
             held = (held + series.values.len()).min(state.limits.points_max);
             if !fetch.path_expression.is_empty() {
                 series.path_expression.clone_from(&fetch.path_expression);

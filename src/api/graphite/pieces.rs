@@ -1,4 +1,4 @@
-//! Long JSON answers, made piece by piece as the client reads them.
+//! Long answers, made piece by piece as the client reads them.
 //!
 //! A piece takes a tenth of a millisecond, so it is made where it is asked for. What the answer is made of stays in
 //! memory meanwhile; a client that does not read for [`PAUSE_MAX`] loses it, and its connection.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Response;
+use rhythmite_graphite::Series;
 use rhythmite_graphite::answer::render::{self as formats, Pieces};
-use rhythmite_graphite::answer::{Answer, Format, RenderOptions};
+use rhythmite_graphite::answer::{Answer, RenderOptions};
 use rhythmite_graphite::draw::{self, DrawOptions};
-use rhythmite_graphite::eval::{Outcome, ROUNDS_MAX};
-use rhythmite_graphite::{Fetch, Fetched, Series, evaluate};
-use rhythmite_model::{Error, Result};
+use rhythmite_model::Result;
 use serde_json::json;
 
 use super::metrics::carbonapi_message;
@@ -19,7 +18,7 @@ use super::reply::{cached, reply, streamed, unread};
 use super::{Graphite, carbonapi, pieces};
 use crate::query::graphite::{Fetcher, Patience};
 
-/// Points from which on JSON is made piece by piece.
+/// Points from which on an answer is made piece by piece.
 const LONG_POINTS: usize = 20_000;
 
 /// What a request comes to.
@@ -59,14 +58,14 @@ fn make(state: &Graphite, form: &Form, patience: Patience) -> Result<(Made, Opti
             let go_on = || patience.check();
             Made::Whole(draw::draw(series, &looks, options.format, options.jsonp.as_deref(), &go_on)?)
         }
-        None if options.format == Format::Json && points > LONG_POINTS => {
-            Made::Long(Box::new(formats::pieces(series, &options, meta.as_deref())?))
-        }
-        None if options.format == Format::Json => {
+        None => {
             let pieces = formats::pieces(series, &options, meta.as_deref())?;
-            Made::Whole(Answer { content_type: pieces.content_type, body: pieces.flatten().collect() })
+            if points > LONG_POINTS {
+                Made::Long(Box::new(pieces))
+            } else {
+                Made::Whole(Answer { content_type: pieces.content_type, body: pieces.flatten().collect() })
+            }
         }
-        None => Made::Whole(formats::write(series, &options)?),
     };
     Ok((made, options.cache_s))
 }
@@ -78,7 +77,7 @@ fn run(state: &Graphite, options: &RenderOptions, patience: &Patience) -> Result
     let started = state.clock.monotonic();
     let mut fetcher =
         Fetcher::new(&state.engine, state.limits.clone(), patience.clone()).with_events(state.catalog.events());
-    let series = evaluate_all(&request, &mut fetcher, patience)?;
+    let series = rhythmite_graphite::run(&request, &mut fetcher, &|| patience.check())?;
     let meta = options.meta.then(|| {
         let took = state.clock.monotonic().saturating_sub(started);
         let stats = json!({
@@ -90,23 +89,4 @@ fn run(state: &Graphite, options: &RenderOptions, patience: &Patience) -> Result
         json!({ "stats": stats, "fetches": fetcher.notes() }).to_string()
     });
     Ok((series, meta))
-}
-
-/// Evaluates the targets, round by round.
-pub(super) fn evaluate_all(
-    request: &rhythmite_graphite::Request,
-    fetcher: &mut Fetcher,
-    patience: &Patience,
-) -> Result<Vec<Series>> {
-    let mut fetched = Fetched::default();
-    for _ in 0..ROUNDS_MAX {
-        match evaluate(request, &fetched, &|| patience.check())? {
-            Outcome::Done(series) => return Ok(series),
-            Outcome::Need(requests) => {
-                let answers = fetcher.fetch(&requests)?;
-                requests.into_iter().zip(answers).for_each(|(request, series)| fetched.insert(request, series));
-            }
-        }
-    }
-    Err(Error::invalid(format!("the targets need more than {ROUNDS_MAX} rounds of data")))
 }

@@ -107,10 +107,11 @@ fn condition(expr: tags::TagExpr, too_hard: &Arc<AtomicBool>) -> TagExpr {
         Test::Match(regex) | Test::NotMatch(regex) => {
             let too_hard = too_hard.clone();
             let test = move |value: &str| {
-                regex.is_match(value).unwrap_or_else(|_| {
-                    too_hard.store(true, Ordering::Relaxed);
-                    false
-                })
+                !too_hard.load(Ordering::Relaxed)
+                    && regex.is_match(value).unwrap_or_else(|_| {
+                        too_hard.store(true, Ordering::Relaxed);
+                        false
+                    })
             };
             TagExpr::Tag(tag, TagTest::Like(Arc::new(test)))
         }

@@ -26,10 +26,9 @@ impl Writer {
         self.out.len()
     }
 
-    /// Takes what has been written so far.
-    pub(super) fn take(&mut self) -> Vec<u8> {
-        let capacity = self.out.capacity();
-        std::mem::replace(&mut self.out, Vec::with_capacity(capacity))
+    /// What has been written and not yet taken.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.out
     }
 
     /// `[value, time]` as a member.

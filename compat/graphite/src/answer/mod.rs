@@ -2,9 +2,10 @@
 //!
 //! [`RenderOptions`] reads the parameters of `/render`; [`render`] writes series in the format
 //! asked for. [`find`] does both for `/metrics/find` and its relatives, [`functions`] lists the
-//! render functions. The server adds status, cache headers and images. JSON, which may be long, is made in
+//! render functions. The server adds status, cache headers and images. Series, which may be long, are written in
 //! [pieces](render::Pieces).
 
+mod encode;
 pub mod events;
 pub mod find;
 pub mod functions;

@@ -9,21 +9,54 @@ impl Pickle {
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {
-        self.0.push(b'.');
+        self.end();
         self.0
+    }
+
+    /// Nothing follows.
+    pub(super) fn end(&mut self) {
+        self.0.push(b'.');
+    }
+
+    /// What has been written and not yet taken.
+    pub(super) fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// Bytes written and not yet taken.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// A list; `items` writes its members.
     pub(super) fn list(&mut self, items: impl FnOnce(&mut Self)) {
-        self.0.extend_from_slice(b"](");
+        self.open_list();
         items(self);
-        self.0.push(b'e');
+        self.close_list();
     }
 
     /// A dictionary; `items` writes keys and values in turn.
     pub(super) fn dict(&mut self, items: impl FnOnce(&mut Self)) {
-        self.0.extend_from_slice(b"}(");
+        self.open_dict();
         items(self);
+        self.close_dict();
+    }
+
+    /// What follows are the members of a list, until it is closed.
+    pub(super) fn open_list(&mut self) {
+        self.0.extend_from_slice(b"](");
+    }
+
+    pub(super) fn close_list(&mut self) {
+        self.0.push(b'e');
+    }
+
+    /// What follows are keys and values in turn, until the dictionary is closed.
+    pub(super) fn open_dict(&mut self) {
+        self.0.extend_from_slice(b"}(");
+    }
+
+    pub(super) fn close_dict(&mut self) {
         self.0.push(b'u');
     }
 

@@ -1,167 +1,143 @@
 //! The formats of `/render` that are not images.
+//!
+//! An answer is made in [`Pieces`], each when it is asked for: of a long one only the series and one piece are held.
+//! Two formats are made as a whole, which [`POINTS_MAX`] bounds: the rows of `dygraph` run across all series, and
+//! carbonapi's messages carry their length in front.
 
-use super::json::{JAVASCRIPT, JSON, Writer, checked, wrap};
-use super::pickle::Pickle;
+use super::encode::{Csv, Encode, Json, Msgpack, Pickled, Raw, Rickshaw};
+use super::json::{Writer, wrap};
 use super::{Answer, Format, RenderOptions};
 use crate::carbonapi;
-use crate::python;
 use crate::series::Series;
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
-use std::io::Write as _;
-
-/// Writes series in the format asked for.
-///
-/// # Errors
-/// `Invalid` for a bad JSONP callback, when a series asks for an unknown consolidation, or for more than [`POINTS_MAX`]
-/// points in a format other than JSON; `Internal` when the format is that of a picture, see [`crate::draw`].
-pub fn write(series: Vec<Series>, options: &RenderOptions) -> Result<Answer> {
-    let points: usize = series.iter().map(|s| s.values.len()).sum();
-    if points > POINTS_MAX && options.format != Format::Json {
-        return Err(Error::invalid(format!("{points} points, more than {POINTS_MAX}, are given as JSON only")));
-    }
-    let (content_type, body) = match options.format {
-        Format::Json => {
-            let pieces = pieces(series, options, None)?;
-            return Ok(Answer { content_type: pieces.content_type, body: pieces.flatten().collect() });
-        }
-        Format::Dygraph => return wrap(dygraph(&series), options.jsonp.as_deref()),
-        Format::Rickshaw => return wrap(rickshaw(&series, options.pretty), options.jsonp.as_deref()),
-        Format::Csv => ("text/csv", csv(&series, &options.zone)?),
-        Format::Raw => ("text/plain", raw(&series)),
-        Format::Pickle => ("application/pickle", pickle(&series)),
-        Format::Msgpack => ("application/x-msgpack", msgpack(&series)?),
-        Format::CarbonapiV3 => {
-            let range = (options.from_s, options.until_s);
-            return Ok(carbonapi::series(series.iter().map(|s| (s, range))));
-        }
-        Format::Png | Format::Svg | Format::Pdf => return Err(Error::internal("pictures are drawn, not written")),
-    };
-    Ok(Answer { content_type, body })
-}
 
 /// Most points in formats whose answer is made as a whole.
 pub const POINTS_MAX: usize = 10_000_000;
 
-/// Bytes a point takes in JSON, roughly.
-const POINT_BYTES: usize = 32;
+/// Bytes of a piece; one with a name or a point that is longer takes that much more.
+pub const PIECE_BYTES: usize = 64 << 10;
 
-/// A JSON answer in pieces of about [`PIECE_BYTES`], each made when it is asked for: however long the answer is, only
-/// the series and one piece are held.
+/// Writes series in the format asked for, as a whole.
+///
+/// # Errors
+/// As [`pieces`].
+pub fn write(series: Vec<Series>, options: &RenderOptions) -> Result<Answer> {
+    let pieces = pieces(series, options, None)?;
+    Ok(Answer { content_type: pieces.content_type, body: pieces.flatten().collect() })
+}
+
+/// An answer in pieces of about [`PIECE_BYTES`], each made when it is asked for.
 pub struct Pieces {
     /// Of the whole answer.
     pub content_type: &'static str,
-    series: std::vec::IntoIter<Series>,
-    /// The series being written and its next point.
-    open: Option<(Series, usize)>,
-    no_null_points: bool,
-    out: Writer,
-    /// What stands behind the list of series; `None` once it is written.
-    tail: Option<&'static str>,
+    body: Body,
 }
 
-/// Bytes of a piece.
-pub const PIECE_BYTES: usize = 64 << 10;
+enum Body {
+    /// `None` once it is taken.
+    Whole(Option<Vec<u8>>),
+    Series {
+        encoder: Box<dyn Encode>,
+        series: std::vec::IntoIter<Series>,
+        /// The series being written and its next point.
+        open: Option<(Series, usize)>,
+        ended: bool,
+    },
+}
 
-/// The answer in JSON, `meta` (a JSON object, if asked for) before the series.
+/// The series in the format asked for; `meta` (a JSON object, if asked for) stands before them in JSON.
 ///
 /// # Errors
-/// As [`write()`].
+/// `Invalid` for a bad JSONP callback, when a series asks for an unknown consolidation, for times or lengths that the
+/// format has no room for, or for more than [`POINTS_MAX`] points in a format that is made as a whole; `Internal` when
+/// the format is that of a picture, see [`crate::draw`].
 pub fn pieces(mut series: Vec<Series>, options: &RenderOptions, meta: Option<&str>) -> Result<Pieces> {
-    if series.iter().all(|s| s.values.is_empty()) {
-        series.clear();
-    }
-    if let Some(max) = options.max_data_points {
-        limit_points(&mut series, max)?;
-    }
-    if options.no_null_points {
-        series.retain(|s| s.points().any(|(_, v)| !v.is_nan()));
-    }
-    let callback = checked(options.jsonp.as_deref())?;
-    let points: usize = series.iter().map(Series::point_count).sum();
-    let expected = points.saturating_mul(POINT_BYTES) + series.len() * 256 + 16;
-    let mut out = Writer::new(options.pretty, expected.min(PIECE_BYTES + PIECE_BYTES / 8));
-    if let Some(callback) = callback {
-        out.raw(callback);
-        out.raw("(");
-    }
-    if let Some(meta) = meta {
-        out.raw("{\"version\": \"v0.1\", \"meta\": ");
-        out.raw(meta);
-        out.raw(", \"series\": ");
-    }
-    out.open(b'[');
-    let tail = match (meta.is_some(), callback.is_some()) {
-        (false, false) => "",
-        (false, true) => ")",
-        (true, false) => "}",
-        (true, true) => "})",
+    let callback = options.jsonp.as_deref();
+    let whole = |answer: Answer| Pieces { content_type: answer.content_type, body: Body::Whole(Some(answer.body)) };
+    let (content_type, encoder): (_, Box<dyn Encode>) = match options.format {
+        Format::Json => {
+            for_json(&mut series, options)?;
+            let json = Json::new(options.pretty, options.no_null_points, callback, meta)?;
+            (json.content_type, Box::new(json))
+        }
+        Format::Rickshaw => {
+            let rickshaw = Rickshaw::new(options.pretty, callback)?;
+            (rickshaw.content_type, Box::new(rickshaw))
+        }
+        Format::Csv => ("text/csv", Box::new(Csv::new(&series, &options.zone)?)),
+        Format::Raw => ("text/plain", Box::new(Raw::default())),
+        Format::Pickle => ("application/pickle", Box::new(Pickled::new())),
+        Format::Msgpack => ("application/x-msgpack", Box::new(Msgpack::new(&series)?)),
+        Format::Dygraph => {
+            few_enough(&series)?;
+            return Ok(whole(wrap(dygraph(&series), callback)?));
+        }
+        Format::CarbonapiV3 => {
+            few_enough(&series)?;
+            let range = (options.from_s, options.until_s);
+            return Ok(whole(carbonapi::series(series.iter().map(|s| (s, range)))));
+        }
+        Format::Png | Format::Svg | Format::Pdf => return Err(Error::internal("pictures are drawn, not written")),
     };
-    let content_type = if callback.is_some() { JAVASCRIPT } else { JSON };
-    let (series, no_null_points) = (series.into_iter(), options.no_null_points);
-    Ok(Pieces { content_type, series, open: None, no_null_points, out, tail: Some(tail) })
-}
-
-impl Pieces {
-    fn head(&mut self, s: &Series) {
-        let out = &mut self.out;
-        out.member();
-        out.open(b'{');
-        out.key("target");
-        out.text(&s.name);
-        out.key("tags");
-        out.open(b'{');
-        for (key, value) in s.tags.iter() {
-            out.key(key);
-            out.text(value);
-        }
-        out.close(b'}');
-        out.key("datapoints");
-        out.open(b'[');
-    }
-
-    /// Writes points from `at` on until the piece is long enough; gives the next one, `None` at the end.
-    fn points(&mut self, s: &Series, at: usize) -> Option<usize> {
-        for (i, v) in s.values.iter().enumerate().take(s.point_count()).skip(at) {
-            if self.out.len() >= PIECE_BYTES {
-                return Some(i);
-            }
-            if !(self.no_null_points && v.is_nan()) {
-                self.out.point(*v, s.start_s + i as i64 * s.step_s);
-            }
-        }
-        None
-    }
+    Ok(Pieces { content_type, body: Body::Series { encoder, series: series.into_iter(), open: None, ended: false } })
 }
 
 impl Iterator for Pieces {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        self.tail?;
-        while self.out.len() < PIECE_BYTES {
-            let (series, at) = match self.open.take().or_else(|| self.series.next().map(|s| (s, 0))) {
+        let (encoder, series, open, ended) = match &mut self.body {
+            Body::Whole(body) => return body.take(),
+            Body::Series { ended: true, .. } => return None,
+            Body::Series { encoder, series, open, ended } => (encoder, series, open, ended),
+        };
+        while encoder.out().len() < PIECE_BYTES {
+            // A series is opened once, however long its name: what follows begins at its first point.
+            let (s, at) = match open.take() {
                 Some(open) => open,
-                None => {
-                    self.out.close(b']');
-                    self.out.raw(self.tail.take().unwrap_or_default());
-                    break;
-                }
+                None => match series.next() {
+                    Some(s) => {
+                        encoder.open(&s);
+                        (s, 0)
+                    }
+                    None => {
+                        encoder.end();
+                        *ended = true;
+                        break;
+                    }
+                },
             };
-            if at == 0 {
-                self.head(&series);
-            }
-            match self.points(&series, at) {
-                Some(next) => self.open = Some((series, next)),
-                None => {
-                    self.out.close(b']');
-                    self.out.close(b'}');
-                }
+            match encoder.points(&s, at) {
+                Some(next) => *open = Some((s, next)),
+                None => encoder.close(),
             }
         }
-        Some(self.out.take())
+        let full = encoder.out();
+        let next = Vec::with_capacity(if *ended { 0 } else { PIECE_BYTES + PIECE_BYTES / 8 });
+        Some(std::mem::replace(full, next))
     }
+}
+
+fn few_enough(series: &[Series]) -> Result<()> {
+    let points: usize = series.iter().map(|s| s.values.len()).sum();
+    if points > POINTS_MAX {
+        return Err(Error::invalid(format!("{points} points are more than the {POINTS_MAX} of this format")));
+    }
+    Ok(())
+}
+
+/// What only JSON does with series before it writes them.
+fn for_json(series: &mut Vec<Series>, options: &RenderOptions) -> Result<()> {
+    if series.iter().all(|s| s.values.is_empty()) {
+        series.clear();
+    }
+    if let Some(max) = options.max_data_points {
+        limit_points(series, max)?;
+    }
+    if options.no_null_points {
+        series.retain(|s| s.points().any(|(_, v)| !v.is_nan()));
+    }
+    Ok(())
 }
 
 /// Merges values until no series has more than `max` over the whole range of all series. Groups
@@ -232,136 +208,4 @@ fn dygraph(series: &[Series]) -> Vec<u8> {
     out.close(b']');
     out.close(b'}');
     out.finish()
-}
-
-fn rickshaw(series: &[Series], pretty: bool) -> Vec<u8> {
-    let mut out = Writer::new(pretty, series.iter().map(|s| s.values.len() * 40 + 64).sum());
-    out.open(b'[');
-    for s in series {
-        out.member();
-        out.open(b'{');
-        out.key("target");
-        out.text(&s.name);
-        out.key("datapoints");
-        out.open(b'[');
-        for (ts, v) in s.points().take_while(|(ts, _)| *ts < s.end_s) {
-            out.member();
-            out.open(b'{');
-            out.key("x");
-            out.int(ts);
-            out.key("y");
-            out.float(v);
-            out.close(b'}');
-        }
-        out.close(b']');
-        out.close(b'}');
-    }
-    out.close(b']');
-    out.finish()
-}
-
-fn csv(series: &[Series], zone: &TimeZone) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(series.iter().map(|s| s.values.len() * (s.name.len() + 40)).sum());
-    for s in series {
-        let name = csv_field(&s.name);
-        for (i, v) in s.values.iter().enumerate() {
-            let bad = |e: &dyn std::fmt::Display| Error::internal(format!("a point's time cannot be written: {e}"));
-            let ts = Timestamp::from_second(s.start_s + i as i64 * s.step_s).map_err(|e| bad(&e))?;
-            let at = zone.to_datetime(ts);
-            let value = if v.is_nan() { String::new() } else { python::repr(*v) };
-            write!(
-                out,
-                "{name},{:04}-{:02}-{:02} {:02}:{:02}:{:02},{value}\r\n",
-                at.year(),
-                at.month(),
-                at.day(),
-                at.hour(),
-                at.minute(),
-                at.second()
-            )
-            .map_err(|e| bad(&e))?;
-        }
-    }
-    Ok(out)
-}
-
-fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-}
-
-fn raw(series: &[Series]) -> Vec<u8> {
-    let mut out = String::new();
-    for s in series {
-        out.push_str(&format!("{},{},{},{}|", s.name, s.start_s, s.end_s, s.step_s));
-        for (i, v) in s.values.iter().enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            out.push_str(&if v.is_nan() { "None".to_owned() } else { python::repr(*v) });
-        }
-        out.push('\n');
-    }
-    out.into_bytes()
-}
-
-fn pickle(series: &[Series]) -> Vec<u8> {
-    let mut out = Pickle::new();
-    out.list(|out| {
-        for s in series {
-            out.dict(|out| {
-                for (key, text) in [
-                    ("name", s.name.as_str()),
-                    ("pathExpression", &s.path_expression),
-                    ("consolidationFunc", s.consolidation.name()),
-                ] {
-                    out.text(key);
-                    out.text(text);
-                }
-                for (key, i) in [("start", s.start_s), ("end", s.end_s), ("step", s.step_s), ("valuesPerPoint", 1)] {
-                    out.text(key);
-                    out.int(i);
-                }
-                out.text("xFilesFactor");
-                out.float(s.x_files_factor);
-                out.text("values");
-                out.list(|out| s.values.iter().for_each(|v| out.float(*v)));
-            });
-        }
-    });
-    out.finish()
-}
-
-fn msgpack(series: &[Series]) -> Result<Vec<u8>> {
-    use rmp::encode as put;
-    let len = |n: usize| u32::try_from(n).map_err(|_| Error::invalid("the answer is too large for msgpack"));
-    let mut out = Vec::new();
-    let bad = |e: put::ValueWriteError| Error::internal(e.to_string());
-    put::write_array_len(&mut out, len(series.len())?).map_err(bad)?;
-    for s in series {
-        put::write_map_len(&mut out, 9).map_err(bad)?;
-        for (key, text) in [
-            ("name", s.name.as_str()),
-            ("pathExpression", &s.path_expression),
-            ("consolidationFunc", s.consolidation.name()),
-        ] {
-            put::write_str(&mut out, key).map_err(bad)?;
-            put::write_str(&mut out, text).map_err(bad)?;
-        }
-        for (key, i) in [("start", s.start_s), ("end", s.end_s), ("step", s.step_s), ("valuesPerPoint", 1)] {
-            put::write_str(&mut out, key).map_err(bad)?;
-            put::write_sint(&mut out, i).map_err(bad)?;
-        }
-        put::write_str(&mut out, "xFilesFactor").map_err(bad)?;
-        put::write_f64(&mut out, s.x_files_factor).map_err(bad)?;
-        put::write_str(&mut out, "values").map_err(bad)?;
-        put::write_array_len(&mut out, len(s.values.len())?).map_err(bad)?;
-        for v in s.values.iter() {
-            if v.is_nan() {
-                put::write_nil(&mut out).map_err(|e| Error::internal(e.to_string()))?;
-            } else {
-                put::write_f64(&mut out, *v).map_err(bad)?;
-            }
-        }
-    }
-    Ok(out)
 }

@@ -271,24 +271,31 @@ fn options_of_two_axes_are_checked_when_there_are_two() {
     }
 }
 
+/// A store that says when it is asked.
+struct Nothing;
+
+impl crate::Fetch for Nothing {
+    fn fetch(&mut self, _: &[crate::FetchRequest]) -> crate::Result<Vec<Vec<crate::RawSeries>>> {
+        Err(crate::Error::not_found("fetched"))
+    }
+}
+
 #[test]
 fn a_pie_takes_numbers_for_targets() {
     let slices = |target: &str| {
         let (render, options) = parse(&format!("graphType=pie&target={target}"))?;
-        let outcome = crate::evaluate(&render.request()?, &crate::Fetched::default(), &|| Ok(()))?;
-        let crate::Outcome::Done(series) = outcome else { return Ok("fetched".to_owned()) };
+        let series = crate::run(&render.request()?, &mut Nothing, &|| Ok(()))?;
         lay_out(series, &options, &|| Ok(())).map(|list| list.to_string())
     };
     let pie = slices("a b:5&target=c:1.5e1").unwrap();
     assert!(pie.contains("text \"a b\"") && pie.contains("text \"25.00%\""), "{pie}");
-    assert_eq!(slices("a.b").unwrap(), "fetched");
-    assert_eq!(slices("alias(a,'x:5')").unwrap(), "fetched");
+    for fetched in ["a.b", "alias(a,'x:5')"] {
+        assert_eq!(slices(fetched).unwrap_err().message(), "fetched");
+    }
     assert_eq!(slices("a:b").unwrap_err().message(), "Invalid target 'a:b': expected name:number");
     let (render, _) = parse("target=a:5").unwrap();
-    assert!(matches!(
-        crate::evaluate(&render.request().unwrap(), &crate::Fetched::default(), &|| Ok(())),
-        Ok(crate::Outcome::Need(_))
-    ));
+    let e = crate::run(&render.request().unwrap(), &mut Nothing, &|| Ok(())).unwrap_err();
+    assert_eq!(e.message(), "fetched");
 }
 
 #[test]

@@ -5,35 +5,35 @@
 //! starts over. Functions that look at another range (`movingAverage`, `timeShift`) evaluate
 //! their first argument again and may need another round.
 //!
-//! Limits: [`CALLS_MAX`] calls and [`REQUESTS_MAX`] requests per round, [`ROUNDS_MAX`] rounds,
-//! [`Request::points_max`] points at once: fetched ones and what functions have made of them.
-//! Time shifting functions nest, and each level doubles the work; the first limit stops that.
+//! Limits: [`Request::points_max`] points at once (fetched ones and what functions have made of them), the work on
+//! them, [`CALLS_MAX`] calls, [`REQUESTS_MAX`] requests per round, [`ROUNDS_MAX`] rounds. Functions that look at another
+//! range nest, and each level doubles the work: [`ELSEWHERE_MAX`] levels.
 
 mod points;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub(crate) use points::Points;
 use scope::Replaced;
 pub(crate) use scope::{Scope, Stop, Value};
+pub(crate) use work::Work;
+pub use work::{CALLS_MAX, ROUNDS_MAX};
 
 use crate::fetch::{Fetch, FetchRequest, Fetched, Query};
-use crate::functions::{self, Invocation};
+use crate::functions::{self, Function, Invocation};
 use crate::series::{Consolidation, Look, Series, Tags};
 use crate::target::{self, Call, Expr, Literal};
 use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
 use std::collections::{HashMap, HashSet};
 
-/// Most calls evaluated in one round.
-pub const CALLS_MAX: usize = 20_000;
-
 /// Most requests one round may ask.
 pub const REQUESTS_MAX: usize = 10_000;
 
-/// Most rounds; each level of nested time shifting takes one.
-pub const ROUNDS_MAX: usize = 2 * target::DEPTH_MAX;
+/// Most functions around each other that evaluate their first argument again in another range.
+pub const ELSEWHERE_MAX: usize = 10;
 
 /// Most points that a request holds at once, unless it says otherwise.
 pub const POINTS_MAX: usize = 50_000_000;
@@ -90,21 +90,37 @@ impl Request {
 
 /// What a round came to.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The series, in the order of the targets.
     Done(Vec<Series>),
     /// Data are missing; ask for these and evaluate again.
     Need(Vec<FetchRequest>),
 }
 
-/// One round: evaluates all targets as far as the fetched data allow. CPU only. `go_on` is asked
-/// before each function runs; its error ends the round.
+/// Evaluates all targets, round by round, with what `store` answers. CPU only. `go_on` is asked before each function
+/// runs, and within those that take long; its error ends the request.
 ///
 /// # Errors
-/// `Invalid`, naming the target, for unknown functions, bad arguments or a limit that was hit;
-/// those of `go_on`.
-pub fn evaluate(request: &Request, fetched: &Fetched, go_on: &dyn Fn() -> Result<()>) -> Result<Outcome> {
-    let mut evaluator = Evaluator::new(request, fetched, go_on);
+/// `Invalid`, naming the target, for unknown functions, bad arguments or a limit that was hit; those of `go_on` and of
+/// the store.
+pub fn run(request: &Request, store: &mut dyn Fetch, go_on: &dyn Fn() -> Result<()>) -> Result<Vec<Series>> {
+    let mut fetched = Fetched::default();
+    let mut work = Work::new(request.points_max, go_on);
+    loop {
+        match evaluate(request, &fetched, &mut work)? {
+            Outcome::Done(series) => return Ok(series),
+            Outcome::Need(requests) => {
+                let answers = store.fetch(&requests)?;
+                requests.into_iter().zip(answers).for_each(|(request, series)| fetched.insert(request, series));
+            }
+        }
+    }
+}
+
+/// One round: evaluates all targets as far as the fetched data allow.
+pub(crate) fn evaluate(request: &Request, fetched: &Fetched, work: &mut Work<'_>) -> Result<Outcome> {
+    work.round()?;
+    let mut evaluator = Evaluator::new(request, fetched, work);
     let mut scope = Scope::new(request);
     let mut done = Vec::new();
     for (text, expr) in &request.targets {
@@ -117,26 +133,6 @@ pub fn evaluate(request: &Request, fetched: &Fetched, go_on: &dyn Fn() -> Result
     Ok(if evaluator.missing.is_empty() { Outcome::Done(done) } else { Outcome::Need(evaluator.missing) })
 }
 
-/// All rounds, with a store that answers at once.
-///
-/// # Errors
-/// Those of [`evaluate`] and of the store.
-pub fn run(request: &Request, store: &mut dyn Fetch) -> Result<Vec<Series>> {
-    let mut fetched = Fetched::default();
-    for _ in 0..ROUNDS_MAX {
-        match evaluate(request, &fetched, &|| Ok(()))? {
-            Outcome::Done(series) => return Ok(series),
-            Outcome::Need(requests) => {
-                let answers = store.fetch(&requests)?;
-                for (request, series) in requests.into_iter().zip(answers) {
-                    fetched.insert(request, series);
-                }
-            }
-        }
-    }
-    Err(Error::invalid(format!("the targets need more than {ROUNDS_MAX} rounds of data")))
-}
-
 fn in_target(e: Error, text: &str) -> Error {
     const SHOWN: usize = 200;
     let shown: String = text.chars().take(SHOWN).collect();
@@ -144,37 +140,33 @@ fn in_target(e: Error, text: &str) -> Error {
 }
 
 /// The state of one round.
-pub(crate) struct Evaluator<'a> {
+pub(crate) struct Evaluator<'a, 'w> {
     pub(crate) request: &'a Request,
     fetched: &'a Fetched,
     missing: Vec<FetchRequest>,
     asked: HashSet<FetchRequest>,
-    calls: usize,
     depth: usize,
-    go_on: &'a dyn Fn() -> Result<()>,
+    /// Functions around this place that look at another range.
+    elsewhere: usize,
     pub(crate) points: Points,
+    pub(crate) work: &'a mut Work<'w>,
     /// Running totals of `stacked()`, by stack name.
     pub(crate) stacks: HashMap<String, Vec<f64>>,
 }
 
-impl<'a> Evaluator<'a> {
-    fn new(request: &'a Request, fetched: &'a Fetched, go_on: &'a dyn Fn() -> Result<()>) -> Self {
+impl<'a, 'w> Evaluator<'a, 'w> {
+    fn new(request: &'a Request, fetched: &'a Fetched, work: &'a mut Work<'w>) -> Self {
         Self {
             request,
             fetched,
             missing: Vec::new(),
             asked: HashSet::new(),
-            calls: 0,
             depth: 0,
-            go_on,
+            elsewhere: 0,
             points: Points::new(request.points_max, fetched),
+            work,
             stacks: HashMap::new(),
         }
-    }
-
-    /// Whether anybody still waits for the answer.
-    pub(crate) fn go_on(&self) -> Result<()> {
-        (self.go_on)()
     }
 
     /// Evaluates an expression that must be a list of series.
@@ -188,9 +180,15 @@ impl<'a> Evaluator<'a> {
 
     /// Parses and evaluates a text made up by a function.
     pub(crate) fn text(&mut self, text: &str, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
-        self.count_call()?;
+        self.work.call()?;
         let expr = target::parse(text)?;
         self.series(&expr, scope)
+    }
+
+    /// Evaluates an expression once more, in another range.
+    pub(crate) fn again(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Vec<Series>, Stop> {
+        self.work.call()?;
+        self.series(expr, scope)
     }
 
     fn value(&mut self, expr: &Expr, scope: &mut Scope) -> Result<Value, Stop> {
@@ -240,9 +238,22 @@ impl<'a> Evaluator<'a> {
     }
 
     fn call(&mut self, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
-        self.count_call()?;
+        self.work.call()?;
         let function = functions::find(&call.name)
             .ok_or_else(|| Error::invalid(format!("Received request for unknown function: {}", call.name)))?;
+        let elsewhere = usize::from(function.looks_elsewhere());
+        self.elsewhere += elsewhere;
+        let value = if self.elsewhere > ELSEWHERE_MAX {
+            let message = format!("more than {ELSEWHERE_MAX} functions that look at another range are nested");
+            Err(Error::invalid(message).into())
+        } else {
+            self.call_function(function, call, scope)
+        };
+        self.elsewhere -= elsewhere;
+        value.map_err(|stop: Stop| stop.at(&call.name))
+    }
+
+    fn call_function(&mut self, function: &'static Function, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
         // Arguments behind a missing one may miss something as well: ask for all in one round.
         let mut pending = false;
         let mut args = Vec::with_capacity(call.args.len());
@@ -262,20 +273,16 @@ impl<'a> Evaluator<'a> {
         if pending {
             return Err(Stop::Pending);
         }
-        self.points.names_of(args.iter().chain(kwargs.iter().map(|(_, value)| value)))?;
-        let run = || {
-            let mut invocation = Invocation::new(function, args, kwargs, call.args.first(), self, scope)?;
-            (function.run)(&mut invocation)
-        };
-        run().map_err(|stop: Stop| stop.at(&call.name))
-    }
-
-    fn count_call(&mut self) -> Result<()> {
-        self.calls += 1;
-        if self.calls > CALLS_MAX {
-            return Err(Error::invalid(format!("the targets take more than {CALLS_MAX} calls")));
-        }
-        self.go_on()
+        let given = || args.iter().chain(kwargs.iter().map(|(_, value)| value));
+        self.points.names_of(given())?;
+        // Some arguments are looked at for each series: nodes, positions, matchers.
+        let others = given().filter(|value| !value.is_series()).count();
+        let series: usize = given().map(|value| value.all_series().count()).sum();
+        self.work.charge(given().map(Value::points).sum::<usize>().saturating_add(series.saturating_mul(others)))?;
+        let mut invocation = Invocation::new(function, args, kwargs, call.args.first(), self, scope)?;
+        let value = (function.run)(&mut invocation)?;
+        self.work.charge(value.points())?;
+        Ok(value)
     }
 
     /// Looks a request up among the answers, or notes it as missing.

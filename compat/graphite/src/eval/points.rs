@@ -1,6 +1,5 @@
 use super::Value;
 use crate::fetch::Fetched;
-use crate::series::Series;
 use rhythmite_model::{Error, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -52,6 +51,17 @@ impl Points {
         Ok(points)
     }
 
+    /// Whether there would be room for so many points as well, before the first of them is made.
+    ///
+    /// # Errors
+    /// `Invalid` when there would not.
+    pub(crate) fn expect(&self, points: usize) -> Result<()> {
+        if self.held.points.saturating_add(points) > self.max.points {
+            return Err(Error::invalid(format!("the request would hold more than {} points at once", self.max.points)));
+        }
+        Ok(())
+    }
+
     /// Room for `series` series with names of `bytes` each, before they are made.
     ///
     /// # Errors
@@ -60,22 +70,24 @@ impl Points {
         self.hold(Held { points: 0, room: series.saturating_mul(SERIES_BYTES.saturating_add(bytes)) })
     }
 
-    /// Room for names that a function may make: each result's may hold the longest name or text it is given.
+    /// Room for names that a function may make: each result's may hold the longest name or text it is given, once for
+    /// each argument that is no series.
     ///
     /// # Errors
     /// `Invalid` when the request has no room for them.
     pub(super) fn names_of<'a>(&mut self, args: impl Iterator<Item = &'a Value>) -> Result<()> {
-        let (mut count, mut longest) = (0_usize, 0);
+        let (mut count, mut longest, mut others) = (0_usize, 0, 0_usize);
         for value in args {
             if let Value::Str(text) = value {
                 longest = longest.max(text.len());
             }
-            for s in series_of(value) {
+            others += usize::from(!value.is_series());
+            for s in value.all_series() {
                 count += 1;
                 longest = longest.max(s.name.len());
             }
         }
-        self.hold(Held { points: 0, room: count.saturating_mul(longest) })
+        self.hold(Held { points: 0, room: count.saturating_mul(longest).saturating_mul(others.max(1)) })
     }
 
     pub(super) fn held(&self) -> Held {
@@ -104,7 +116,7 @@ impl Points {
     /// Series with their names, and their points that are not fetched ones; of shared points each has a part.
     fn own(&self, value: &Value) -> Held {
         let mut own = Held::default();
-        for s in series_of(value) {
+        for s in value.all_series() {
             own.room += SERIES_BYTES + s.name.len() + s.path_expression.len();
             own.points += match Arc::strong_count(&s.values) {
                 1 => s.values.len(),
@@ -114,13 +126,4 @@ impl Points {
         }
         own
     }
-}
-
-fn series_of(value: &Value) -> impl Iterator<Item = &Series> {
-    let (one, many) = match value {
-        Value::Series(series) => (series.as_slice(), [].as_slice()),
-        Value::Lists(lists) => ([].as_slice(), lists.as_slice()),
-        _ => ([].as_slice(), [].as_slice()),
-    };
-    one.iter().chain(many.iter().flatten())
 }

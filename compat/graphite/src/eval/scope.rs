@@ -74,6 +74,26 @@ impl Value {
         }
     }
 
+    /// Is it a list of series, or several?
+    pub(crate) fn is_series(&self) -> bool {
+        matches!(self, Self::Series(_) | Self::Lists(_))
+    }
+
+    /// All series of a list, or of all lists.
+    pub(crate) fn all_series(&self) -> impl Iterator<Item = &Series> {
+        let (one, many) = match self {
+            Self::Series(series) => (series.as_slice(), [].as_slice()),
+            Self::Lists(lists) => ([].as_slice(), lists.as_slice()),
+            _ => ([].as_slice(), [].as_slice()),
+        };
+        one.iter().chain(many.iter().flatten())
+    }
+
+    /// How many points its series have.
+    pub(crate) fn points(&self) -> usize {
+        self.all_series().map(|s| s.values.len()).sum()
+    }
+
     /// For messages.
     pub(crate) fn describe(&self) -> String {
         match self {

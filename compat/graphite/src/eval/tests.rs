@@ -1,5 +1,5 @@
-use super::{Outcome, Request, evaluate, run};
-use crate::fetch::{Fetch, FetchRequest, Fetched, Query, RawSeries};
+use super::{ELSEWHERE_MAX, Request, run};
+use crate::fetch::{Fetch, FetchRequest, Query, RawSeries};
 use crate::glob;
 use crate::tags::parse_query;
 use crate::{Result, Series};
@@ -67,7 +67,7 @@ fn show(series: &[Series]) -> String {
 }
 
 fn check(target: &str, want: &str) {
-    let got = run(&request(&[target]), &mut Shelf::new()).map(|s| show(&s)).map_err(|e| e.to_string());
+    let got = run(&request(&[target]), &mut Shelf::new(), &|| Ok(())).map(|s| show(&s)).map_err(|e| e.to_string());
     match got {
         Ok(got) => assert_eq!(got, want, "{target}"),
         Err(got) => assert_eq!(format!("error: {got}"), format!("{want}; target: {target}"), "{target}"),
@@ -103,29 +103,28 @@ fn errors_name_function_and_target() {
 fn template_parameters_of_the_request_win() {
     let mut request = request(&["template(a.$n,n=\"x\")"]);
     request.template = vec![("n".into(), "y".into())];
-    assert_eq!(show(&run(&request, &mut Shelf::new()).expect("ok")), "a.y=[10.0, 20.0, 30.0]");
+    assert_eq!(show(&run(&request, &mut Shelf::new(), &|| Ok(())).expect("ok")), "a.y=[10.0, 20.0, 30.0]");
 }
 
 #[test]
 fn each_distinct_fetch_is_asked_once_and_together() {
     let mut shelf = Shelf::new();
-    run(&request(&["sumSeries(a.x,a.y)", "a.x", "divideSeries(a.x,a.y)"]), &mut shelf).expect("ok");
+    let targets = ["sumSeries(a.x,a.y)", "a.x", "divideSeries(a.x,a.y)"];
+    run(&request(&targets), &mut shelf, &|| Ok(())).expect("ok");
     assert_eq!(shelf.asked.iter().map(Vec::len).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
-fn a_round_without_data_is_the_plan() {
-    let Ok(Outcome::Need(requests)) = evaluate(&request(&["a.x", "sumSeries(b.*)"]), &Fetched::default(), &|| Ok(()))
-    else {
-        panic!("data are missing")
-    };
-    let queries: Vec<_> = requests.into_iter().map(|r| r.query).collect();
+fn a_round_asks_for_all_that_is_missing() {
+    let mut shelf = Shelf::new();
+    run(&request(&["a.x", "sumSeries(b.*)"]), &mut shelf, &|| Ok(())).expect("ok");
+    let queries: Vec<_> = shelf.asked.concat().into_iter().map(|r| r.query).collect();
     assert_eq!(queries, [Query::Path("a.x".into()), Query::Path("b.*".into())]);
 }
 
 #[test]
 fn blank_targets_and_empty_ranges() {
-    assert_eq!(show(&run(&request(&["", "  "]), &mut Shelf::new()).expect("ok")), "");
+    assert_eq!(show(&run(&request(&["", "  "]), &mut Shelf::new(), &|| Ok(())).expect("ok")), "");
     assert!(Request::new(&["a"], 5, 5, 5).is_err());
     assert!(Request::new(&["a("], 0, 5, 5).is_err());
 }
@@ -134,7 +133,7 @@ fn blank_targets_and_empty_ranges() {
 fn points_are_counted_over_the_whole_request() {
     let check = |targets: &[&str], points_max: usize, fits: bool| {
         let request = Request { points_max, ..Request::new(targets, 0, 60, 60).expect("well-formed") };
-        match run(&request, &mut Shelf::new()) {
+        match run(&request, &mut Shelf::new(), &|| Ok(())) {
             Ok(_) => assert!(fits, "{targets:?} fit in {points_max}"),
             Err(e) => {
                 let limit = format!("more than {points_max} points");
@@ -177,7 +176,7 @@ fn series_and_names_take_room() {
         (format!("template({}.x,a='{long}')", "$a".repeat(1_000)), false),
     ] {
         let request = Request { points_max: 1_000, ..Request::new(&[&target], 0, 60, 60).expect("well-formed") };
-        let got = run(&request, &mut Shelf::new());
+        let got = run(&request, &mut Shelf::new(), &|| Ok(()));
         let shown = &target[..target.len().min(60)];
         assert_eq!(got.is_ok(), fits, "{shown}: {:?}", got.err());
     }
@@ -191,6 +190,48 @@ fn a_request_that_is_given_up_runs_no_further_function() {
         if calls.get() < 3 { Ok(()) } else { Err(crate::Error::unavailable("nobody waits")) }
     };
     let targets = ["scale(time('a'),2)", "time('b')", "time('c')"];
-    let e = evaluate(&request(&targets), &Fetched::default(), &go_on).expect_err("given up");
+    let e = run(&request(&targets), &mut Shelf::new(), &go_on).expect_err("given up");
     assert_eq!((e.kind(), calls.get()), (crate::ErrorKind::Unavailable, 3), "{e}");
+}
+
+#[test]
+fn work_is_refused_before_it_is_done() {
+    let nested = |levels: usize, step: usize| {
+        (0..levels).fold("a.x".to_owned(), |inner, i| format!("movingAverage({inner},\"{}s\")", 10 + i * step))
+    };
+    let many = |n: usize, arg: &str| vec![arg; n].join(",");
+    for (target, want) in [
+        (nested(ELSEWHERE_MAX, 0), None),
+        (nested(ELSEWHERE_MAX, 10), None),
+        (nested(ELSEWHERE_MAX + 1, 0), Some("more than 10 functions that look at another range are nested")),
+        (nested(60, 10), Some("more than 10 functions")),
+        // Each level of shifts asks for all levels within.
+        ("timeStack(timeStack(time('x'),'1min',0,400),'1min',0,400)".to_owned(), Some("more than 100000 calls")),
+        ("timeStack(time('x',1),'1d',0,10000)".to_owned(), Some("would hold more than 500000 points")),
+        (
+            format!("aliasByNode(group({}),{})", many(2_000, "a.x"), many(40_000, "0")),
+            Some("bytes of series and names"),
+        ),
+        (format!("sumSeriesWithWildcards(group({}),{})", many(9_000, "a.x"), many(40_000, "1")), Some("names at once")),
+    ] {
+        let request = Request { points_max: 500_000, ..Request::new(&[&target], 0, 60, 60).expect("well-formed") };
+        let got = run(&request, &mut Shelf::new(), &|| Ok(())).err();
+        let shown = &target[..target.len().min(60)];
+        match want {
+            None => assert!(got.is_none(), "{shown}: {got:?}"),
+            Some(want) => assert!(got.as_ref().is_some_and(|e| e.message().contains(want)), "{shown}: {got:?}"),
+        }
+    }
+}
+
+#[test]
+fn points_that_are_worked_on_again_and_again_are_too_many() {
+    let target = format!("time('x',1){}", "|absolute()".repeat(100));
+    let run = |points_max: usize, seconds: i64| {
+        let request = Request { points_max, ..Request::new(&[&target], 0, seconds, seconds).expect("well-formed") };
+        run(&request, &mut Shelf::new(), &|| Ok(()))
+    };
+    assert!(run(1_000, 1_000).is_ok());
+    let e = run(1_000_000, 200_000).expect_err("two hundred passes over two hundred thousand points");
+    assert!(e.message().contains("works on more than 20000000 points"), "{e}");
 }

@@ -2,7 +2,7 @@
 
 use super::Param as P;
 use super::ParamType as T;
-use super::support::{node_key, text_or_none};
+use super::support::{MATCH_POINTS, node_key, text_or_none};
 use super::{Function, Group, Invocation};
 use crate::eval::{Stop, Value};
 use crate::functions::special::substring;
@@ -23,7 +23,7 @@ const ALIAS: Function = Function {
     aggregator: false,
     run: |c| {
         let name = c.text("newName")?;
-        rename(c, |_| Ok(name.clone()))
+        rename(c, |_, _| Ok(name.clone()))
     },
 };
 
@@ -33,7 +33,7 @@ const ALIAS_BY_METRIC: Function = Function {
     about: "Names every series by the last node of its name.",
     params: &[P::SERIES],
     aggregator: false,
-    run: |c| rename(c, |s| Ok(substring(&s.name, -1, 0))),
+    run: |c| rename(c, |_, s| Ok(substring(&s.name, -1, 0))),
 };
 
 const ALIAS_BY_NODE: Function = Function {
@@ -73,7 +73,7 @@ const ALIAS_QUERY: Function = Function {
         let mut series = c.series("seriesList")?;
         let mut pending = false;
         for s in &mut series {
-            let query = search.replace_all(&s.name, &replace)?;
+            let query = search.replace_all(&s.name, &replace, || c.charge(MATCH_POINTS))?;
             let mut scope = c.scope.clone();
             let found = match c.eval.text(&query, &mut scope) {
                 Err(Stop::Pending) => {
@@ -103,7 +103,7 @@ const ALIAS_SUB: Function = Function {
     aggregator: false,
     run: |c| {
         let (search, replace) = substitution(c)?;
-        rename(c, |s| search.replace_all(&s.name, &replace))
+        rename(c, |c, s| search.replace_all(&s.name, &replace, || c.charge(MATCH_POINTS)))
     },
 };
 
@@ -125,7 +125,7 @@ const LEGEND_VALUE: Function = Function {
         if system.is_some() {
             types.pop();
         }
-        rename(c, |s| {
+        rename(c, |_, s| {
             let mut name = s.name.clone();
             for kind in &types {
                 let func = AggFunc::parse(kind).ok();
@@ -170,26 +170,29 @@ const UPPER: Function = Function {
     run: |c| change_case(c, |text| text.to_uppercase()),
 };
 
-fn rename(c: &mut Invocation<'_, '_>, mut name: impl FnMut(&Series) -> Result<String>) -> Result<Value, Stop> {
+fn rename<'c, 'e, 'w>(
+    c: &mut Invocation<'c, 'e, 'w>,
+    mut name: impl FnMut(&mut Invocation<'c, 'e, 'w>, &Series) -> Result<String>,
+) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     for s in &mut series {
-        s.name = name(s)?;
+        s.name = name(c, s)?;
     }
     Ok(series.into())
 }
 
-fn by_nodes(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
+fn by_nodes(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let nodes = c.nodes()?;
-    rename(c, |s| node_key(s, &nodes))
+    rename(c, |_, s| node_key(s, &nodes))
 }
 
-fn substitution(c: &Invocation<'_, '_>) -> Result<(Regex, Replacement)> {
+fn substitution(c: &Invocation<'_, '_, '_>) -> Result<(Regex, Replacement)> {
     Ok((Regex::new(&c.text("search")?)?, Replacement::new(&c.text("replace")?)?))
 }
 
-pub(super) fn change_case(c: &mut Invocation<'_, '_>, change: fn(&str) -> String) -> Result<Value, Stop> {
+pub(super) fn change_case(c: &mut Invocation<'_, '_, '_>, change: fn(&str) -> String) -> Result<Value, Stop> {
     let positions = c.ints()?;
-    rename(c, |s| {
+    rename(c, |_, s| {
         if positions.is_empty() {
             return Ok(change(&s.name));
         }

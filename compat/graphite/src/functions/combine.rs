@@ -2,7 +2,9 @@
 
 use super::Param as P;
 use super::ParamType as T;
-use super::support::{aggregate, combine, divide, group_by, node_key, path_expressions, power, zip_longest};
+use super::support::{
+    SORT_POINTS, aggregate, combine, divide, group_by, node_key, path_expressions, power, zip_longest,
+};
 use super::{Default, Function, Group, Invocation, Node};
 use crate::eval::{Stop, Value};
 use crate::python;
@@ -42,7 +44,7 @@ pub(super) const ALL: &[Function] = &[
     WEIGHTED_AVERAGE,
 ];
 
-type Run = fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>;
+type Run = fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>;
 
 const FIRST: P = P::required("seriesListFirstPos", T::SeriesList);
 const SECOND: P = P::required("seriesListSecondPos", T::SeriesList);
@@ -187,6 +189,7 @@ const PERCENTILE_OF_SERIES: Function = Function {
         let series = c.series("seriesList")?;
         let (Some(first), Some(all)) = (series.first(), normalize(&series)?) else { return Ok(Vec::new().into()) };
         let name = format!("percentileOfSeries({},{})", first.path_expression, python::general(n));
+        c.charge(all.len().saturating_mul(series.len()).saturating_mul(SORT_POINTS))?;
         let mut known = Vec::with_capacity(series.len());
         let mut beyond = false;
         let values = all.map_rows(|row| {
@@ -234,16 +237,16 @@ const WEIGHTED_AVERAGE: Function = Function {
 };
 
 /// A result that is made anew takes its factor from the request.
-fn from_request(c: &Invocation<'_, '_>, series: Series) -> Series {
+fn from_request(c: &Invocation<'_, '_, '_>, series: Series) -> Series {
     Series { x_files_factor: c.scope.x_files_factor, ..series }
 }
 
-fn fold(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
+fn fold(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
     let series = c.all_series()?;
     Ok(Vec::from_iter(aggregate(&series, func, c.scope.x_files_factor)?).into())
 }
 
-fn multiply(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
+fn multiply(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let lists = c.rest_len();
     let series = c.all_series()?;
     if lists == 1 && series.len() == 1 {
@@ -259,7 +262,7 @@ fn equal_length(a: &[Series], b: &[Series]) -> Result<()> {
     Err(Error::invalid(format!("both lists must have equal length, not {} and {}", a.len(), b.len())))
 }
 
-fn fold_pairs(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
+fn fold_pairs(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
     let (first, second) = (c.series("seriesListFirstPos")?, c.series("seriesListSecondPos")?);
     equal_length(&first, &second)?;
     let factor = if c.declares("xFilesFactor") { c.opt_float("xFilesFactor")? } else { None };
@@ -276,7 +279,7 @@ fn fold_pairs(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
     Ok(results.into())
 }
 
-fn fold_wildcards(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
+fn fold_wildcards(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
     let positions = c.positions();
     let groups = group_by(c.series("seriesList")?, |s| {
         let kept = s.name.split('.').zip(0i64..).filter(|(_, i)| !positions.contains(i));
@@ -292,12 +295,12 @@ fn fold_wildcards(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop>
     Ok(results.into())
 }
 
-fn quotient(c: &Invocation<'_, '_>, dividend: &Series, divisor: &Series) -> Result<Series> {
+fn quotient(c: &Invocation<'_, '_, '_>, dividend: &Series, divisor: &Series) -> Result<Series> {
     let name = format!("divideSeries({},{})", dividend.name, divisor.name);
     combine(name, dividend, divisor, c.scope.x_files_factor, divide)
 }
 
-fn weighted_average(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
+fn weighted_average(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let nodes = c.nodes()?;
     let (averages, weights) = (c.series("seriesListAvg")?, c.series("seriesListWeight")?);
     if averages.len() != weights.len() {

@@ -26,13 +26,13 @@ pub(super) const ALL: &[Function] = &[
 const fn remover(
     names: &'static [&'static str],
     about: &'static str,
-    run: fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>,
+    run: fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>,
 ) -> Function {
     const PARAMS: &[P] = &[P::SERIES, P::required("n", T::Float)];
     Function { names, group: Group::FilterData, about, params: PARAMS, aggregator: false, run }
 }
 
-fn by_value(c: &mut Invocation<'_, '_>, function: &str, drop: fn(f64, f64) -> bool) -> Result<Value, Stop> {
+fn by_value(c: &mut Invocation<'_, '_, '_>, function: &str, drop: fn(f64, f64) -> bool) -> Result<Value, Stop> {
     let n = c.float("n")?;
     let mut series = c.series("seriesList")?;
     for s in &mut series {
@@ -42,7 +42,7 @@ fn by_value(c: &mut Invocation<'_, '_>, function: &str, drop: fn(f64, f64) -> bo
     Ok(series.into())
 }
 
-fn by_percentile(c: &mut Invocation<'_, '_>, function: &str, drop: fn(f64, f64) -> bool) -> Result<Value, Stop> {
+fn by_percentile(c: &mut Invocation<'_, '_, '_>, function: &str, drop: fn(f64, f64) -> bool) -> Result<Value, Stop> {
     let n = c.finite("n")?;
     let mut series = c.series("seriesList")?;
     for s in &mut series {

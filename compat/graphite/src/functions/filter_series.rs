@@ -3,6 +3,7 @@
 use super::Param as P;
 use super::ParamType as T;
 use super::sorting::sort_by;
+use super::support::{MATCH_POINTS, SORT_POINTS};
 use super::{Default, Function, Group, Invocation};
 use crate::eval::{Stop, Value};
 use crate::python::regex::{Regex, Replacement};
@@ -57,7 +58,7 @@ pub(super) const ALL: &[Function] = &[
     USE_SERIES_ABOVE,
 ];
 
-pub(super) type Run = fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>;
+pub(super) type Run = fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>;
 
 const fn above_or_below(names: &'static [&'static str], about: &'static str, run: Run) -> Function {
     const PARAMS: &[P] = &[P::SERIES, P::required("n", T::Float)];
@@ -198,6 +199,7 @@ const REMOVE_BETWEEN_PERCENTILE: Function = Function {
         let n = upper_percent(c)?;
         let mut series = c.series("seriesList")?;
         let len = series.iter().map(|s| s.values.len()).min().unwrap_or(0);
+        c.charge(len.saturating_mul(series.len()).saturating_mul(SORT_POINTS))?;
         let bounds: Vec<(f64, f64)> =
             (0..len).map(|i| percentiles(&series.iter().map(|s| s.values[i]).collect::<Vec<_>>(), n)).collect();
         series.retain(|s| s.values.iter().zip(&bounds).any(|(v, (low, high))| !(low < v && v < high)));
@@ -250,8 +252,9 @@ const USE_SERIES_ABOVE: Function = Function {
         let (search, replace) = (Regex::new(&c.text("search")?)?, Replacement::new(&c.text("replace")?)?);
         let mut names = Vec::new();
         for s in c.series("seriesList")? {
+            let name = search.replace_all(&s.name, &replace, || c.charge(MATCH_POINTS))?;
             if AggFunc::Max.apply(&s.values) > value {
-                names.push(search.replace_all(&s.name, &replace)?);
+                names.push(name);
             }
         }
         if names.is_empty() {
@@ -264,7 +267,7 @@ const USE_SERIES_ABOVE: Function = Function {
     },
 };
 
-fn compare(c: &mut Invocation<'_, '_>, func: AggFunc, operator: &str) -> Result<Value, Stop> {
+fn compare(c: &mut Invocation<'_, '_, '_>, func: AggFunc, operator: &str) -> Result<Value, Stop> {
     let n = c.float("n")?;
     let series = c.series("seriesList")?;
     keep(series, func, operator, n)
@@ -286,18 +289,18 @@ fn keep(mut series: Vec<Series>, func: AggFunc, operator: &str, threshold: f64) 
 }
 
 /// All are sorted, then the first taken, so ties keep their order.
-pub(super) fn extreme(c: &mut Invocation<'_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
+pub(super) fn extreme(c: &mut Invocation<'_, '_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
     let n = c.whole("n")?;
     ranked(c, n, func, highest)
 }
 
 /// The same; one series without `n`.
-fn extreme_or_one(c: &mut Invocation<'_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
+fn extreme_or_one(c: &mut Invocation<'_, '_, '_>, func: AggFunc, highest: bool) -> Result<Value, Stop> {
     let n = if c.given("n").is_some() { c.whole("n")? } else { 1 };
     ranked(c, n, func, highest)
 }
 
-fn ranked(c: &mut Invocation<'_, '_>, n: i64, func: AggFunc, highest: bool) -> Result<Value, Stop> {
+fn ranked(c: &mut Invocation<'_, '_, '_>, n: i64, func: AggFunc, highest: bool) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     sort_by(&mut series, func, highest);
     Ok(take(series, n).into())
@@ -309,10 +312,11 @@ fn take(mut series: Vec<Series>, n: i64) -> Vec<Series> {
     series
 }
 
-fn by_name(c: &mut Invocation<'_, '_>, keep: bool) -> Result<Value, Stop> {
+fn by_name(c: &mut Invocation<'_, '_, '_>, keep: bool) -> Result<Value, Stop> {
     let regex = Regex::new(&c.text("pattern")?)?;
     let mut kept = Vec::new();
     for s in c.series("seriesList")? {
+        c.charge(MATCH_POINTS)?;
         if regex.is_match(&s.name)? == keep {
             kept.push(s);
         }
@@ -320,7 +324,7 @@ fn by_name(c: &mut Invocation<'_, '_>, keep: bool) -> Result<Value, Stop> {
     Ok(kept.into())
 }
 
-fn upper_percent(c: &Invocation<'_, '_>) -> Result<f64> {
+fn upper_percent(c: &Invocation<'_, '_, '_>) -> Result<f64> {
     let n = c.finite("n")?;
     Ok(if n < 50.0 { 100.0 - n } else { n })
 }

@@ -194,7 +194,7 @@ const VERTICAL_LINE: Function = Function {
     },
 };
 
-fn each(c: &mut Invocation<'_, '_>, change: impl Fn(&mut Series)) -> Result<Value, Stop> {
+fn each(c: &mut Invocation<'_, '_, '_>, change: impl Fn(&mut Series)) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     series.iter_mut().for_each(change);
     Ok(series.into())

@@ -9,7 +9,7 @@ use crate::python;
 use crate::series::{Series, Tags};
 use crate::target;
 use rhythmite_model::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 pub(super) const ALL: &[Function] =
     &[APPLY_BY_NODE, GROUP_BY_NODE, GROUP_BY_NODES, GROUP_BY_TAGS, MAP_SERIES, REDUCE_SERIES];
@@ -154,18 +154,20 @@ const REDUCE_SERIES: Function = Function {
     run: reduce_series,
 };
 
-fn reduce_series(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
+fn reduce_series(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let matchers = c.texts()?;
     let (name, node) = (c.text("reduceFunction")?, c.int("reduceNode")?);
     let function = super::find(&name).ok_or_else(|| Error::invalid(format!("unknown function: {name}")))?;
     let lists = c.lists("seriesLists")?;
+    // Of equal matchers the first counts.
+    let place: HashMap<&str, usize> = matchers.iter().enumerate().rev().map(|(i, m)| (m.as_str(), i)).collect();
     let mut matched = Vec::new();
     for s in lists.into_iter().flatten() {
         let nodes: Vec<&str> = s.name.split('.').collect();
         let Some(at) = index(nodes.len(), node) else {
             return Err(Error::invalid(format!("series {} has no node {node}", s.name)).into());
         };
-        if let Some(m) = matchers.iter().position(|m| m == nodes[at]) {
+        if let Some(&m) = place.get(nodes[at]) {
             let key = format!("{}.reduce.{name}", nodes[slice(nodes.len(), 0, Some(node))].join("."));
             matched.push((key, m, s));
         }
@@ -187,7 +189,7 @@ fn reduce_series(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
     Ok(results.into())
 }
 
-fn by_nodes(c: &mut Invocation<'_, '_>, nodes: &[Node]) -> Result<Value, Stop> {
+fn by_nodes(c: &mut Invocation<'_, '_, '_>, nodes: &[Node]) -> Result<Value, Stop> {
     let callback = c.text("callback")?;
     let groups = group_by(c.series("seriesList")?, |s| node_key(s, nodes))?;
     reduce_groups(c, groups, &callback, |result, key| key.clone_into(&mut result.name))
@@ -196,7 +198,7 @@ fn by_nodes(c: &mut Invocation<'_, '_>, nodes: &[Node]) -> Result<Value, Stop> {
 /// The callback is a render function or else an aggregation function; it makes one series of
 /// each group.
 fn reduce_groups(
-    c: &mut Invocation<'_, '_>,
+    c: &mut Invocation<'_, '_, '_>,
     groups: Vec<(String, Vec<Series>)>,
     callback: &str,
     mut name: impl FnMut(&mut Series, &str),

@@ -6,13 +6,14 @@ use crate::time;
 use rhythmite_model::{Error, Result};
 
 /// One call with its arguments bound to the parameters, and the way back into evaluation.
-pub(crate) struct Invocation<'c, 'e> {
+pub(crate) struct Invocation<'c, 'e, 'w> {
+    function: &'static Function,
     params: &'static [Param],
     bound: Vec<Option<Value>>,
     rest: Vec<Value>,
     /// The first argument as written: what shifted ranges are evaluated from.
     first: Option<&'c Expr>,
-    pub(crate) eval: &'c mut Evaluator<'e>,
+    pub(crate) eval: &'c mut Evaluator<'e, 'w>,
     pub(crate) scope: &'c mut Scope,
 }
 
@@ -23,13 +24,13 @@ pub(crate) enum Node {
     Tag(String),
 }
 
-impl<'c, 'e> Invocation<'c, 'e> {
+impl<'c, 'e, 'w> Invocation<'c, 'e, 'w> {
     pub(crate) fn new(
         function: &'static Function,
         args: Vec<Value>,
         kwargs: Vec<(&str, Value)>,
         first: Option<&'c Expr>,
-        eval: &'c mut Evaluator<'e>,
+        eval: &'c mut Evaluator<'e, 'w>,
         scope: &'c mut Scope,
     ) -> Result<Self> {
         let params = function.params;
@@ -52,12 +53,12 @@ impl<'c, 'e> Invocation<'c, 'e> {
                 None => return Err(Error::invalid(format!("unexpected argument {name}"))),
             }
         }
-        Ok(Self { params, bound, rest, first, eval, scope })
+        Ok(Self { function, params, bound, rest, first, eval, scope })
     }
 
     /// Calls another function with values in the place of expressions.
     pub(crate) fn call(&mut self, function: &'static Function, args: Vec<Value>) -> Result<Value, Stop> {
-        self.eval.go_on()?;
+        self.eval.work.call()?;
         let mut inner = Invocation::new(function, args, Vec::new(), self.first, self.eval, self.scope)?;
         (function.run)(&mut inner)
     }
@@ -65,6 +66,7 @@ impl<'c, 'e> Invocation<'c, 'e> {
     /// Evaluates the first argument again in another range. What `setXFilesFactor()` sets there
     /// stays there.
     pub(crate) fn first_in_range(&mut self, from_s: i64, until_s: i64) -> Result<Vec<Series>, Stop> {
+        debug_assert!(self.function.looks_elsewhere(), "{:?} is not among those that do", self.function);
         let Some(first) = self.first else {
             return Err(Error::invalid("the first argument must not be a named one").into());
         };
@@ -72,7 +74,15 @@ impl<'c, 'e> Invocation<'c, 'e> {
             return Ok(Vec::new());
         }
         let mut scope = self.scope.in_range(from_s, until_s);
-        self.eval.series(first, &mut scope)
+        self.eval.again(first, &mut scope)
+    }
+
+    /// So many points more are about to be worked on than the call is given and makes.
+    ///
+    /// # Errors
+    /// `Invalid` when the request has done too much; `Unavailable` when nobody waits any more.
+    pub(crate) fn charge(&mut self, points: usize) -> Result<()> {
+        self.eval.work.charge(points)
     }
 
     fn position(&self, name: &str) -> usize {

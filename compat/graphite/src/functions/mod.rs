@@ -44,7 +44,7 @@ pub struct Function {
     pub params: &'static [Param],
     /// May `groupByNode()` and its kin use it as a callback?
     pub aggregator: bool,
-    pub(crate) run: fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>,
+    pub(crate) run: fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>,
 }
 
 /// Headings of the function list.
@@ -77,6 +77,37 @@ impl fmt::Display for Group {
             Self::Special => "Special",
             Self::Transform => "Transform",
         })
+    }
+}
+
+/// Functions that evaluate their first argument again in another range, by their proper names.
+const ELSEWHERE: [&str; 20] = [
+    "baseline",
+    "baselineAberration",
+    "exponentialMovingAverage",
+    "hitcount",
+    "holtWintersAberration",
+    "holtWintersConfidenceArea",
+    "holtWintersConfidenceBands",
+    "holtWintersForecast",
+    "linearRegression",
+    "movingAverage",
+    "movingMax",
+    "movingMedian",
+    "movingMin",
+    "movingSum",
+    "movingWindow",
+    "slo",
+    "sloErrorBudget",
+    "smartSummarize",
+    "timeShift",
+    "timeStack",
+];
+
+impl Function {
+    /// Does it evaluate its first argument again in another range?
+    pub(crate) fn looks_elsewhere(&self) -> bool {
+        ELSEWHERE.contains(&self.names[0])
     }
 }
 

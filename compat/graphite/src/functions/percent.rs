@@ -33,12 +33,12 @@ fn percent(part: f64, total: f64) -> f64 {
     divide(part, total) * 100.0
 }
 
-fn pair(c: &Invocation<'_, '_>, part: &Series, total: &Series) -> Result<Series> {
+fn pair(c: &Invocation<'_, '_, '_>, part: &Series, total: &Series) -> Result<Series> {
     let name = format!("asPercent({},{})", part.name, total.name);
     combine(name, part, total, c.scope.x_files_factor, percent)
 }
 
-fn of_total(c: &Invocation<'_, '_>, mut series: Vec<Series>, total: Value) -> Result<Vec<Series>> {
+fn of_total(c: &Invocation<'_, '_, '_>, mut series: Vec<Series>, total: Value) -> Result<Vec<Series>> {
     let (column, text, total) = match total {
         Value::Series(mut totals) if totals.len() == series.len() => {
             series.sort_by(|a, b| a.name.cmp(&b.name));
@@ -79,7 +79,7 @@ fn of_total(c: &Invocation<'_, '_>, mut series: Vec<Series>, total: Value) -> Re
     Ok(shares.collect())
 }
 
-fn by_nodes(c: &Invocation<'_, '_>, series: Vec<Series>, total: Value, nodes: &[Node]) -> Result<Vec<Series>> {
+fn by_nodes(c: &Invocation<'_, '_, '_>, series: Vec<Series>, total: Value, nodes: &[Node]) -> Result<Vec<Series>> {
     let parts = group_by(series, |s| node_key(s, nodes))?;
     let totals = match total {
         Value::None => {
@@ -117,7 +117,7 @@ fn by_nodes(c: &Invocation<'_, '_>, series: Vec<Series>, total: Value, nodes: &[
 }
 
 /// A single series is its own sum, name included.
-fn sum(c: &Invocation<'_, '_>, group: &[Series]) -> Result<Series> {
+fn sum(c: &Invocation<'_, '_, '_>, group: &[Series]) -> Result<Series> {
     if let [single] = group {
         return Ok(single.clone());
     }
@@ -139,7 +139,7 @@ impl Frame {
 }
 
 /// As many unknown values as `like` has, in another frame if there is one.
-fn unknown(c: &Invocation<'_, '_>, name: String, like: &Series, frame: Option<Frame>) -> Series {
+fn unknown(c: &Invocation<'_, '_, '_>, name: String, like: &Series, frame: Option<Frame>) -> Series {
     let values = vec![f64::NAN; like.values.len()];
     let Frame(start_s, end_s, step_s) = frame.unwrap_or(Frame::of(like));
     let series = Series::new(name, start_s, end_s, step_s, values);

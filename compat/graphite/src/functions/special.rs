@@ -221,7 +221,7 @@ pub(super) fn constant_line(scope: &Scope, value: f64, name: &str) -> Series {
 
 /// A made-up series over the range.
 pub(super) fn generate(
-    c: &mut Invocation<'_, '_>,
+    c: &mut Invocation<'_, '_, '_>,
     name: String,
     step_s: i64,
     value: impl FnMut(i64) -> f64,
@@ -246,7 +246,7 @@ pub(super) fn substring(name: &str, start: i64, stop: i64) -> String {
     kept.split(',').next().unwrap_or_default().to_owned()
 }
 
-fn consolidate_by(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
+fn consolidate_by(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     for s in &mut series {
         s.consolidation = Consolidation::named(func);
@@ -256,7 +256,7 @@ fn consolidate_by(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop>
     Ok(series.into())
 }
 
-fn cacti_style(c: &mut Invocation<'_, '_>) -> Result<Value, Stop> {
+fn cacti_style(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let unit = c.opt_text("units")?.unwrap_or_default();
     let system = match c.opt_text("system")?.as_deref() {
         None | Some("") => None,

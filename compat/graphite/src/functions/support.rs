@@ -7,6 +7,12 @@ use crate::target;
 use rhythmite_model::{Error, Result};
 use std::ops::Range;
 
+/// What a search by a regular expression may take, in points to work on.
+pub(super) const MATCH_POINTS: usize = 2_000;
+
+/// How much longer it takes to sort a point than to look at it, roughly.
+pub(super) const SORT_POINTS: usize = 8;
+
 /// The distinct path expressions of some series, in order, joined by commas.
 pub(super) fn path_expressions(series: &[Series]) -> String {
     let mut seen = std::collections::HashSet::new();
@@ -34,28 +40,29 @@ pub(super) fn aggregate(series: &[Series], func: &str, x_files_factor: f64) -> R
     Ok(Some(Series { tags, x_files_factor, ..result }))
 }
 
-/// A node of the dotted name or a tag's value; empty when there is no such thing.
-pub(super) fn node(series: &Series, node: &Node, path: Option<&str>) -> String {
-    let tag = |name: &str| series.tags.get(name).unwrap_or_default().to_owned();
-    match node {
-        Node::Tag(name) => tag(name),
-        Node::At(i) => {
-            let path = path.unwrap_or(&series.name);
-            let nodes: Vec<&str> = path.split(';').next().unwrap_or_default().split('.').collect();
-            index(nodes.len(), *i).map_or_else(|| tag(&i.to_string()), |i| nodes[i].to_owned())
-        }
-    }
-}
-
-/// The nodes of a series joined by dots. For a series named after a call the nodes are those of
+/// The nodes of a series joined by dots: parts of the dotted name, or tags' values; empty where there is no such thing. For a series named after a call the nodes are those of
 /// the first path in it.
 ///
 /// # Errors
 /// `Invalid` when such a name cannot be taken apart.
 pub(super) fn node_key(series: &Series, nodes: &[Node]) -> Result<String> {
     let expr = if series.name.ends_with(')') { Some(target::parse_prefix(&series.name)?) } else { None };
-    let path = expr.as_ref().and_then(|e| e.first_path());
-    Ok(nodes.iter().map(|n| node(series, n, path)).collect::<Vec<_>>().join("."))
+    let path = expr.as_ref().and_then(|e| e.first_path()).unwrap_or(&series.name);
+    let parts: Vec<&str> = path.split(';').next().unwrap_or_default().split('.').collect();
+    let mut key = String::new();
+    for (i, node) in nodes.iter().enumerate() {
+        if i > 0 {
+            key.push('.');
+        }
+        match node {
+            Node::Tag(name) => key.push_str(series.tags.get(name).unwrap_or_default()),
+            Node::At(i) => key.push_str(match index(parts.len(), *i) {
+                Some(i) => parts[i],
+                None => series.tags.get(&i.to_string()).unwrap_or_default(),
+            }),
+        }
+    }
+    Ok(key)
 }
 
 /// Groups in the order in which their keys first appear.

@@ -1,12 +1,21 @@
 //! Python's `re` by way of `fancy-regex`: look-around, back-references, named groups.
 //!
 //! Limits: [`STEPS_MAX`] for back-tracking, [`PATTERN_BYTES_MAX`], [`PROGRAM_BYTES_MAX`], [`RESULT_BYTES_MAX`]. A
-//! pattern that needs more is an error, never a wait.
+//! pattern that needs more is an error, never a wait; nor may many matches each take nearly as many steps: beyond
+//! [`QUICK_STEPS`] there are [`HARD_MATCHES_MAX`] for a compiled pattern.
 
 use rhythmite_model::{Error, Result};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Back-tracking steps of one match.
-pub const STEPS_MAX: usize = 200_000;
+pub const STEPS_MAX: usize = 100_000;
+
+/// Back-tracking steps that every match may take. Names of series are short: hardly any match takes more.
+pub const QUICK_STEPS: usize = 2_000;
+
+/// How many matches by one compiled pattern may take more than [`QUICK_STEPS`].
+pub const HARD_MATCHES_MAX: usize = 100;
 
 /// Longest pattern.
 pub const PATTERN_BYTES_MAX: usize = 16 << 10;
@@ -19,7 +28,14 @@ pub const RESULT_BYTES_MAX: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub struct Regex(fancy_regex::Regex);
+pub struct Regex {
+    /// In our spelling.
+    pattern: String,
+    quick: fancy_regex::Regex,
+    /// The same with more steps, once it is needed.
+    patient: OnceLock<fancy_regex::Regex>,
+    hard_matches: AtomicUsize,
+}
 
 impl Regex {
     /// Compiles a Python pattern.
@@ -30,12 +46,10 @@ impl Regex {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(Error::invalid(format!("regular expression is longer than {PATTERN_BYTES_MAX} bytes")));
         }
-        fancy_regex::RegexBuilder::new(&translate(pattern))
-            .backtrack_limit(STEPS_MAX)
-            .delegate_size_limit(PROGRAM_BYTES_MAX)
-            .build()
-            .map(Self)
-            .map_err(|e| Error::invalid(format!("bad regular expression {pattern:?}: {e}")))
+        let translated = translate(pattern);
+        let quick = compile(&translated, QUICK_STEPS)
+            .map_err(|e| Error::invalid(format!("bad regular expression {pattern:?}: {e}")))?;
+        Ok(Self { pattern: translated, quick, patient: OnceLock::new(), hard_matches: AtomicUsize::new(0) })
     }
 
     /// `re.search`: does the pattern match anywhere?
@@ -43,19 +57,47 @@ impl Regex {
     /// # Errors
     /// `Invalid` when the match takes more than [`STEPS_MAX`] steps.
     pub fn is_match(&self, text: &str) -> Result<bool> {
-        self.0.is_match(text).map_err(too_hard)
+        self.matched(|regex| regex.is_match(text))
     }
 
-    /// `re.sub`: replaces every match.
+    /// What `search` finds, in few steps or, if there are not too many such matches, in more.
+    fn matched<T>(&self, search: impl Fn(&fancy_regex::Regex) -> fancy_regex::Result<T>) -> Result<T> {
+        use fancy_regex::{Error::RuntimeError, RuntimeError::BacktrackLimitExceeded};
+        let found = search(&self.quick);
+        if !matches!(&found, Err(RuntimeError(BacktrackLimitExceeded)))
+            || self.hard_matches.fetch_add(1, Ordering::Relaxed) >= HARD_MATCHES_MAX
+        {
+            return found.map_err(too_hard);
+        }
+        let patient = match self.patient.get() {
+            Some(patient) => patient,
+            None => {
+                let compiled = compile(&self.pattern, STEPS_MAX).map_err(too_hard)?;
+                self.patient.get_or_init(|| compiled)
+            }
+        };
+        search(patient).map_err(too_hard)
+    }
+
+    /// `re.sub`: replaces every match. `go_on` is asked before each.
     ///
     /// # Errors
     /// `Invalid` when the match takes too many steps or the replacement names a group that does
-    /// not exist, or the result is longer than [`RESULT_BYTES_MAX`].
-    pub fn replace_all(&self, text: &str, replacement: &Replacement) -> Result<String> {
+    /// not exist, or the result is longer than [`RESULT_BYTES_MAX`]; those of `go_on`.
+    pub fn replace_all(
+        &self,
+        text: &str,
+        replacement: &Replacement,
+        mut go_on: impl FnMut() -> Result<()>,
+    ) -> Result<String> {
+        // Python reads the replacement before it searches: a wrong one is an error even where nothing is found.
+        self.check(replacement)?;
         let mut out = String::with_capacity(text.len());
         // An empty match counts right behind another match too, but not twice in one place.
         let (mut last, mut at, mut taken) = (0, 0, None);
-        while let Some(captures) = self.0.captures_from_pos(text, at).map_err(too_hard)? {
+        loop {
+            go_on()?;
+            let Some(captures) = self.matched(|regex| regex.captures_from_pos(text, at))? else { break };
             let Some(whole) = captures.get(0) else { break };
             if whole.start() == whole.end() && taken == Some(whole.end()) {
                 let Some(next) = text[whole.end()..].chars().next() else { break };
@@ -69,17 +111,8 @@ impl Regex {
             for part in &replacement.0 {
                 match part {
                     Part::Text(t) => out.push_str(t),
-                    Part::Group(n) => match captures.get(*n) {
-                        Some(group) => out.push_str(group.as_str()),
-                        None if *n < captures.len() => {}
-                        None => return Err(Error::invalid(format!("replacement refers to missing group {n}"))),
-                    },
-                    Part::Name(name) => {
-                        if !self.0.capture_names().any(|n| n == Some(name)) {
-                            return Err(Error::invalid(format!("replacement refers to missing group {name}")));
-                        }
-                        out.push_str(captures.name(name).map_or("", |group| group.as_str()));
-                    }
+                    Part::Group(n) => out.push_str(captures.get(*n).map_or("", |group| group.as_str())),
+                    Part::Name(name) => out.push_str(captures.name(name).map_or("", |group| group.as_str())),
                 }
             }
             (last, at) = (whole.end(), whole.end());
@@ -88,6 +121,25 @@ impl Regex {
         out.push_str(&text[last..]);
         Ok(out)
     }
+}
+
+impl Regex {
+    fn check(&self, replacement: &Replacement) -> Result<()> {
+        let missing =
+            |group: &dyn std::fmt::Display| Err(Error::invalid(format!("replacement refers to missing group {group}")));
+        for part in &replacement.0 {
+            match part {
+                Part::Group(n) if *n >= self.quick.captures_len() => return missing(n),
+                Part::Name(name) if !self.quick.capture_names().any(|n| n == Some(name)) => return missing(name),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compile(pattern: &str, steps: usize) -> fancy_regex::Result<fancy_regex::Regex> {
+    fancy_regex::RegexBuilder::new(pattern).backtrack_limit(steps).delegate_size_limit(PROGRAM_BYTES_MAX).build()
 }
 
 fn too_hard(e: fancy_regex::Error) -> Error {
@@ -252,10 +304,10 @@ impl Replacement {
 
 #[cfg(test)]
 mod tests {
-    use super::{Regex, Replacement};
+    use super::{HARD_MATCHES_MAX, Regex, Replacement};
 
     fn sub(pattern: &str, replacement: &str, text: &str) -> Result<String, String> {
-        let run = || Regex::new(pattern)?.replace_all(text, &Replacement::new(replacement)?);
+        let run = || Regex::new(pattern)?.replace_all(text, &Replacement::new(replacement)?, || Ok(()));
         run().map_err(|e: rhythmite_model::Error| e.to_string())
     }
 
@@ -296,7 +348,9 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_errors() {
-        for (pattern, replacement) in [("(", ""), ("a", r"\q"), ("a", r"\1"), ("a", r"\g<x>"), ("a", "\\")] {
+        for (pattern, replacement) in
+            [("(", ""), ("a", r"\q"), ("a", r"\1"), ("a", r"\g<x>"), ("z", r"\1"), ("a", "\\")]
+        {
             assert!(sub(pattern, replacement, "a").is_err(), "{pattern} {replacement}");
         }
     }
@@ -304,5 +358,16 @@ mod tests {
     #[test]
     fn exponential_matching_stops() {
         assert!(sub(r"(?=(a|a)*b)(a|a)*\1c", "", &"a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn few_matches_may_be_hard() {
+        // Some ten thousand steps.
+        let (regex, hard) = (Regex::new(r"^(?=(a|a)*b)\1c").expect("well-formed"), "a".repeat(10));
+        for i in 0..HARD_MATCHES_MAX {
+            assert_eq!(regex.is_match(&hard).ok(), Some(false), "{i}");
+        }
+        assert!(regex.is_match(&hard).is_err());
+        assert_eq!(regex.is_match("b").ok(), Some(false));
     }
 }

@@ -87,7 +87,7 @@ impl World {
         let request = Request::new(&[target], range.0, range.1, now_s)?;
         let gone = Arc::new(AtomicBool::new(false));
         let patience = Patience::new(self.env.clock.clone(), self.limits.timeout, gone);
-        run(&request, &mut Fetcher::new(&self.engine, self.limits.clone(), patience))
+        run(&request, &mut Fetcher::new(&self.engine, self.limits.clone(), patience.clone()), &|| patience.check())
     }
 
     /// Expects `step: values | step: values`, where `3*-` are three gaps.

@@ -10,6 +10,7 @@ use crate::functions::graph::area_between;
 use crate::functions::{Default, Function, Group, Invocation};
 use crate::series::{Consolidation, Series};
 use rhythmite_model::{Error, Result};
+use std::collections::HashMap;
 
 pub(crate) const ALL: &[Function] = &[ABERRATION, CONFIDENCE_AREA, CONFIDENCE_BANDS, FORECAST];
 
@@ -25,11 +26,13 @@ const ABERRATION: Function = Function {
     aggregator: false,
     run: |c| {
         let bands = bands(c)?;
+        // Of several with one name the last counts.
+        let bands: HashMap<&str, &Series> = bands.iter().map(|b| (b.name.as_str(), b)).collect();
         let mut series = c.series("seriesList")?;
         for s in &mut series {
             let band = |kind: &str| {
                 let name = format!("holtWintersConfidence{kind}({})", s.name);
-                bands.iter().rev().find(|b| b.name == name).ok_or_else(|| Error::invalid(format!("there is no {name}")))
+                bands.get(name.as_str()).copied().ok_or_else(|| Error::invalid(format!("there is no {name}")))
             };
             let (lower, upper) = (band("Lower")?, band("Upper")?);
             let at = |b: &Series, i: usize| b.values.get(i).copied().unwrap_or(f64::NAN);
@@ -93,7 +96,7 @@ const FORECAST: Function = Function {
 };
 
 /// Lower and upper band of each series, in this order.
-fn bands(c: &mut Invocation<'_, '_>) -> Result<Vec<Series>, Stop> {
+fn bands(c: &mut Invocation<'_, '_, '_>) -> Result<Vec<Series>, Stop> {
     let delta = c.float("delta")?;
     let mut results = Vec::new();
     for (mut s, analysis) in analyses(c)? {
@@ -129,7 +132,7 @@ impl Analysis {
 }
 
 /// Analyses the first argument over the bootstrap interval and the range.
-fn analyses(c: &mut Invocation<'_, '_>) -> Result<Vec<(Series, Analysis)>, Stop> {
+fn analyses(c: &mut Invocation<'_, '_, '_>) -> Result<Vec<(Series, Analysis)>, Stop> {
     let (bootstrap_s, _) = c.positive_interval("bootstrapInterval")?;
     let (season_s, _) = c.positive_interval("seasonality")?;
     let series = c.first_in_range(c.scope.from_s.saturating_sub(bootstrap_s), c.scope.until_s)?;

@@ -7,6 +7,7 @@ use super::window::windows;
 use crate::eval::{Stop, Value};
 use crate::functions::Param as P;
 use crate::functions::ParamType as T;
+use crate::functions::support::SORT_POINTS;
 use crate::functions::{Default, Function, Group, Invocation};
 use crate::python;
 use crate::series::{AggFunc, Series};
@@ -29,7 +30,7 @@ const WINDOW: P =
 const fn of_one_kind(
     names: &'static [&'static str],
     about: &'static str,
-    run: fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>,
+    run: fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>,
 ) -> Function {
     const PARAMS: &[P] = &[P::SERIES, WINDOW, P::optional("xFilesFactor", T::Float)];
     Function { names, group: Group::Calculate, about, params: PARAMS, aggregator: false, run }
@@ -75,7 +76,7 @@ const MOVING_WINDOW: Function = Function {
     },
 };
 
-fn moving(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
+fn moving(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
     let agg = AggFunc::parse(func)?;
     let factor = c.opt_float("xFilesFactor")?;
     let Some((size, series)) = widened(c)? else { return Ok(Vec::new().into()) };
@@ -86,6 +87,9 @@ fn moving(c: &mut Invocation<'_, '_>, func: &str) -> Result<Value, Stop> {
     let mut results = Vec::with_capacity(series.len());
     for mut s in series {
         s.tags.set(&function, &size.tag);
+        if agg == AggFunc::Median {
+            c.charge(s.values.len().saturating_mul(SORT_POINTS))?;
+        }
         let values = windows(&s.values, size.points_of(&s), agg, factor.unwrap_or(s.x_files_factor));
         results.push(size.name(&s, &function, values));
     }
@@ -117,7 +121,7 @@ impl Size {
 
 /// The window's size and the first argument over the range and the window before it; `None` when
 /// the list is empty.
-fn widened(c: &mut Invocation<'_, '_>) -> Result<Option<(Size, Vec<Series>)>, Stop> {
+fn widened(c: &mut Invocation<'_, '_, '_>) -> Result<Option<(Size, Vec<Series>)>, Stop> {
     let series = c.series("seriesList")?;
     let given = c.given("windowSize").cloned().unwrap_or(Value::None);
     let (preview_s, points, shown) = match &given {

@@ -63,6 +63,7 @@ const POLYFIT: Function = Function {
         let mut series = c.series("seriesList")?;
         for s in &mut series {
             let more = if s.step_s > 0 { c.eval.points.make(offset_s / s.step_s)? } else { 0 };
+            c.charge((s.values.len() + more).saturating_mul(degree as usize))?;
             let values = polynomial(&s.values, degree as usize, s.values.len() + more);
             s.name = format!("polyfit({}{suffix})", s.name);
             s.end_s += offset_s;

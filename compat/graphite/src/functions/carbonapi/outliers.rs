@@ -3,10 +3,12 @@
 use crate::eval::{Stop, Value};
 use crate::functions::Param as P;
 use crate::functions::ParamType as T;
+use crate::functions::support::SORT_POINTS;
 use crate::functions::{Default, Function, Group, Invocation};
 use crate::series::{AggFunc, Series};
 use crate::time;
 use rhythmite_model::{Error, Result};
+use std::collections::HashMap;
 use std::ops::Range;
 
 pub(super) const ALL: &[Function] = &[BASELINE, BASELINE_ABERRATION, TUKEY_ABOVE, TUKEY_BELOW];
@@ -69,7 +71,7 @@ const TUKEY_BELOW: Function = Function {
     run: |c| tukey(c, false),
 };
 
-fn baseline(c: &mut Invocation<'_, '_>, aberration: bool) -> Result<Value, Stop> {
+fn baseline(c: &mut Invocation<'_, '_, '_>, aberration: bool) -> Result<Value, Stop> {
     let unit_s = backwards(&c.text("timeShiftUnit")?)?;
     let (start, end) = (c.int("timeShiftStart")?, c.int("timeShiftEnd")?);
     if end.saturating_sub(start) > SHIFTS_MAX {
@@ -77,7 +79,10 @@ fn baseline(c: &mut Invocation<'_, '_>, aberration: bool) -> Result<Value, Stop>
     }
     let (max_absent, min_mean) = (c.opt_float("maxAbsentPercent")?, c.opt_float("minAvg")?);
     let current = c.series("seriesList")?;
+    // Of several with one name the first counts.
+    let now: HashMap<&str, &Series> = current.iter().rev().map(|s| (s.name.as_str(), s)).collect();
     let mut groups: Vec<(Series, Vec<Series>)> = Vec::new();
+    let mut at: HashMap<String, usize> = HashMap::new();
     let mut pending = false;
     for shift in (start..end).filter(|shift| *shift != 0) {
         let by_s = unit_s.saturating_mul(shift).clamp(-time::SECOND_MAX, time::SECOND_MAX);
@@ -89,10 +94,11 @@ fn baseline(c: &mut Invocation<'_, '_>, aberration: bool) -> Result<Value, Stop>
             other => other?,
         };
         for s in earlier {
-            if let Some((_, group)) = groups.iter_mut().find(|(first, _)| first.name == s.name) {
-                group.push(s);
-            } else if !aberration || current.iter().any(|c| c.name == s.name) {
+            if let Some(&at) = at.get(&s.name) {
+                groups[at].1.push(s);
+            } else if !aberration || now.contains_key(s.name.as_str()) {
                 let frame = Series { start_s: s.start_s - by_s, end_s: s.end_s - by_s, ..s.clone() };
+                at.insert(s.name.clone(), groups.len());
                 groups.push((frame, vec![s]));
             }
         }
@@ -102,7 +108,7 @@ fn baseline(c: &mut Invocation<'_, '_>, aberration: bool) -> Result<Value, Stop>
     }
     let mut results = Vec::with_capacity(groups.len());
     for (frame, group) in groups {
-        c.eval.go_on()?;
+        c.charge(group.iter().map(|s| s.values.len()).sum::<usize>().saturating_mul(SORT_POINTS))?;
         let mut values = c.eval.points.make(frame.values.len() as i64).map(|len| vec![f64::NAN; len])?;
         let mut row = Vec::with_capacity(group.len());
         for (i, value) in values.iter_mut().enumerate() {
@@ -117,7 +123,7 @@ fn baseline(c: &mut Invocation<'_, '_>, aberration: bool) -> Result<Value, Stop>
             continue;
         }
         let name = if aberration { "baselineAberration" } else { "baseline" };
-        if let Some(now) = current.iter().find(|now| aberration && now.name == frame.name) {
+        if let Some(now) = now.get(frame.name.as_str()).filter(|_| aberration) {
             for (usual, v) in values.iter_mut().zip(now.values.iter().chain(std::iter::repeat(&f64::NAN))) {
                 // Nothing is compared with zero.
                 *usual = if *usual == 0.0 && !v.is_nan() { 0.0 } else { v / *usual };
@@ -135,7 +141,7 @@ fn backwards(text: &str) -> Result<i64> {
     Ok(if signed { seconds } else { -seconds })
 }
 
-fn tukey(c: &mut Invocation<'_, '_>, above: bool) -> Result<Value, Stop> {
+fn tukey(c: &mut Invocation<'_, '_, '_>, above: bool) -> Result<Value, Stop> {
     let (basis, n) = (c.finite("basis")?, c.int("n")?);
     let n = usize::try_from(n).ok().filter(|n| *n > 0 && basis > 0.0);
     let n = n.ok_or_else(|| Error::invalid("arguments basis and n must be positive"))?;

@@ -6,6 +6,7 @@ use crate::functions::ParamType as T;
 use crate::functions::{Function, Group, Invocation};
 use crate::series::Series;
 use rhythmite_model::{Error, Result};
+use std::collections::HashMap;
 
 pub(super) const ALL: &[Function] = &[SLO, SLO_ERROR_BUDGET];
 
@@ -45,7 +46,7 @@ const SLO_ERROR_BUDGET: Function = Function {
     },
 };
 
-fn shares(c: &mut Invocation<'_, '_>, objective: Option<f64>) -> Result<Value, Stop> {
+fn shares(c: &mut Invocation<'_, '_, '_>, objective: Option<f64>) -> Result<Value, Stop> {
     let (bucket_s, interval) = c.positive_interval("interval")?;
     let (method, value) = (c.text("method")?, c.float("value")?);
     let good: fn(f64, f64) -> bool = match method.as_str() {
@@ -67,13 +68,15 @@ fn shares(c: &mut Invocation<'_, '_>, objective: Option<f64>) -> Result<Value, S
         (false, true) => Some(c.first_in_range(c.scope.from_s.saturating_sub(more_s), c.scope.until_s)?),
         _ => None,
     };
+    // Of several with one name the first counts.
+    let longer: Option<HashMap<&str, &Series>> =
+        longer.as_ref().map(|longer| longer.iter().rev().map(|l| (l.name.as_str(), l)).collect());
     let mut results = Vec::with_capacity(series.len());
     for s in series {
         let data = match &longer {
             None => &s,
             Some(longer) => longer
-                .iter()
-                .find(|l| l.name == s.name)
+                .get(s.name.as_str())
                 .ok_or_else(|| Error::invalid(format!("{} has no values over {interval}", s.name)))?,
         };
         let buckets = (s.end_s - s.start_s + bucket_s - 1).div_euclid(bucket_s);

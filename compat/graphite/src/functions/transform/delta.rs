@@ -141,7 +141,7 @@ const PER_SECOND: Function = Function {
 /// Largest and smallest value of a counter.
 type Bounds = (Option<f64>, Option<f64>);
 
-fn bounds(c: &Invocation<'_, '_>) -> Result<Bounds> {
+fn bounds(c: &Invocation<'_, '_, '_>) -> Result<Bounds> {
     Ok((c.opt_float("maxValue")?, c.opt_float("minValue")?))
 }
 
@@ -164,7 +164,7 @@ fn increases(series: &Series, (max, min): Bounds) -> impl Iterator<Item = f64> +
     })
 }
 
-fn each(c: &mut Invocation<'_, '_>, function: &str, values: impl Fn(&Series) -> Vec<f64>) -> Result<Value, Stop> {
+fn each(c: &mut Invocation<'_, '_, '_>, function: &str, values: impl Fn(&Series) -> Vec<f64>) -> Result<Value, Stop> {
     let mut series = c.series("seriesList")?;
     for s in &mut series {
         s.tags.set(function, 1);

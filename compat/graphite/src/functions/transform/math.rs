@@ -40,7 +40,7 @@ pub(crate) const ALL: &[Function] = &[
 const fn plain(
     names: &'static [&'static str],
     about: &'static str,
-    run: fn(&mut Invocation<'_, '_>) -> Result<Value, Stop>,
+    run: fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>,
 ) -> Function {
     const PARAMS: &[P] = &[P::SERIES];
     Function { names, group: Group::Transform, about, params: PARAMS, aggregator: false, run }
@@ -233,7 +233,7 @@ fn finite(v: f64) -> f64 {
 
 /// Changes every known value and marks the series with a tag.
 fn each(
-    c: &mut Invocation<'_, '_>,
+    c: &mut Invocation<'_, '_, '_>,
     function: &str,
     tag: impl TagValue + Copy,
     f: fn(f64) -> f64,
@@ -249,7 +249,7 @@ fn each(
 
 /// The same with a number that name and tag show.
 fn with_number(
-    c: &mut Invocation<'_, '_>,
+    c: &mut Invocation<'_, '_, '_>,
     function: &str,
     param: &str,
     shown: fn(f64) -> String,

@@ -98,6 +98,10 @@ const TIME_STACK: Function = Function {
         }
         let original = c.series("seriesList")?;
         let Some(first) = original.first() else { return Ok(Vec::new().into()) };
+        // Refused before the first shift, not at the one for which there is no room.
+        let shifts = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let points = original.iter().map(|s| s.values.len()).sum::<usize>();
+        c.eval.points.expect(points.saturating_mul(shifts))?;
         let mut results = Vec::new();
         let mut pending = false;
         for shift in start..end {
@@ -122,7 +126,7 @@ const TIME_STACK: Function = Function {
 };
 
 /// An interval that goes back unless it has a sign, and its text with the sign.
-fn backwards(c: &Invocation<'_, '_>, name: &str) -> Result<(i64, String)> {
+fn backwards(c: &Invocation<'_, '_, '_>, name: &str) -> Result<(i64, String)> {
     let mut text = c.text(name)?;
     if text.starts_with(|ch: char| ch.is_ascii_digit()) {
         text.insert(0, '-');
@@ -133,7 +137,7 @@ fn backwards(c: &Invocation<'_, '_>, name: &str) -> Result<(i64, String)> {
 
 /// An hour forward if summer time holds in the whole range but not in the shifted one, an hour
 /// back if it is the other way round.
-fn clock_change(c: &Invocation<'_, '_>, delta_s: i64) -> Result<i64> {
+fn clock_change(c: &Invocation<'_, '_, '_>, delta_s: i64) -> Result<i64> {
     let zone = &c.eval.request.zone;
     let summer = |ts_s: i64| -> Result<bool> {
         let ts = Timestamp::from_second(ts_s).map_err(|e| Error::invalid(e.to_string()))?;

@@ -109,7 +109,7 @@ const SUMMARIZE: Function = Function {
 };
 
 /// The first argument evaluated again from the start of a calendar unit.
-fn aligned(c: &mut Invocation<'_, '_>, align_to: &str) -> Result<Vec<Series>, Stop> {
+fn aligned(c: &mut Invocation<'_, '_, '_>, align_to: &str) -> Result<Vec<Series>, Stop> {
     let unit = Unit::parse(align_to)?;
     let first_weekday = match align_to.chars().last().and_then(|d| d.to_digit(10)) {
         Some(d) => i8::try_from(d).unwrap_or(1),
