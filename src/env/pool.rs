@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rhythmite_model::{Error, Result};
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -61,6 +61,29 @@ impl CpuPool {
             slot.state.lock().result = Some(Err(error));
         }
         Task { slot }
+    }
+
+    /// Works on `parts`, on this thread and on those of the pool that are free; the answers are in their order.
+    ///
+    /// For work that is on the pool already: parts that no other thread takes are done here, so a full pool makes it
+    /// slower and never stuck. Blocks until all parts are done.
+    pub fn share<P: Send + 'static, T: Send + 'static>(
+        &self,
+        parts: Vec<P>,
+        work: impl Fn(P) -> T + Send + Sync + 'static,
+    ) -> Vec<Result<T>> {
+        let helpers = self.threads.len().min(parts.len()).saturating_sub(1);
+        let shared = Arc::new(Shared::new(parts, work));
+        let queue = self.queue.as_ref().expect("the queue goes with the pool");
+        for _ in 0..helpers {
+            let shared = shared.clone();
+            // Without room in the queue nobody helps.
+            if queue.try_send(Box::new(move || shared.work())).is_err() {
+                break;
+            }
+        }
+        shared.work();
+        shared.answers()
     }
 
     /// Pieces of work that wait.
@@ -135,6 +158,57 @@ impl<T> Future for Task<T> {
     }
 }
 
+/// Parts of one piece of work, for whoever has time.
+struct Shared<P, T, F> {
+    work: F,
+    state: Mutex<Parts<P, T>>,
+    all_done: Condvar,
+}
+
+struct Parts<P, T> {
+    /// The ones nobody has taken, the first one last.
+    left: Vec<(usize, P)>,
+    /// By part.
+    answers: Vec<Option<Result<T>>>,
+    /// How many answers are missing.
+    missing: usize,
+}
+
+impl<P, T, F: Fn(P) -> T> Shared<P, T, F> {
+    fn new(parts: Vec<P>, work: F) -> Self {
+        let missing = parts.len();
+        let answers = parts.iter().map(|_| None).collect();
+        let left = parts.into_iter().enumerate().rev().collect();
+        Self { work, state: Mutex::new(Parts { left, answers, missing }), all_done: Condvar::new() }
+    }
+
+    /// Does part after part until none is left.
+    fn work(&self) {
+        while let Some((at, part)) = self.next() {
+            let answer = catch_unwind(AssertUnwindSafe(|| (self.work)(part)));
+            let mut state = self.state.lock();
+            state.answers[at] = Some(answer.map_err(|_| Error::internal("a panic; the log says where")));
+            state.missing -= 1;
+            if state.missing == 0 {
+                self.all_done.notify_all();
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(usize, P)> {
+        self.state.lock().left.pop()
+    }
+
+    /// Waits for the parts that others have taken.
+    fn answers(&self) -> Vec<Result<T>> {
+        let mut state = self.state.lock();
+        while state.missing > 0 {
+            self.all_done.wait(&mut state);
+        }
+        std::mem::take(&mut state.answers).into_iter().flatten().collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::task::Wake;
@@ -169,6 +243,45 @@ mod tests {
         let panicked = wait(pool.run(|| -> u32 { panic!("expected in this test") }));
         assert_eq!(panicked.unwrap_err().kind(), ErrorKind::Internal);
         assert_eq!(wait(pool.run(|| 3)), Ok(3));
+    }
+
+    #[test]
+    fn parts_are_shared_and_their_answers_in_order() {
+        let pool = Arc::new(CpuPool::start(3, 4).unwrap());
+        let on_pool = pool.clone();
+        let sum = wait(pool.run(move || {
+            let answers = on_pool.share((0..100_u64).collect(), |i| {
+                assert_ne!(i, 50, "expected in this test");
+                i * i
+            });
+            answers.into_iter().map(|a| a.map_err(|e| e.kind())).collect::<Vec<_>>()
+        }));
+        let want = |i: u64| if i == 50 { Err(ErrorKind::Internal) } else { Ok(i * i) };
+        assert_eq!(sum.unwrap(), (0..100).map(want).collect::<Vec<_>>());
+        assert_eq!(pool.share(Vec::<u8>::new(), |b| b), []);
+    }
+
+    #[test]
+    fn parts_are_done_though_nobody_helps() {
+        // The only thread shares, the queue is full.
+        let pool = Arc::new(CpuPool::start(1, 1).unwrap());
+        let on_pool = pool.clone();
+        let done = wait(pool.run(move || {
+            let _waits = on_pool.run(|| ());
+            on_pool.share(vec![1, 2, 3], |i| i).into_iter().collect::<Result<Vec<i32>>>()
+        }));
+        assert_eq!(done.unwrap(), Ok(vec![1, 2, 3]));
+        // All threads hold each other's parts.
+        let pool = Arc::new(CpuPool::start(2, 8).unwrap());
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let on_pool = pool.clone();
+                pool.run(move || on_pool.share((0..20).collect(), |i: usize| i).len())
+            })
+            .collect();
+        for task in tasks {
+            assert_eq!(wait(task), Ok(20));
+        }
     }
 
     #[test]

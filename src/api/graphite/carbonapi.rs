@@ -23,7 +23,7 @@ pub(super) async fn capabilities() -> Response<Body> {
 /// A `MultiFetchRequest`: patterns, each with its range. All of them share one budget.
 pub(super) fn render(state: &Graphite, message: &[u8], patience: &Patience) -> Result<Answer> {
     let now_s = state.clock.now_s();
-    let mut fetcher = Fetcher::new(&state.engine, state.limits.clone(), patience.clone());
+    let mut fetcher = Fetcher::new(&state.engine, state.limits.clone(), patience.clone()).with_cpu(state.cpu.clone());
     let mut found: Vec<(Series, (i64, i64))> = Vec::new();
     let mut held = 0;
     for fetch in carbonapi::read_fetches(message)? {

@@ -1,6 +1,6 @@
 //! `/metrics/*`: the tree of names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -10,6 +10,7 @@ use rhythmite_engine::Durability;
 use rhythmite_engine::registry::{Scope, Slot, Want};
 use rhythmite_graphite::answer::Answer;
 use rhythmite_graphite::answer::find::{self as answers, Expansion, FindOptions, Node};
+use rhythmite_graphite::glob::SegmentPattern;
 use rhythmite_graphite::series::RollupMethod;
 use rhythmite_model::{Error, Result, RollupRule};
 use serde_json::{Value, json};
@@ -165,14 +166,49 @@ async fn answer(
 }
 
 /// The nodes that a pattern matches.
+///
+/// An empty segment stands, as in a path on disk, for the branch before it: at the end it stays in that branch's path.
+/// A segment with an escaped wildcard is shown as it is written, whatever it has matched; a path shown once stands for
+/// all of them.
 pub(super) fn nodes(state: &Graphite, pattern: &str, leaves_only: bool, limit: usize) -> Result<Vec<Node>> {
-    // A dot at the end stands for the branch before it, and stays in its path.
-    if let Some(pattern) = pattern.strip_suffix('.').filter(|p| !p.is_empty() && !leaves_only) {
-        let mut found = nodes(state, pattern, false, limit)?;
-        found.retain(|n| !n.is_leaf);
-        found.iter_mut().for_each(|n| n.path.push('.'));
-        return Ok(found);
+    let (before, last) = pattern.rsplit_once('.').unwrap_or(("", pattern));
+    let before: Vec<&str> = before.split('.').filter(|segment| !segment.is_empty()).collect();
+    let mut found = Vec::new();
+    if SegmentPattern::new(last)?.has_empty_variant() && !leaves_only {
+        if before.is_empty() {
+            found.push(Node { path: String::new(), is_leaf: false, interval_s: None });
+        } else {
+            found = nodes(state, &before.join("."), false, limit)?;
+            found.retain(|n| !n.is_leaf);
+            found.iter_mut().for_each(|n| n.path.push('.'));
+        }
     }
+    if !last.is_empty() {
+        let pattern = [before.as_slice(), &[last]].concat().join(".");
+        found.extend(matched(state, &pattern, leaves_only, limit)?);
+    }
+    let shown: Vec<Option<String>> =
+        pattern.split('.').map(|part| is_escaped(part).then(|| part.replace('\\', ""))).collect();
+    if shown.iter().any(Option::is_some) {
+        for node in &mut found {
+            let segments = node.path.split('.').zip(shown.iter().chain(std::iter::repeat(&None)));
+            node.path = segments.map(|(had, shown)| shown.as_deref().unwrap_or(had)).collect::<Vec<_>>().join(".");
+        }
+        let mut seen = HashSet::new();
+        found.retain(|n| seen.insert((n.path.clone(), n.is_leaf)));
+    }
+    Ok(found)
+}
+
+/// Has a segment a wildcard behind a backslash? Only the first of each kind is looked at.
+///
+/// Source: graphite-web 1.1.10, `is_escaped_pattern`.
+fn is_escaped(segment: &str) -> bool {
+    let behind_backslash = |symbol| segment.find(symbol).is_some_and(|at| segment[..at].ends_with('\\'));
+    ['*', '?', '[', '{'].into_iter().any(behind_backslash)
+}
+
+fn matched(state: &Graphite, pattern: &str, leaves_only: bool, limit: usize) -> Result<Vec<Node>> {
     let names = state.engine.registry().read();
     let want = if leaves_only { Want::Leaves } else { Want::Both };
     let found = find_paths(&names, pattern, want, limit)?;

@@ -75,8 +75,9 @@ fn run(state: &Graphite, options: &RenderOptions, patience: &Patience) -> Result
     let mut request = options.request()?;
     request.points_max = state.limits.points_max;
     let started = state.clock.monotonic();
-    let mut fetcher =
-        Fetcher::new(&state.engine, state.limits.clone(), patience.clone()).with_events(state.catalog.events());
+    let mut fetcher = Fetcher::new(&state.engine, state.limits.clone(), patience.clone())
+        .with_cpu(state.cpu.clone())
+        .with_events(state.catalog.events());
     let series = rhythmite_graphite::run(&request, &mut fetcher, &|| patience.check())?;
     let meta = options.meta.then(|| {
         let took = state.clock.monotonic().saturating_sub(started);

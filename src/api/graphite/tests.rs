@@ -228,6 +228,22 @@ async fn names_are_found() {
             r#"200 application/json [{"path": "a.b.", "is_leaf": false}]"#,
         )
         .await;
+    // An empty segment is the branch before it; an escaped wildcard is shown in place of what it has matched.
+    for (query, nodes) in [
+        (".a..d", r#"[{"path": "a.d", "is_leaf": true, "#),
+        ("a..", r#"[{"path": "a.", "is_leaf": false}]"#),
+        ("..", r#"[{"path": "", "is_leaf": false}]"#),
+        ("a.%7B%7D", r#"[{"path": "a.", "is_leaf": false}]"#),
+        ("a.%7B,d%7D", r#"[{"path": "a.", "is_leaf": false}, {"path": "a.d", "is_leaf": true, "#),
+        ("a.%5C*.c", r#"[{"path": "a.*.c", "is_leaf": true, "#),
+        ("%5C*", r#"[{"path": "*", "is_leaf": false}]"#),
+        ("a.%5Cd", r#"[{"path": "a.d", "is_leaf": true, "#),
+        ("%7B**%7D.c", r#"[{"path": "a.b.c", "is_leaf": true, "#),
+    ] {
+        let open = if nodes.ends_with(']') { "" } else { "..." };
+        let want = format!("200 application/json {nodes}{open}");
+        server.check(&format!("GET /metrics/find?query={query}&format=json"), &want).await;
+    }
     server.check("GET /metrics/get-metadata", "200 application/json {}").await;
     server.check("GET /metrics/expand?query=a.*&query=m", r#"200 application/json {"results": ["a.b", "a.d"]}"#).await;
     server.check("GET /metrics/index.json", r#"200 application/json ["a.b", "a.b.c", "a.d"]"#).await;

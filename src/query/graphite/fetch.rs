@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot, Want};
 use rhythmite_engine::{Engine, SeriesFilter, Snapshot};
+use rhythmite_env::CpuPool;
 use rhythmite_graphite::series::roll_up;
 use rhythmite_graphite::{Fetch, FetchRequest, Query, RawSeries};
 use rhythmite_model::{Column, Error, FieldId, Result, SeriesId, TableId, Tier};
@@ -29,10 +30,13 @@ pub struct Fetcher {
     points: usize,
     /// Series found so far, by all patterns.
     series: usize,
-    scratch: Vec<f64>,
+    cpu: Option<Arc<CpuPool>>,
     events: Option<Events>,
     notes: Vec<Note>,
 }
+
+/// Slots that one thread fills at a time: a few milliseconds of work.
+const PART_SLOTS: usize = 256 * 1024;
 
 /// Fetches of one request that are noted.
 const NOTES_MAX: usize = 100;
@@ -58,17 +62,7 @@ impl Fetcher {
     /// A reader of what is in `engine` now.
     pub fn new(engine: &Engine, limits: Limits, patience: Patience) -> Self {
         let (engine, snapshot) = (engine.clone(), engine.snapshot());
-        Self {
-            engine,
-            snapshot,
-            limits,
-            patience,
-            points: 0,
-            series: 0,
-            scratch: Vec::new(),
-            events: None,
-            notes: Vec::new(),
-        }
+        Self { engine, snapshot, limits, patience, points: 0, series: 0, cpu: None, events: None, notes: Vec::new() }
     }
 
     /// How the first fetches were answered.
@@ -79,6 +73,11 @@ impl Fetcher {
     /// Values read so far, gaps included.
     pub fn points(&self) -> usize {
         self.points
+    }
+
+    /// The same, with threads that help where there is much to read. The caller is on one of them.
+    pub fn with_cpu(self, cpu: Arc<CpuPool>) -> Self {
+        Self { cpu: Some(cpu), ..self }
     }
 
     /// The same, with events for `events()`; without them there are none.
@@ -183,42 +182,88 @@ impl Fetcher {
         Ok(vec![RawSeries { name, tags: None, start_s: from_s, end_s: until_s, step_s: 1, values }])
     }
 
-    fn read(&mut self, reads: &mut Reads) -> Result<()> {
+    /// Fills the slots of all series, on as many threads as are free.
+    fn read(&self, reads: &mut Reads) -> Result<()> {
+        let mut parts = Vec::new();
         for (&table, group) in &mut reads.tables {
-            let window = group.window;
-            group.series.values_mut().for_each(|a| a.values = vec![f64::NAN; window.slots()]);
-            let slots_ns =
-                window.start_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
-            let ids: Arc<[SeriesId]> = group.series.keys().copied().collect();
-            let fields: Arc<[FieldId]> = [group.field].into();
-            let scan = self.snapshot.scan(table, window.tier, SeriesFilter::List(ids), Some(fields.clone()), slots_ns);
-            for points in or_empty(scan)? {
-                let points = points?;
-                self.patience.check()?;
-                let Some(answer) = group.series.get_mut(&points.series) else { continue };
-                for stream in &points.streams {
-                    let Column::Float(values) = &stream.values else { continue };
-                    fill(&window, &stream.times_ns, values, &mut answer.values);
-                }
+            let (window, field) = (group.window, group.field);
+            let mut series = std::mem::take(&mut group.series).into_iter().peekable();
+            let per_part = (PART_SLOTS / window.slots().max(1)).max(1);
+            while series.peek().is_some() {
+                parts.push(Part { table, window, field, series: series.by_ref().take(per_part).collect() });
             }
-            if window.tier == Tier::RAW {
-                continue;
+        }
+        let (snapshot, patience) = (self.snapshot.clone(), self.patience.clone());
+        let work = move |part: Part| part.read(&snapshot, &patience);
+        let done = match &self.cpu {
+            Some(cpu) => cpu.share(parts, work),
+            None => parts.into_iter().map(work).map(Ok).collect(),
+        };
+        for part in done {
+            let part = part??;
+            if let Some(group) = reads.tables.get_mut(&part.table) {
+                group.series.extend(part.series);
             }
-            // Live slots of a coarser level come from the finest one.
-            let live = |a: &Answer| a.rule.live_from_s(&window).filter(|_| window.step_s % a.rule.fine_step_s == 0);
-            let ids: Arc<[SeriesId]> =
-                group.series.iter().filter(|(_, a)| live(a).is_some()).map(|(id, _)| *id).collect();
-            let Some(from_s) = group.series.values().filter_map(live).min() else { continue };
-            let raw_ns = from_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
-            let scan = self.snapshot.scan(table, Tier::RAW, SeriesFilter::List(ids), Some(fields), raw_ns);
-            for points in or_empty(scan)? {
-                let points = points?;
-                self.patience.check()?;
-                let Some(Answer { rule, values: slots, .. }) = group.series.get_mut(&points.series) else { continue };
-                for stream in &points.streams {
-                    let Column::Float(values) = &stream.values else { continue };
-                    rule.apply(&window, &stream.times_ns, values, slots, &mut self.scratch);
-                }
+        }
+        Ok(())
+    }
+}
+
+/// Some series of one table.
+struct Part {
+    table: TableId,
+    window: Window,
+    field: FieldId,
+    /// Ascending.
+    series: Vec<(SeriesId, Answer)>,
+}
+
+impl Part {
+    /// Fills the slots.
+    fn read(mut self, snapshot: &Snapshot, patience: &Patience) -> Result<Self> {
+        let window = self.window;
+        self.series.iter_mut().for_each(|(_, a)| a.values = vec![f64::NAN; window.slots()]);
+        let ids = self.series.iter().map(|(id, _)| *id).collect();
+        self.scan(snapshot, patience, window.tier, ids, window.start_s, |answer, times_ns, values| {
+            fill(&window, times_ns, values, &mut answer.values);
+        })?;
+        if window.tier == Tier::RAW {
+            return Ok(self);
+        }
+        // Live slots of a coarser level come from the finest one.
+        let live = |a: &Answer| a.rule.live_from_s(&window).filter(|_| window.step_s % a.rule.fine_step_s == 0);
+        let ids = self.series.iter().filter(|(_, a)| live(a).is_some()).map(|(id, _)| *id).collect();
+        let Some(from_s) = self.series.iter().filter_map(|(_, a)| live(a)).min() else { return Ok(self) };
+        let mut scratch = Vec::new();
+        self.scan(snapshot, patience, Tier::RAW, ids, from_s, |answer, times_ns, values| {
+            answer.rule.apply(&window, times_ns, values, &mut answer.values, &mut scratch);
+        })?;
+        Ok(self)
+    }
+
+    /// Gives the points of one level from `from_s` to the end of the window to `take`, series by series.
+    fn scan(
+        &mut self,
+        snapshot: &Snapshot,
+        patience: &Patience,
+        tier: Tier,
+        ids: Arc<[SeriesId]>,
+        from_s: i64,
+        mut take: impl FnMut(&mut Answer, &[i64], &[f64]),
+    ) -> Result<()> {
+        let until_ns = self.window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
+        let within_ns = from_s.saturating_mul(SECOND_NS)..=until_ns;
+        let fields = Some([self.field].into());
+        let mut series = self.series.iter_mut().peekable();
+        for points in or_empty(snapshot.scan(self.table, tier, SeriesFilter::List(ids), fields, within_ns))? {
+            let points = points?;
+            patience.check()?;
+            // Both ascend.
+            while series.next_if(|(id, _)| *id < points.series).is_some() {}
+            let Some((_, answer)) = series.next_if(|(id, _)| *id == points.series) else { continue };
+            for stream in &points.streams {
+                let Column::Float(values) = &stream.values else { continue };
+                take(answer, &stream.times_ns, values);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::json::{JAVASCRIPT, JSON, Writer, checked};
 use super::pickle::Pickle;
 use super::render::PIECE_BYTES;
 use crate::python;
-use crate::series::Series;
+use crate::series::{Series, UNNAMED};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
@@ -89,7 +89,12 @@ impl Encode for Json {
         out.member();
         out.open(b'{');
         out.key("target");
-        out.text(&s.name);
+        let unnamed = s.look.unnamed && s.name == UNNAMED;
+        if unnamed {
+            out.raw("null");
+        } else {
+            out.text(&s.name);
+        }
         out.key("tags");
         out.open(b'{');
         for (key, value) in s.tags.iter() {

@@ -36,13 +36,16 @@ pub struct Pieces {
 enum Body {
     /// `None` once it is taken.
     Whole(Option<Vec<u8>>),
-    Series {
-        encoder: Box<dyn Encode>,
-        series: std::vec::IntoIter<Series>,
-        /// The series being written and its next point.
-        open: Option<(Series, usize)>,
-        ended: bool,
-    },
+    Series(Box<Rest>),
+}
+
+/// What is left to be written.
+struct Rest {
+    encoder: Box<dyn Encode>,
+    series: std::vec::IntoIter<Series>,
+    /// The series being written and its next point.
+    open: Option<(Series, usize)>,
+    ended: bool,
 }
 
 /// The series in the format asked for; `meta` (a JSON object, if asked for) stands before them in JSON.
@@ -79,42 +82,49 @@ pub fn pieces(mut series: Vec<Series>, options: &RenderOptions, meta: Option<&st
         }
         Format::Png | Format::Svg | Format::Pdf => return Err(Error::internal("pictures are drawn, not written")),
     };
-    Ok(Pieces { content_type, body: Body::Series { encoder, series: series.into_iter(), open: None, ended: false } })
+    let rest = Rest { encoder, series: series.into_iter(), open: None, ended: false };
+    Ok(Pieces { content_type, body: Body::Series(Box::new(rest)) })
 }
 
 impl Iterator for Pieces {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let (encoder, series, open, ended) = match &mut self.body {
-            Body::Whole(body) => return body.take(),
-            Body::Series { ended: true, .. } => return None,
-            Body::Series { encoder, series, open, ended } => (encoder, series, open, ended),
-        };
-        while encoder.out().len() < PIECE_BYTES {
+        match &mut self.body {
+            Body::Whole(body) => body.take(),
+            Body::Series(rest) => rest.next(),
+        }
+    }
+}
+
+impl Rest {
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if self.ended {
+            return None;
+        }
+        while self.encoder.out().len() < PIECE_BYTES {
             // A series is opened once, however long its name: what follows begins at its first point.
-            let (s, at) = match open.take() {
+            let (s, at) = match self.open.take() {
                 Some(open) => open,
-                None => match series.next() {
+                None => match self.series.next() {
                     Some(s) => {
-                        encoder.open(&s);
+                        self.encoder.open(&s);
                         (s, 0)
                     }
                     None => {
-                        encoder.end();
-                        *ended = true;
+                        self.encoder.end();
+                        self.ended = true;
                         break;
                     }
                 },
             };
-            match encoder.points(&s, at) {
-                Some(next) => *open = Some((s, next)),
-                None => encoder.close(),
+            match self.encoder.points(&s, at) {
+                Some(next) => self.open = Some((s, next)),
+                None => self.encoder.close(),
             }
         }
-        let full = encoder.out();
-        let next = Vec::with_capacity(if *ended { 0 } else { PIECE_BYTES + PIECE_BYTES / 8 });
-        Some(std::mem::replace(full, next))
+        let next = Vec::with_capacity(if self.ended { 0 } else { PIECE_BYTES + PIECE_BYTES / 8 });
+        Some(std::mem::replace(self.encoder.out(), next))
     }
 }
 

@@ -229,3 +229,15 @@ fn functions_are_listed() {
     assert!(serde_json::from_str::<serde_json::Value>(&all.replace("1e9999", "0")).is_ok());
     assert!(shown(functions::list(Params(&pairs("type=pie")))).contains("\"maximum\""));
 }
+
+#[test]
+fn a_line_without_a_label_has_no_name_in_json() {
+    let options = RenderOptions::parse(Params(&pairs("format=json")), NOW, &TimeZone::UTC).expect("ok");
+    let line = |name: &str| {
+        let mut line = Series::new(name, 7, 7, 1, vec![1.0, 1.0]);
+        line.look.unnamed = true;
+        shown(render::write(vec![line], &options))
+    };
+    assert_eq!(line("None"), r#"[{"target": null, "tags": {"name": "None"}, "datapoints": [[1.0, 7]]}]"#);
+    assert_eq!(line("x"), r#"[{"target": "x", "tags": {"name": "x"}, "datapoints": [[1.0, 7]]}]"#);
+}

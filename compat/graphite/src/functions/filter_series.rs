@@ -155,7 +155,7 @@ const LIMIT: Function = Function {
     params: &[P::SERIES, P::required("n", T::Integer)],
     aggregator: false,
     run: |c| {
-        let n = c.int("n")?;
+        let n = slice_end(c)?;
         let series = c.series("seriesList")?;
         Ok(take(series, n).into())
     },
@@ -180,7 +180,7 @@ const MOST_DEVIANT: Function = Function {
     params: &[P::SERIES, P::required("n", T::Integer)],
     aggregator: false,
     run: |c| {
-        let n = c.int("n")?;
+        let n = slice_end(c)?;
         let mut series = c.series("seriesList")?;
         series.retain(|s| s.values.iter().any(|v| !v.is_nan()));
         let mut keyed: Vec<(f64, Series)> = series.into_iter().map(|s| (variance(&s.values), s)).collect();
@@ -304,6 +304,11 @@ fn ranked(c: &mut Invocation<'_, '_, '_>, n: i64, func: AggFunc, highest: bool) 
     let mut series = c.series("seriesList")?;
     sort_by(&mut series, func, highest);
     Ok(take(series, n).into())
+}
+
+/// The end of a slice: none means all.
+fn slice_end(c: &Invocation<'_, '_, '_>) -> Result<i64> {
+    if matches!(c.given("n"), Some(Value::None)) { Ok(i64::MAX) } else { c.int("n") }
 }
 
 /// `series[:n]`; a negative number leaves that many out at the end.

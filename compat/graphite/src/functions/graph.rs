@@ -5,7 +5,7 @@ use super::ParamType as T;
 use super::special::constant_line;
 use super::{Default, Function, Group, Invocation};
 use crate::eval::{Stop, Value};
-use crate::series::Series;
+use crate::series::{Series, UNNAMED};
 use rhythmite_model::{Error, Result};
 
 pub(super) const ALL: &[Function] = &[
@@ -185,8 +185,10 @@ const VERTICAL_LINE: Function = Function {
         if at_s > c.scope.until_s {
             return Err(Error::invalid(format!("verticalLine(): timestamp {at_s} exists after end of range")).into());
         }
-        let label = c.opt_text("label")?.unwrap_or_else(|| "None".to_owned());
-        let mut line = Series::new(label, at_s, at_s, 1, vec![1.0, 1.0]);
+        let label = c.opt_text("label")?;
+        let unnamed = label.is_none();
+        let mut line = Series::new(label.unwrap_or_else(|| UNNAMED.to_owned()), at_s, at_s, 1, vec![1.0, 1.0]);
+        line.look.unnamed = unnamed;
         line.x_files_factor = c.scope.x_files_factor;
         line.look.draw_as_infinite = true;
         line.look.color = c.opt_text("color")?.filter(|l| !l.is_empty());

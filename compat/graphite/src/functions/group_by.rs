@@ -157,7 +157,6 @@ const REDUCE_SERIES: Function = Function {
 fn reduce_series(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
     let matchers = c.texts()?;
     let (name, node) = (c.text("reduceFunction")?, c.int("reduceNode")?);
-    let function = super::find(&name).ok_or_else(|| Error::invalid(format!("unknown function: {name}")))?;
     let lists = c.lists("seriesLists")?;
     // Of equal matchers the first counts.
     let place: HashMap<&str, usize> = matchers.iter().enumerate().rev().map(|(i, m)| (m.as_str(), i)).collect();
@@ -182,6 +181,8 @@ fn reduce_series(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
             return Err(Error::invalid(format!("{key} has no series for {:?}", matchers[m])).into());
         }
         let args = args.into_iter().flatten().map(|s| Value::Series(vec![s])).collect();
+        // Asked for only when there is something to reduce.
+        let function = super::find(&name).ok_or_else(|| Error::invalid(format!("unknown function: {name}")))?;
         let mut result = first(c.call(function, args)?, &name)?;
         result.name = key;
         results.push(result);

@@ -31,18 +31,18 @@ impl SegmentPattern {
     /// # Errors
     /// `Invalid` when its braces stand for more than [`VARIANTS_MAX`] variants, or [`VARIANT_BYTES_MAX`] bytes of them.
     pub fn new(text: &str) -> Result<Self> {
-        let kind = if text == "**" {
-            Kind::Globstar
-        } else if text == "*" {
-            Kind::Any
-        } else {
-            let mut variants = Vec::new();
-            expand(text, &mut variants)?;
-            variants.sort_unstable();
-            variants.dedup();
-            let tokens: Vec<Vec<Token>> = variants.iter().map(|v| tokenize(v)).collect();
-            let plain = |t: &Vec<Token>| t.iter().all(|t| matches!(t, Token::Text(_)));
-            if tokens.iter().all(plain) { Kind::Literals(variants) } else { Kind::Variants(tokens) }
+        let mut variants = Vec::new();
+        expand(text, &mut variants)?;
+        variants.sort_unstable();
+        variants.dedup();
+        let kind = match variants.as_slice() {
+            [one] if one == "**" => Kind::Globstar,
+            [one] if one == "*" => Kind::Any,
+            _ => {
+                let tokens: Vec<Vec<Token>> = variants.iter().map(|v| tokenize(v)).collect();
+                let plain = |t: &Vec<Token>| t.iter().all(|t| matches!(t, Token::Text(_)));
+                if tokens.iter().all(plain) { Kind::Literals(variants) } else { Kind::Variants(tokens) }
+            }
         };
         Ok(Self { text: text.to_owned(), kind })
     }
@@ -84,6 +84,17 @@ impl SegmentPattern {
         match &self.kind {
             Kind::Literals(texts) => Some(texts),
             _ => None,
+        }
+    }
+
+    /// Does one of its braces' texts mean nothing at all, as `{,b}` and an empty segment do? No segment of a path is
+    /// empty, so this is no match.
+    #[must_use]
+    pub fn has_empty_variant(&self) -> bool {
+        match &self.kind {
+            Kind::Globstar | Kind::Any => false,
+            Kind::Literals(texts) => texts.iter().any(String::is_empty),
+            Kind::Variants(variants) => variants.iter().any(Vec::is_empty),
         }
     }
 

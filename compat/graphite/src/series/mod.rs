@@ -64,7 +64,12 @@ pub struct Look {
     pub stacked: bool,
     /// `areaBetween()`: the lower edge is not drawn.
     pub invisible: bool,
+    /// `verticalLine()` without a label: JSON shows no name for it, unless it is given one later.
+    pub unnamed: bool,
 }
+
+/// The name of what has none.
+pub const UNNAMED: &str = "None";
 
 impl Series {
     /// A series named after what made it; tags are read from the name.

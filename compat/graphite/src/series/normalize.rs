@@ -95,6 +95,9 @@ impl Normalized<'_> {
             let enough = |row: &[f64]| known_enough(count_known(row), row.len(), x_files_factor);
             return self.map_rows(|row| if enough(row) { func.apply(row) } else { f64::NAN });
         }
+        if matches!(func, AggFunc::Sum | AggFunc::Average | AggFunc::AvgZero) {
+            return self.sums(func, x_files_factor);
+        }
         // PERF: column by column streams through memory; row by row jumps between a thousand
         // vectors for each point.
         let mut out = vec![f64::NAN; n];
@@ -105,7 +108,6 @@ impl Normalized<'_> {
                 *k += u32::from(!v.is_nan());
             }
             match func {
-                AggFunc::Sum | AggFunc::Average | AggFunc::AvgZero => fold(&mut out, column, |a, v| a + v),
                 AggFunc::Min => fold(&mut out, column, f64::min),
                 AggFunc::Max => fold(&mut out, column, f64::max),
                 AggFunc::Diff => fold(&mut out, column, |a, v| a - v),
@@ -115,7 +117,7 @@ impl Normalized<'_> {
                     fold(&mut high, column, f64::max);
                 }
                 AggFunc::Multiply => fold(&mut out, column, |a, v| a * v),
-                AggFunc::Count | AggFunc::Median | AggFunc::Stddev => {}
+                _ => {}
             }
         }
         let columns = self.columns.len();
@@ -126,13 +128,43 @@ impl Normalized<'_> {
                 continue;
             }
             match func {
-                AggFunc::Average => *v /= k as f64,
-                AggFunc::AvgZero => *v /= columns as f64,
                 AggFunc::Count => *v = k as f64,
                 AggFunc::Range => *v = high[i] - *v,
                 AggFunc::Multiply if k < columns => *v = f64::NAN,
                 _ => {}
             }
+        }
+        out
+    }
+
+    /// Sums and means.
+    // PERF: some hundred rows at a time stay in the first cache while the columns stream by, and without a branch on
+    // gaps the compiler adds several rows at once: a third of the time of adding column by column.
+    // Proof: `cargo bench -p rhythmite-graphite --bench graphite_eval -- sum_1000`.
+    fn sums(&self, func: AggFunc, x_files_factor: f64) -> Vec<f64> {
+        const ROWS: usize = 512;
+        let (n, columns) = (self.len(), self.columns.len());
+        let mut out = Vec::with_capacity(n);
+        for start in (0..n).step_by(ROWS) {
+            let rows = ROWS.min(n - start);
+            // Minus zero changes nothing it is added to, not even minus zero.
+            let (mut sums, mut known) = ([-0.0_f64; ROWS], [0_u32; ROWS]);
+            for column in &self.columns {
+                let part = column.get(start..).unwrap_or_default();
+                for ((sum, known), v) in sums.iter_mut().zip(&mut known).zip(part).take(rows) {
+                    *sum += if v.is_nan() { -0.0 } else { *v };
+                    *known += u32::from(!v.is_nan());
+                }
+            }
+            out.extend(sums.iter().zip(known).take(rows).map(|(&sum, known)| {
+                let known = known as usize;
+                match func {
+                    _ if !known_enough(known, columns, x_files_factor) => f64::NAN,
+                    AggFunc::Average => sum / known as f64,
+                    AggFunc::AvgZero => sum / columns as f64,
+                    _ => sum,
+                }
+            }));
         }
         out
     }

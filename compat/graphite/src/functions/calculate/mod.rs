@@ -165,6 +165,13 @@ fn straight_line(series: &Series) -> Option<(f64, f64)> {
     Some((slope, offset))
 }
 
+/// As the reference squares: by the library's power, whose last bit is now and then another one. Where the sums below
+/// nearly cancel, that bit is all that is left.
+fn squared(x: f64) -> f64 {
+    // A constant exponent would be turned into a product.
+    x.powf(std::hint::black_box(2.0))
+}
+
 /// By running sums of values and squares, as the reference computes it: close to zero the result
 /// is unknown where rounding makes the variance negative.
 fn running_deviation(values: &[f64], window: usize, tolerance: f64) -> Vec<f64> {
@@ -175,15 +182,15 @@ fn running_deviation(values: &[f64], window: usize, tolerance: f64) -> Vec<f64> 
         if !dropped.is_nan() {
             known -= 1.0;
             sum -= dropped;
-            squares -= dropped * dropped;
+            squares -= squared(dropped);
         }
         if !v.is_nan() {
             known += 1.0;
             sum += v;
-            squares += v * v;
+            squares += squared(*v);
         }
         let enough = known > 0.0 && known / window as f64 >= tolerance;
-        results.push(if enough { (known * squares - sum * sum).sqrt() / known } else { f64::NAN });
+        results.push(if enough { (known * squares - squared(sum)).sqrt() / known } else { f64::NAN });
     }
     results
 }
