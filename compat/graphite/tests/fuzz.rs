@@ -1,7 +1,8 @@
 //! Requests made by damaging good ones. The answer is series or an error: no panic, and none takes long.
 //!
-//! `RHYTHMITE_FUZZ_ROUNDS` says how many (a few thousand without it), `RHYTHMITE_FUZZ_SEED` where to begin; `.ci/fuzz`
-//! goes on until it is stopped. What fails is printed as a line for `data/regressions.txt`, which is replayed first.
+//! `RHYTHMITE_FUZZ_ROUNDS` says how many (a few thousand without it), `RHYTHMITE_FUZZ_SEED` where to begin,
+//! `RHYTHMITE_FUZZ_KIND` (`target`, `time`, `pattern`, `json`, `message`) that only such are made; `.ci/fuzz` goes on until it
+//! is stopped. What fails is printed as a line for `data/regressions.txt`, which is replayed first.
 
 mod odd;
 
@@ -216,10 +217,16 @@ fn damaged_requests_are_answered_or_refused() {
     assert!(targets.len() > 500, "{}", targets.len());
     let kinds: [(&str, &[&str]); 5] =
         [("target", &targets), ("time", &TIMES), ("pattern", &PATTERNS), ("json", &EVENTS), ("message", &MESSAGES)];
+    let only = std::env::var("RHYTHMITE_FUZZ_KIND").ok();
+    let only = only.map(|name| kinds.iter().position(|(kind, _)| *kind == name).expect("a kind"));
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     for round in 0..rounds {
         // Two of three are targets: there is most to go wrong.
-        let (kind, seeds) = kinds[if round % 3 < 2 { 0 } else { random.below(kinds.len()) }];
+        let (kind, seeds) = kinds[match only {
+            Some(only) => only,
+            None if round % 3 < 2 => 0,
+            None => random.below(kinds.len()),
+        }];
         let text = damaged(&mut random, seeds);
         if let Some(problem) = check(kind, &text) {
             panic!("seed {seed}, round {round}: {problem}");
