@@ -1,15 +1,15 @@
 //! Whisper files read and parsed by several threads, while one takes what they have read.
 //!
-//! One thread walks the tree, several read and parse, the caller's takes: in any order, but one at a time. Memory: a
-//! file for each reading thread and as many again on their way.
+//! One thread walks the tree, several read and parse, the caller's takes: in any order, but one at a time. Memory: the
+//! points of files of [`ROOM_BYTES`] together, or of one that is larger, and of each file that is being read one archive.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use rhythmite_env::Env;
 use rhythmite_model::{Error, Level, Result, RollupRule};
-use rhythmite_whisper::{Damage, Whisper, metric_name};
+use rhythmite_whisper::{Damage, HEAD_BYTES, Header, metric_name};
 
 use super::load::Prepared;
 use super::walk::{Found, Walk};
@@ -17,8 +17,10 @@ use super::walk::{Found, Walk};
 const SECOND_NS: i64 = 1_000_000_000;
 /// What whisper files are called.
 pub(super) const EXTENSION: &str = ".wsp";
-/// A whisper file beyond this is not read: it would take as much memory.
+/// A whisper file beyond this is not read: its points would take as much memory.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the files that are read at a time, or wait to be taken.
+pub const ROOM_BYTES: u64 = 256 << 20;
 /// Points later than this after the import come from a wrong clock, and are left out.
 const FUTURE_S: i64 = 3_600;
 /// Threads that read, at most; a disk has no use for more.
@@ -52,17 +54,19 @@ pub(super) fn read_all(
     let walk = Walk::new(root, EXTENSION)?;
     let now_s = env.clock.now_s();
     let threads = threads();
+    let room = &Room::new();
     std::thread::scope(|scope| {
         let (to_readers, work) = sync_channel::<Found>(threads);
-        let (to_taker, done) = sync_channel::<Read>(threads);
+        let (to_taker, done) = sync_channel::<(Read, Option<Held<'_>>)>(threads);
         let work = Mutex::new(work);
         let work = &std::sync::Arc::new(work);
         for _ in 0..threads {
             let (work, to_taker) = (work.clone(), to_taker.clone());
             scope.spawn(move || {
                 while let Some(found) = next(&work) {
+                    let held = room.take(found.bytes);
                     // Nobody takes any more: an error has ended it.
-                    if to_taker.send(read(env, found, now_s)).is_err() {
+                    if to_taker.send((read(env, found, now_s), Some(held))).is_err() {
                         return;
                     }
                 }
@@ -71,9 +75,9 @@ pub(super) fn read_all(
         scope.spawn(move || {
             for found in walk {
                 let sent = match found {
-                    Ok(found) if skip(&found) => to_taker.send(Read::Skipped(found)).is_ok(),
+                    Ok(found) if skip(&found) => to_taker.send((Read::Skipped(found), None)).is_ok(),
                     Ok(found) => to_readers.send(found).is_ok(),
-                    Err((path, why)) => to_taker.send(Read::Failed(below(root, &path), why, 0)).is_ok(),
+                    Err((path, why)) => to_taker.send((Read::Failed(below(root, &path), why, 0), None)).is_ok(),
                 };
                 if !sent {
                     return;
@@ -81,8 +85,9 @@ pub(super) fn read_all(
             }
         });
         let mut result = Ok(());
-        for read in &done {
+        for (read, held) in &done {
             result = take(read);
+            drop(held);
             if result.is_err() {
                 break;
             }
@@ -103,21 +108,25 @@ fn below(root: &Path, path: &Path) -> String {
 }
 
 fn read(env: &Env, found: Found, now_s: i64) -> Read {
-    let bytes = match env.fs.read(&found.path, FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(e) => return Read::Failed(found.relative, e.to_string(), 0),
-    };
-    match parse(found.clone(), &bytes, now_s) {
+    match prepare(env, found.clone(), now_s) {
         Ok((file, damage)) => Read::File(Box::new(file), damage),
-        Err(e) => Read::Failed(found.relative, e.to_string(), bytes.len() as u64),
+        Err(e) => Read::Failed(found.relative, e.to_string(), found.bytes),
     }
 }
 
-/// A file's series and points, and what is wrong with a part of it.
-fn parse(found: Found, bytes: &[u8], now_s: i64) -> Result<(Prepared, Option<String>)> {
+/// A file's series and points, archive by archive, and what is wrong with a part of it.
+fn prepare(env: &Env, found: Found, now_s: i64) -> Result<(Prepared, Option<String>)> {
+    let failed = |e: std::io::Error| Error::unavailable(e.to_string());
     let name = canonical(&metric_name(&found.relative)?)?;
-    let whisper = Whisper::parse(bytes)?;
-    let header = whisper.header();
+    let file = env.fs.open(&found.path).map_err(failed)?;
+    let len = file.len().map_err(failed)?;
+    if len > FILE_BYTES_MAX {
+        let path = found.path.display();
+        return Err(Error::invalid(format!("{path}: {len} bytes, more than the {FILE_BYTES_MAX} expected")));
+    }
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(HEAD_BYTES)];
+    file.read_exact_at(&mut bytes, 0).map_err(failed)?;
+    let header = Header::parse(&bytes, len)?;
     let mut order: Vec<usize> = (0..header.archives.len()).collect();
     order.sort_by_key(|&i| header.archives[i].step_s);
     if order.len() > usize::from(u8::MAX) {
@@ -133,15 +142,22 @@ fn parse(found: Found, bytes: &[u8], now_s: i64) -> Result<(Prepared, Option<Str
             damaged.extend(archive.damage.map(|damage| format!("archive {index}: {damage}")));
             continue;
         }
-        let salvage = whisper.salvage(index, until_s)?;
+        // One archive at a time, in the room of the one before.
+        let at = archive.bytes_present();
+        bytes.resize(usize::try_from(at.end - at.start).unwrap_or(usize::MAX), 0);
+        file.read_exact_at(&mut bytes, at.start).map_err(failed)?;
+        let salvage = archive.salvage(&bytes, until_s);
         damaged.extend(salvage.damage.map(|damage| format!("archive {index}: {damage}")));
         let retention_s = i64::try_from(archive.retention_s()).unwrap_or(i64::MAX);
         levels.push(Level {
             step_ns: i64::from(archive.step_s) * SECOND_NS,
             retention_ns: retention_s.saturating_mul(SECOND_NS),
         });
-        // NaN is how queries see a gap.
-        points.push(salvage.points.into_iter().filter(|p| !p.1.is_nan()).collect());
+        // NaN is how queries see a gap. Unused slots give their room back.
+        let mut known = salvage.points;
+        known.retain(|p| !p.1.is_nan());
+        known.shrink_to_fit();
+        points.push(known);
     }
     let rollup =
         RollupRule { method: header.method as u8, x_files_factor: header.x_files_factor, imported_until_s: now_s };
@@ -149,9 +165,68 @@ fn parse(found: Found, bytes: &[u8], now_s: i64) -> Result<(Prepared, Option<Str
     Ok((Prepared { found, name, levels, rollup, points, whole: damage.is_none() }, damage))
 }
 
+/// What the files that are read, or on their way to who takes them, may take together.
+struct Room {
+    free: Mutex<u64>,
+    given_back: Condvar,
+}
+
+/// Room for one file, given back when dropped.
+struct Held<'a>(&'a Room, u64);
+
+impl Room {
+    fn new() -> Self {
+        Self { free: Mutex::new(ROOM_BYTES), given_back: Condvar::new() }
+    }
+
+    /// Waits for room for a file of `bytes`; one that is larger than all of the room has it for itself.
+    fn take(&self, bytes: u64) -> Held<'_> {
+        let bytes = bytes.min(ROOM_BYTES);
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let enough = self.given_back.wait_while(free, |free| *free < bytes);
+        *enough.unwrap_or_else(PoisonError::into_inner) -= bytes;
+        Held(self, bytes)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += self.1;
+        self.0.given_back.notify_all();
+    }
+}
+
 /// The name under which live points of the same series come in.
 fn canonical(name: &str) -> Result<String> {
     let mut scratch = String::new();
     let canonical = rhythmite_carbon::name::canonical(name, &mut scratch);
     canonical.map(str::to_owned).map_err(|e| Error::invalid(format!("{name}: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_large_file_waits_until_it_has_the_room_for_itself() {
+        let (room, held, most) = (Room::new(), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for i in 0..8_u64 {
+                let (room, held, most) = (&room, &held, &most);
+                scope.spawn(move || {
+                    for bytes in [ROOM_BYTES / 3, 5 * ROOM_BYTES, i, ROOM_BYTES / 2] {
+                        let taken = room.take(bytes);
+                        let now = held.fetch_add(taken.1, Ordering::SeqCst) + taken.1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        held.fetch_sub(taken.1, Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+        assert_eq!(most.load(Ordering::SeqCst), ROOM_BYTES);
+        assert_eq!(*room.free.lock().unwrap(), ROOM_BYTES);
+    }
 }

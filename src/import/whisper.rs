@@ -9,8 +9,8 @@
 //! rows, wait until the log has them; note the files in the journal. An import that was interrupted goes on behind
 //! what the journal has, and a repeated one reads only what has changed.
 //!
-//! Limits: a file of at most [`FILE_BYTES_MAX`](super::read::FILE_BYTES_MAX); memory is two files for each thread and one
-//! batch. A file that cannot be read (or a
+//! Limits: a file of at most [`FILE_BYTES_MAX`](super::read::FILE_BYTES_MAX); memory is the points of files of
+//! [`ROOM_BYTES`](super::read::ROOM_BYTES) together (or of one larger file), an archive for each thread, and one batch. A file that cannot be read (or a
 //! damaged part of one) costs that file, and is listed in the [`Summary`].
 
 use std::path::Path;

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::Range;
 
 use rhythmite_model::{Error, Result};
 
@@ -111,6 +112,14 @@ impl Archive {
     pub fn retention_s(&self) -> u64 {
         u64::from(self.step_s) * u64::from(self.points)
     }
+
+    /// Where in the file the slots are that are really there.
+    pub fn bytes_present(&self) -> Range<u64> {
+        let len = (present_slots(self) * SLOT_BYTES) as u64;
+        // Nothing needs no place.
+        let start = if len == 0 { 0 } else { u64::from(self.offset) };
+        start..start + len
+    }
 }
 
 /// A whisper file's header.
@@ -144,36 +153,7 @@ impl<'a> Whisper<'a> {
     /// xFilesFactor outside 0..=1, no archives or more than there is room for
     /// before the first one's data, or no archive that can be read even in part.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let Some((meta, table)) = bytes.split_at_checked(META_BYTES) else {
-            return Err(Error::corrupt(format!("header: {} bytes, {META_BYTES} are needed", bytes.len())));
-        };
-        let code = be_u32(meta, 0);
-        let method = AggregationMethod::from_code(code)
-            .ok_or_else(|| Error::corrupt(format!("header: aggregation method {code} is unknown")))?;
-        let x_files_factor = f32::from_bits(be_u32(meta, 8));
-        if !(0.0..=1.0).contains(&x_files_factor) {
-            return Err(Error::corrupt(format!("header: xFilesFactor {x_files_factor} is not between 0 and 1")));
-        }
-        let count = be_u32(meta, 12) as usize;
-        if count == 0 {
-            return Err(Error::corrupt("header: no archives"));
-        }
-        let table = count.checked_mul(ARCHIVE_INFO_BYTES).and_then(|n| table.get(..n)).ok_or_else(|| {
-            Error::corrupt(format!("header: {count} archives claimed, the table ends after {}", table.len() / 12))
-        })?;
-        let header_bytes = META_BYTES + table.len();
-        let archives: Vec<_> =
-            table.chunks_exact(ARCHIVE_INFO_BYTES).map(|info| archive(info, header_bytes, bytes.len())).collect();
-        // The first archive begins right behind the table in every file; if it begins inside, the count is wrong.
-        if archives[0].damage == Some(Damage::InsideHeader) {
-            let offset = archives[0].offset;
-            return Err(Error::corrupt(format!("header: {count} archives claimed, but data begins at byte {offset}")));
-        }
-        if let Some(first) = archives.iter().all(|a| present_slots(a) == 0).then(|| archives[0].damage).flatten() {
-            return Err(Error::corrupt(format!("no archive can be read; archive 0: {first}")));
-        }
-        let header = Header { method, max_retention_s: be_u32(meta, 4), x_files_factor, archives };
-        Ok(Self { bytes, header })
+        Ok(Self { bytes, header: Header::parse(bytes, bytes.len() as u64)? })
     }
 
     /// The header.
@@ -192,10 +172,48 @@ impl<'a> Whisper<'a> {
             *self.header.archives.get(index).ok_or_else(|| {
                 Error::invalid(format!("archive {index}: the file has {}", self.header.archives.len()))
             })?;
-        let len = present_slots(&archive) * SLOT_BYTES;
-        // `archive` has checked this range when the header was read; an empty one needs no place.
-        let start = if len == 0 { 0 } else { archive.offset as usize };
-        Ok((archive, &self.bytes[start..start + len]))
+        let Range { start, end } = archive.bytes_present();
+        // `archive` has checked this range when the header was read.
+        Ok((archive, &self.bytes[start as usize..end as usize]))
+    }
+}
+
+impl Header {
+    /// Reads the header of a file of `file_bytes` from its beginning: [`HEAD_BYTES`](crate::HEAD_BYTES) of it, or all of a shorter one.
+    ///
+    /// # Errors
+    /// As [`Whisper::parse`].
+    pub fn parse(head: &[u8], file_bytes: u64) -> Result<Self> {
+        let Some((meta, table)) = head.split_at_checked(META_BYTES) else {
+            return Err(Error::corrupt(format!("header: {} bytes, {META_BYTES} are needed", head.len())));
+        };
+        let file_bytes = usize::try_from(file_bytes).unwrap_or(usize::MAX);
+        let code = be_u32(meta, 0);
+        let method = AggregationMethod::from_code(code)
+            .ok_or_else(|| Error::corrupt(format!("header: aggregation method {code} is unknown")))?;
+        let x_files_factor = f32::from_bits(be_u32(meta, 8));
+        if !(0.0..=1.0).contains(&x_files_factor) {
+            return Err(Error::corrupt(format!("header: xFilesFactor {x_files_factor} is not between 0 and 1")));
+        }
+        let count = be_u32(meta, 12) as usize;
+        if count == 0 {
+            return Err(Error::corrupt("header: no archives"));
+        }
+        let table = count.checked_mul(ARCHIVE_INFO_BYTES).and_then(|n| table.get(..n)).ok_or_else(|| {
+            Error::corrupt(format!("header: {count} archives claimed, the table ends after {}", table.len() / 12))
+        })?;
+        let header_bytes = META_BYTES + table.len();
+        let archives: Vec<_> =
+            table.chunks_exact(ARCHIVE_INFO_BYTES).map(|info| archive(info, header_bytes, file_bytes)).collect();
+        // The first archive begins right behind the table in every file; if it begins inside, the count is wrong.
+        if archives[0].damage == Some(Damage::InsideHeader) {
+            let offset = archives[0].offset;
+            return Err(Error::corrupt(format!("header: {count} archives claimed, but data begins at byte {offset}")));
+        }
+        if let Some(first) = archives.iter().all(|a| present_slots(a) == 0).then(|| archives[0].damage).flatten() {
+            return Err(Error::corrupt(format!("no archive can be read; archive 0: {first}")));
+        }
+        Ok(Self { method, max_retention_s: be_u32(meta, 4), x_files_factor, archives })
     }
 }
 

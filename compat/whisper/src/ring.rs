@@ -1,7 +1,7 @@
 use rhythmite_model::{Error, Result};
 
 use crate::header::be_u32;
-use crate::{Damage, SLOT_BYTES, Whisper};
+use crate::{Archive, Damage, SLOT_BYTES, Whisper};
 
 /// Time in seconds since 1970 and value.
 pub type Point = (u32, f64);
@@ -50,8 +50,15 @@ impl Whisper<'_> {
     /// `Invalid` if there is no such archive.
     pub fn salvage(&self, archive: usize, until_s: u32) -> Result<Salvage> {
         let (info, slots) = self.slots(archive)?;
+        Ok(info.salvage(slots, until_s))
+    }
+}
+
+impl Archive {
+    /// The points in `slots`, the bytes at [`bytes_present`](Archive::bytes_present); see [`Whisper::salvage`].
+    pub fn salvage(&self, slots: &[u8], until_s: u32) -> Salvage {
         let mut points = Vec::new();
-        if let Some(ring) = Clock::new(slots, info.step_s, info.points) {
+        if let Some(ring) = Clock::new(slots, self.step_s, self.points) {
             points.reserve_exact(slots.len() / SLOT_BYTES);
             for (index, slot) in slots.chunks_exact(SLOT_BYTES).enumerate() {
                 let ts_s = be_u32(slot, 0);
@@ -60,11 +67,11 @@ impl Whisper<'_> {
                 }
             }
             let newest = points.iter().map(|p| u64::from(p.0)).max().unwrap_or(0);
-            points.retain(|p| u64::from(p.0) + info.retention_s() > newest);
+            points.retain(|p| u64::from(p.0) + self.retention_s() > newest);
             // Two ascending runs: the stable sort merges them in one pass.
             points.sort_by_key(|p| p.0);
         }
-        Ok(Salvage { points, damage: info.damage })
+        Salvage { points, damage: self.damage }
     }
 }
 
