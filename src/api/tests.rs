@@ -45,6 +45,7 @@ async fn world_of(people: People) -> World {
         clock: clock.clone(),
         runtime: tokio::runtime::Handle::current(),
         limits: influxql::Limits::default(),
+        mistakes: rhythmite_influx::influxql::Mistakes::Kept,
         counters: counters.clone(),
         users: Users { passwords: people.passwords(), guarded: true },
         running: Arc::default(),

@@ -414,6 +414,8 @@ pub struct Query {
     pub max_select_values: u64,
     /// Rows of one answer in InfluxQL.
     pub max_row_limit: u64,
+    /// InfluxQL's answers are right where InfluxDB 1.x answers by mistake.
+    pub influxql_corrected: bool,
     /// Memory of all SQL queries together; one may take half of it. What does not fit is sorted and grouped on disk.
     pub memory: Size,
     /// Disk space for that.
@@ -428,6 +430,7 @@ impl Default for Query {
             max_select_buckets: 0,
             max_select_values: 50_000_000,
             max_row_limit: 0,
+            influxql_corrected: false,
             memory: Size::mib(1024),
             spill: Size::mib(10 * 1024),
         }

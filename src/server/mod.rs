@@ -368,6 +368,10 @@ impl Storage {
                 values_max: config.query.max_select_values,
                 ..influxql::Limits::default()
             },
+            mistakes: match config.query.influxql_corrected {
+                true => rhythmite_influx::influxql::Mistakes::Corrected,
+                false => rhythmite_influx::influxql::Mistakes::Kept,
+            },
             counters: counters.clone(),
             users: influxql::Users { passwords, guarded: config.auth.enabled },
             running: self.running.clone(),

@@ -142,7 +142,7 @@ impl Col {
             return self;
         }
         let values = match (&self.values, to) {
-            (Column::Float(v), FieldType::Integer) => Column::Integer(v.iter().map(|x| *x as i64).collect()),
+            (Column::Float(v), FieldType::Integer) => Column::Integer(v.iter().map(|x| value::whole(*x)).collect()),
             (Column::Float(v), FieldType::Unsigned) => Column::Unsigned(v.iter().map(|x| *x as u64).collect()),
             (Column::Integer(v), FieldType::Float) => Column::Float(v.iter().map(|x| *x as f64).collect()),
             (Column::Integer(v), FieldType::Unsigned) => Column::Unsigned(v.iter().map(|x| *x as u64).collect()),

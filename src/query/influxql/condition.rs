@@ -1,7 +1,7 @@
 //! A condition, split: what the index of tags answers, and what is asked of every point.
 
 use rhythmite_engine::registry::TagExpr;
-use rhythmite_influx::influxql::{BinaryOp, DataType, Expr, Literal, VarRef};
+use rhythmite_influx::influxql::{BinaryOp, DataType, Expr, Literal, Mistakes, VarRef, is_math};
 
 use super::eval::Node;
 
@@ -14,9 +14,22 @@ pub(super) struct Residual {
 }
 
 impl Residual {
-    pub(super) fn of(condition: &Expr) -> Self {
+    /// A condition over the rows of a subquery: 1.x knows no mathematical functions there, what they give is null.
+    pub(super) fn of_rows(condition: &Expr, mistakes: Mistakes) -> Self {
+        let mut known = condition.clone();
+        if mistakes == Mistakes::Kept {
+            known.walk_mut(&mut |expr| {
+                if matches!(expr, Expr::Call(call) if is_math(&call.name)) {
+                    *expr = Expr::Literal(Literal::Nil);
+                }
+            });
+        }
+        Self::of(&known, mistakes)
+    }
+
+    pub(super) fn of(condition: &Expr, mistakes: Mistakes) -> Self {
         let mut columns: Vec<VarRef> = Vec::new();
-        let node = Node::build(condition, &mut |leaf| match leaf {
+        let node = Node::build(condition, mistakes, &mut |leaf| match leaf {
             Expr::VarRef(var) => Node::Slot(slot(&mut columns, var)),
             _ => Node::Value(super::value::Value::Null),
         });
@@ -38,7 +51,7 @@ pub(super) fn is_tag(var: &VarRef) -> bool {
 }
 
 /// Splits a condition whose names have their types.
-pub(super) fn split(condition: Option<&Expr>) -> (TagExpr, Option<Residual>) {
+pub(super) fn split(condition: Option<&Expr>, mistakes: Mistakes) -> (TagExpr, Option<Residual>) {
     let Some(condition) = condition else { return (TagExpr::All, None) };
     let mut parts = Vec::new();
     conjuncts(condition, &mut parts);
@@ -54,7 +67,7 @@ pub(super) fn split(condition: Option<&Expr>) -> (TagExpr, Option<Residual>) {
             }
         }
     }
-    (TagExpr::And(tags), rest.as_ref().map(Residual::of))
+    (TagExpr::And(tags), rest.as_ref().map(|rest| Residual::of(rest, mistakes)))
 }
 
 fn conjuncts<'a>(condition: &'a Expr, parts: &mut Vec<&'a Expr>) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use rhythmite_engine::Engine;
 use rhythmite_env::Clock;
 
+use rhythmite_influx::influxql::Mistakes;
+
 use super::running::Running;
 use crate::auth::Passwords;
 use crate::catalog::Catalog;
@@ -23,6 +25,8 @@ pub struct Context {
     pub runtime: tokio::runtime::Handle,
     /// What a query may use at most.
     pub limits: Limits,
+    /// Whether 1.x is followed where it is wrong (`[query] influxql_corrected`).
+    pub mistakes: Mistakes,
     /// Where hits of limits are counted.
     pub counters: Arc<Counters>,
     /// Who users are.

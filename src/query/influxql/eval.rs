@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use rhythmite_influx::influxql::{Binary, BinaryOp, Expr, Literal, Regex};
+use rhythmite_influx::influxql::{Binary, BinaryOp, Expr, Literal, Mistakes, Regex};
 use rhythmite_model::{Column, FieldType};
 
 use super::column::Col;
@@ -25,17 +25,20 @@ pub(super) enum Node {
 
 impl Node {
     /// Translates an expression; `leaf` gives the node of what is a name or a call of its own.
-    pub(super) fn build(expr: &Expr, leaf: &mut dyn FnMut(&Expr) -> Node) -> Node {
+    pub(super) fn build(expr: &Expr, mistakes: Mistakes, leaf: &mut dyn FnMut(&Expr) -> Node) -> Node {
         match expr {
             Expr::Literal(Literal::Regex(regex)) => Node::Regex(regex.clone()),
             Expr::Literal(literal) => Node::Value(Value::of_literal(literal).unwrap_or_default()),
-            Expr::Paren(inner) => Node::build(inner, leaf),
+            Expr::Paren(inner) => Node::build(inner, mistakes, leaf),
             Expr::Binary(binary) => {
                 let Binary { op, lhs, rhs } = &**binary;
-                Node::Binary(*op, Box::new(Node::build(lhs, leaf)), Box::new(Node::build(rhs, leaf)))
+                let (lhs, rhs) = (Node::build(lhs, mistakes, leaf), Node::build(rhs, mistakes, leaf));
+                Node::Binary(*op, Box::new(lhs), Box::new(rhs))
             }
-            Expr::Call(call) => match Function::named(&call.name) {
-                Some(function) => Node::Math(function, call.args.iter().map(|arg| Node::build(arg, leaf)).collect()),
+            Expr::Call(call) => match Function::named(&call.name, mistakes) {
+                Some(function) => {
+                    Node::Math(function, call.args.iter().map(|arg| Node::build(arg, mistakes, leaf)).collect())
+                }
                 None => leaf(expr),
             },
             Expr::VarRef(_) | Expr::Distinct(_) | Expr::Wildcard(_) => leaf(expr),
@@ -231,6 +234,10 @@ fn binary(op: BinaryOp, lhs: &Operand<'_>, rhs: &Operand<'_>, rows: usize, divid
     let result = match (lhs.field_type(), rhs.field_type()) {
         (Some(T::Boolean), Some(T::Boolean) | None) | (None, Some(T::Boolean)) => {
             return logic(op, lhs, rhs, rows);
+        }
+        // Bits of a boolean and of what is none are false.
+        (Some(T::Boolean), Some(_)) if matches!(op, BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor) => {
+            return Operand::rows(Column::Boolean(vec![false; rows]), Operand::valid(&[lhs], rows));
         }
         (Some(T::String), Some(T::String)) => match op {
             BinaryOp::Eq | BinaryOp::NotEq => {

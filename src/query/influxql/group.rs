@@ -16,7 +16,7 @@ use super::failure::{Failure, Result};
 use super::frame::{Frame, FramePlan, Series};
 use super::holt_winters::{self, HoltWinters};
 use super::order::merge;
-use super::plan::Plan;
+use super::plan::{Plan, tags_of};
 use super::points::{Filling, Page, Points, WINDOWS_MAX};
 use super::select::{Rows, Select, Tags};
 use super::transform::Transform;
@@ -41,7 +41,7 @@ pub(super) struct Reader<'r, 'a, 'c> {
 impl Reader<'_, '_, '_> {
     fn frame_plan<'p>(&'p self, driver: Option<&'p VarRef>, range: (i64, i64), made: bool) -> FramePlan<'p> {
         let residual = if made { self.whole } else { self.residual };
-        FramePlan { driver, aux: &self.plan.aux, residual, range }
+        FramePlan { driver, aux: &self.plan.aux, residual, range: self.plan.bounded(range) }
     }
 
     /// All points of a field in one order of time.
@@ -52,7 +52,8 @@ impl Reader<'_, '_, '_> {
             .filter_map(|series| series.frame(&self.frame_plan(driver, range, series.rows_ns.is_some())));
         // The rows that calls made are in the order of their tags where they have the same time.
         let stable = group.series.iter().any(|series| series.made);
-        merge(frames.collect(), self.plan.compiled.ascending, stable)
+        let texts = group.series.iter().all(|series| series.rows_ns.is_none());
+        merge(frames.collect(), self.plan.compiled.ascending, stable, texts)
     }
 
     /// The rows of a group; of raw points those that `page` leaves.
@@ -159,19 +160,16 @@ impl Reader<'_, '_, '_> {
             }
             "top" | "bottom" => {
                 check_type(call, is_number(frame_type(&frame)), frame_type(&frame))?;
-                let tags = call.args.iter().skip(1).filter_map(|arg| match arg {
-                    Expr::VarRef(var) => {
-                        let at = plan.aux.iter().position(|known| known == var)?;
-                        is_tag(var).then(|| frame.aux[at].clone())
-                    }
-                    _ => None,
-                });
-                let tags: Vec<Col> = tags.collect();
+                let mut tags: Vec<&VarRef> = tags_of(call).filter(|var| is_tag(var)).collect();
+                tags.sort_by_key(|var| &var.name);
+                let column =
+                    |var: &&VarRef| plan.aux.iter().position(|known| known == *var).map(|at| frame.aux[at].clone());
+                let tags: Vec<Col> = tags.iter().filter_map(column).collect();
                 let wanted = call.args.last().and_then(|arg| match arg {
                     Expr::Literal(rhythmite_influx::influxql::Literal::Integer(n)) => usize::try_from(*n).ok(),
                     _ => None,
                 });
-                let top = Top { count: wanted.unwrap_or(0), bottom: call.name == "bottom", ascending };
+                let top = Top { count: wanted.unwrap_or(0), bottom: call.name == "bottom" };
                 Ok(top.apply(&frame, &tags, windows, range))
             }
             name => Err(Failure::new(format!("{name}() is not available in this version"))),
@@ -277,7 +275,7 @@ pub(super) fn frame_type(frame: &Frame) -> FieldType {
     frame.value.as_ref().map_or(FieldType::Float, |value| value.field_type())
 }
 
-fn is_number(field_type: FieldType) -> bool {
+pub(super) fn is_number(field_type: FieldType) -> bool {
     !matches!(field_type, FieldType::String | FieldType::Boolean)
 }
 

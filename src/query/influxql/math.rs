@@ -1,5 +1,6 @@
 //! Mathematical functions over columns.
 
+use rhythmite_influx::influxql::Mistakes;
 use rhythmite_model::{Column, FieldType};
 
 use super::eval::Operand;
@@ -8,6 +9,8 @@ use super::eval::Operand;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Abs,
+    /// Of floats; whole numbers stay what they are.
+    AbsOfFloats,
     Rounding(Rounding),
     One(One),
     Two(Two),
@@ -43,8 +46,9 @@ pub(super) enum Two {
 }
 
 impl Function {
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str, mistakes: Mistakes) -> Option<Self> {
         Some(match name {
+            "abs" if mistakes == Mistakes::Kept => Function::AbsOfFloats,
             "abs" => Function::Abs,
             "floor" => Function::Rounding(Rounding::Floor),
             "ceil" => Function::Rounding(Rounding::Ceil),
@@ -81,7 +85,7 @@ impl Function {
         let whole = match first.field_type()? {
             FieldType::Integer => true,
             FieldType::Unsigned => {
-                if matches!(self, Function::Abs | Function::Rounding(_)) {
+                if matches!(self, Function::Abs | Function::AbsOfFloats | Function::Rounding(_)) {
                     return Some(Column::Unsigned(first.integers()?.map(rows, |v| v as u64)));
                 }
                 false
@@ -90,8 +94,10 @@ impl Function {
         };
         Some(match self {
             Function::Abs if whole => Column::Integer(first.integers()?.map(rows, i64::wrapping_abs)),
-            Function::Rounding(_) if whole => Column::Integer(first.integers()?.map(rows, |v| v)),
-            Function::Abs => Column::Float(first.floats()?.map(rows, f64::abs)),
+            Function::Rounding(_) | Function::AbsOfFloats if whole => {
+                Column::Integer(first.integers()?.map(rows, |v| v))
+            }
+            Function::Abs | Function::AbsOfFloats => Column::Float(first.floats()?.map(rows, f64::abs)),
             Function::Rounding(how) => {
                 let f = match how {
                     Rounding::Floor => f64::floor,

@@ -42,6 +42,7 @@ mod technical;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transform;
+mod types;
 mod users;
 mod value;
 mod window;

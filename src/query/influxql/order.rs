@@ -11,8 +11,8 @@ use super::column::Col;
 use super::frame::Frame;
 
 /// Merges frames, given in the order of their series, into one; descending if not `ascending`. `stable`: rows with the
-/// same time stay in the order of their series.
-pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Option<Frame> {
+/// same time stay in the order of their series. `texts`: the texts beside the value decide, as of stored points.
+pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool, texts: bool) -> Option<Frame> {
     if frames.len() == 1 {
         let frame = frames.pop()?;
         if ascending {
@@ -49,7 +49,7 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool) -> Op
         }
         rows
     } else {
-        Heap { times: &times, aux: &aux, ascending, items: cursors }.drain()
+        Heap { times: &times, aux: if texts { &aux } else { &[] }, ascending, items: cursors }.drain()
     };
     Some(Frame {
         times_ns: Arc::new(rows.iter().map(|row| times[*row as usize]).collect()),

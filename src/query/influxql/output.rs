@@ -64,7 +64,7 @@ const FULL: &str = "the limit on rows is reached";
 /// Checks a statement, gives its names their types and checks its windows.
 fn prepare(context: &Context, request: &Request, statement: &SelectStatement) -> Result<Compiled> {
     source::check(statement, context, request)?;
-    let mut compiled = compile(statement, context.clock.now_ns())?;
+    let mut compiled = compile(statement, context.clock.now_ns(), context.mistakes)?;
     compiled.resolve(&Registered { context, request })?;
     check_windows(&compiled, context.limits.select_buckets_max)?;
     Ok(compiled)

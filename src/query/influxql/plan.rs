@@ -1,6 +1,6 @@
 //! What a SELECT asks of each group of series: its calls, its columns, its windows.
 
-use rhythmite_influx::influxql::{Call, Compiled, Expr, TIME_MIN_NS, VarRef};
+use rhythmite_influx::influxql::{Call, Compiled, Expr, Mistakes, Source, TIME_MIN_NS, VarRef, is_math};
 use rhythmite_model::FieldType;
 
 use super::aggregate::fold::Fold;
@@ -17,6 +17,9 @@ pub(super) struct Plan<'c> {
     pub(super) dimensions: Vec<String>,
     pub(super) windows: Windows,
     pub(super) range: (i64, i64),
+    /// Stored points beyond these times are not read, whatever the windows: the bounds of the outermost statement, with
+    /// what its functions look back.
+    pub(super) bounds: (i64, i64),
     pub(super) calls: Vec<PlannedCall<'c>>,
     pub(super) aux: Vec<VarRef>,
     pub(super) fields: Vec<Node>,
@@ -25,10 +28,32 @@ pub(super) struct Plan<'c> {
     pub(super) selector: bool,
     pub(super) limit: u64,
     pub(super) offset: u64,
+    /// The groups that are read, by the dimensions of the outermost statement.
+    pub(super) pages: GroupPage,
     /// Columns that become tags of what is written: those that `top` and `bottom` keep apart, after the fields.
     pub(super) tag_columns: Vec<(usize, String)>,
     /// The rows of a series may be given out in parts.
     pub(super) in_parts: bool,
+}
+
+/// SLIMIT and SOFFSET of a statement and of those around it, as 1.x adds them up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GroupPage {
+    /// The dimensions of the outermost statement, sorted.
+    pub(super) dimensions: Vec<String>,
+    /// 0 is no limit.
+    pub(super) limit: u64,
+    pub(super) offset: u64,
+}
+
+/// What a statement takes from those around it.
+#[derive(Clone, Debug)]
+pub(super) struct Around {
+    /// Their dimensions.
+    pub(super) dimensions: Vec<String>,
+    pub(super) pages: GroupPage,
+    /// See [`Plan::bounds`].
+    pub(super) bounds: (i64, i64),
 }
 
 pub(super) struct PlannedCall<'c> {
@@ -46,12 +71,19 @@ pub(super) struct Leaf<'c> {
 }
 
 impl<'c> Plan<'c> {
-    pub(super) fn new(compiled: &'c Compiled, around: &[String], range: (i64, i64)) -> Self {
+    pub(super) fn new(compiled: &'c Compiled, around: Option<&Around>, range: (i64, i64)) -> Self {
         let statement = &compiled.statement;
+        let outer = around.map_or(&[][..], |around| &around.dimensions);
         let mut dimensions: Vec<String> =
-            around.iter().map(String::as_str).chain(compiled.group_tags()).map(str::to_owned).collect();
+            outer.iter().map(String::as_str).chain(compiled.group_tags()).map(str::to_owned).collect();
         dimensions.sort();
         dimensions.dedup();
+        let mut pages = around.map_or_else(GroupPage::default, |around| around.pages.clone());
+        if around.is_none() {
+            pages.dimensions.clone_from(&dimensions);
+        }
+        pages.limit = pages.limit.saturating_add(statement.slimit);
+        pages.offset = pages.offset.saturating_add(statement.soffset);
         let windows = Windows::of(compiled);
         // Equal calls are made once.
         let mut calls: Vec<&Call> = Vec::new();
@@ -86,7 +118,7 @@ impl<'c> Plan<'c> {
                 }
                 _ => Node::Value(Value::Null),
             };
-            fields.push(Node::build(&field.expr, &mut leaf));
+            fields.push(Node::build(&field.expr, compiled.mistakes, &mut leaf));
             let data_type = rhythmite_influx::influxql::type_of(&field.expr).ok().flatten();
             field_types.push(data_type.and_then(field_type).unwrap_or(FieldType::Float));
             if let Some(tags) = extra_columns(&field.expr, statement.target.is_some()) {
@@ -122,6 +154,7 @@ impl<'c> Plan<'c> {
             dimensions,
             windows,
             range,
+            bounds: around.map_or(range, |around| around.bounds),
             calls: Vec::new(),
             aux,
             fields,
@@ -129,12 +162,29 @@ impl<'c> Plan<'c> {
             selector,
             limit: statement.limit,
             offset: statement.offset,
+            pages,
             tag_columns,
             in_parts: false,
         };
+        if around.is_none() {
+            let windows = i64::try_from(compiled.extra_windows).unwrap_or(i64::MAX);
+            plan.bounds = plan.back(range, windows);
+        }
+        if compiled.mistakes == Mistakes::Kept && plan.shows_one_row(calls.is_empty()) {
+            plan.limit = 1;
+        }
         plan.calls =
             calls.into_iter().filter_map(|call| Some(PlannedCall { call, leaf: plan.leaf(call, range)? })).collect();
         plan
+    }
+
+    /// 1.x ends the points of a series that have an OFFSET but no LIMIT with the first that is shown.
+    fn shows_one_row(&self, raw: bool) -> bool {
+        let stored = |source: &Source| matches!(source, Source::Measurement(_));
+        raw && self.limit == 0
+            && self.offset > 0
+            && self.pages.dimensions == self.dimensions
+            && self.compiled.statement.sources.iter().all(stored)
     }
 
     /// A range one or more windows longer, where the order of the answer begins.
@@ -163,6 +213,11 @@ impl<'c> Plan<'c> {
             Expr::VarRef(driver) => Some(Leaf { driver, call, fold: Fold::named(&call.name), range }),
             _ => None,
         }
+    }
+
+    /// Times without those that are not read.
+    pub(super) fn bounded(&self, (min, max): (i64, i64)) -> (i64, i64) {
+        (min.max(self.bounds.0), max.min(self.bounds.1))
     }
 
     /// The times that any call reads.
@@ -215,7 +270,7 @@ pub(super) fn tags_of(call: &Call) -> impl Iterator<Item = &VarRef> {
 /// The calls and the fields and tags outside of calls.
 fn collect<'e>(expr: &'e Expr, calls: &mut Vec<&'e Call>, aux: &mut Vec<VarRef>) {
     match expr {
-        Expr::Call(call) if super::math::Function::named(&call.name).is_some() => {
+        Expr::Call(call) if is_math(&call.name) => {
             call.args.iter().for_each(|arg| collect(arg, calls, aux));
         }
         Expr::Call(call) if !calls.contains(&call) => calls.push(call),

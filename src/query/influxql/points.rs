@@ -190,6 +190,9 @@ impl Filling<'_> {
     ) -> Value {
         match self.fill {
             Fill::Null | Fill::None => Value::Null,
+            // What is no number is filled with nothing of its kind.
+            Fill::Integer(_) | Fill::Number(_) if field_type == FieldType::Boolean => Value::Boolean(false),
+            Fill::Integer(_) | Fill::Number(_) if field_type == FieldType::String => Value::String("".into()),
             Fill::Integer(value) => Value::Integer(value).cast(field_type),
             Fill::Number(value) => Value::Float(value).cast(field_type),
             Fill::Previous => previous.map_or(Value::Null, |(_, value)| value.clone()),

@@ -69,7 +69,7 @@ impl Reader<'_, '_, '_> {
     /// Reads groups and hands their rows out.
     pub(super) fn batch(&self, groups: Vec<Members>, rows_of: &[Vec<Series>], emit: &mut Emit<'_>) -> Result<()> {
         let mut batch = self.begin(&groups, rows_of)?;
-        let range = self.plan.widest();
+        let range = self.plan.bounded(self.plan.widest());
         let weights = self.weigh(&batch, range)?;
         let values = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values));
         let heavy = values > self.piece_values();
@@ -316,8 +316,12 @@ impl Reader<'_, '_, '_> {
     fn fold(&self, group: &mut Group, series: &Series, residual: Option<&Residual>) -> Result<()> {
         for (call, folded) in self.plan.calls.iter().zip(&mut group.folded) {
             let (Some(folded), Some(fold)) = (folded, call.leaf.fold) else { continue };
-            let plan =
-                FramePlan { driver: Some(call.leaf.driver), aux: &self.plan.aux, residual, range: call.leaf.range };
+            let plan = FramePlan {
+                driver: Some(call.leaf.driver),
+                aux: &self.plan.aux,
+                residual,
+                range: self.plan.bounded(call.leaf.range),
+            };
             let Some(frame) = series.frame(&plan) else { continue };
             check_type(call.leaf.call, fold.takes(frame_type(&frame)), frame_type(&frame))?;
             folded.add(&frame, &self.plan.windows, call.leaf.range);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rhythmite_engine::Snapshot;
 use rhythmite_engine::registry::{Slot, TagExpr, TagTest, key};
-use rhythmite_influx::influxql::{Compiled, Source};
+use rhythmite_influx::influxql::{Compiled, Mistakes, Source, TIME_MAX_NS};
 use rhythmite_model::{KeyKind, TableId};
 
 use super::column::Col;
@@ -25,10 +25,12 @@ use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::frame::{Series, Stream};
 use super::group::Reader;
-use super::plan::{Plan, visible_columns};
+use super::plan::{Around, GroupPage, Plan, visible_columns};
 use super::points::limited;
 use super::read::{Member, Members};
 use super::source::{PATH_TAG, reads_tag, tables};
+use super::transform::Transform;
+use super::types;
 use super::value::Value;
 
 /// Series whose points are read together, unless one group has more.
@@ -115,15 +117,15 @@ impl<'a> Select<'a> {
         self.run_within(compiled, None, (compiled.min_ns, compiled.max_ns), emit)
     }
 
-    /// Runs a statement, perhaps within others: `around` are their dimensions, `range` the times they read.
+    /// Runs a statement, perhaps within others; `range` are the times they read.
     fn run_within(
         &self,
         compiled: &Compiled,
-        around: Option<&[String]>,
+        around: Option<&Around>,
         range: (i64, i64),
         emit: &mut Emit<'_>,
     ) -> Result<()> {
-        let mut plan = Plan::new(compiled, around.unwrap_or_default(), range);
+        let mut plan = Plan::new(compiled, around, range);
         plan.in_parts = around.is_none();
         if plan.reads_nothing() {
             return Ok(());
@@ -152,12 +154,17 @@ impl<'a> Select<'a> {
     }
 
     fn subquery(&self, plan: &Plan<'_>, subquery: &Compiled, inputs: &mut BTreeMap<String, Vec<Input>>) -> Result<()> {
-        // What the outer statement reads beyond its bounds, a subquery with the same bounds gives.
+        // What the outer statement reads beyond its bounds, a subquery without bounds of its own gives.
         let widest = plan.widest();
-        let min = if subquery.min_ns == plan.compiled.min_ns { widest.0 } else { subquery.min_ns };
-        let max = if subquery.max_ns == plan.compiled.max_ns { widest.1 } else { subquery.max_ns };
+        let own = subquery.own_range;
+        let min = own.min_ns.map_or(widest.0, |min| min.max(widest.0));
+        let max = match own.max_ns.map_or(widest.1, |max| max.min(widest.1)) {
+            TIME_MAX_NS if subquery.window.is_some() && !subquery.window_inherited => subquery.max_ns,
+            max => max,
+        };
         let mut found: BTreeMap<String, Vec<Rows>> = BTreeMap::new();
-        self.run_within(subquery, Some(&plan.dimensions), (min, max), &mut |rows| {
+        let around = Around { dimensions: plan.dimensions.clone(), pages: plan.pages.clone(), bounds: plan.bounds };
+        self.run_within(subquery, Some(&around), (min, max), &mut |rows| {
             self.hold((rows.times_ns.len() * (1 + rows.columns.len())) as u64)?;
             found.entry(rows.name.to_string()).or_default().push(rows);
             Ok(())
@@ -166,13 +173,13 @@ impl<'a> Select<'a> {
         for (name, mut rows) in found {
             // In the order of series, whatever the order of the answer.
             rows.sort_by(|a, b| a.tags.cmp(&b.tags));
-            inputs.entry(name).or_default().push(Input::Rows(rows, columns.clone(), !subquery.calls.is_empty()));
+            inputs.entry(name).or_default().push(Input::Rows(rows, columns.clone(), makes_rows(subquery)));
         }
         Ok(())
     }
 
     fn measurement(&self, plan: &Plan<'_>, name: &Arc<str>, inputs: Vec<Input>, emit: &mut Emit<'_>) -> Result<()> {
-        let (condition, residual) = split(plan.compiled.statement.condition.as_ref());
+        let (condition, residual) = split(plan.compiled.statement.condition.as_ref(), plan.compiled.mistakes);
         // Groups by the values of the dimensions; each series by where it is.
         let mut groups: BTreeMap<Vec<String>, Vec<Member>> = BTreeMap::new();
         let mut rows_of: Vec<Vec<Series>> = Vec::new();
@@ -224,14 +231,19 @@ impl<'a> Select<'a> {
             }
         }
         let statement = &plan.compiled.statement;
-        let kept = limited(groups.len(), statement.slimit, statement.soffset);
-        let mut groups: Vec<_> = groups.into_iter().skip(kept.start).take(kept.len()).collect();
+        self.page(plan, &mut groups);
+        let mut groups: Vec<_> = groups.into_iter().collect();
         self.count_series(&groups)?;
-        if !plan.compiled.ascending {
+        types::check(self, plan, &groups)?;
+        // The areas of all of time are known last, and come out in the opposite order.
+        let integral = plan.windows.is_one()
+            && matches!(plan.calls.as_slice(), [only] if only.call.name == "integral")
+            && plan.compiled.mistakes == Mistakes::Kept;
+        if plan.compiled.ascending == integral {
             groups.reverse();
         }
         // A condition over rows of a subquery is asked of each; the index has answered for stored series.
-        let whole = statement.condition.as_ref().map(Residual::of);
+        let whole = statement.condition.as_ref().map(|condition| Residual::of_rows(condition, plan.compiled.mistakes));
         let mut batch: Vec<Members> = Vec::new();
         let mut size = 0;
         let mut groups = groups.into_iter().peekable();
@@ -245,6 +257,33 @@ impl<'a> Select<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Leaves the stored series of the groups that SLIMIT and SOFFSET name. Of subqueries they have left them already.
+    fn page(&self, plan: &Plan<'_>, groups: &mut BTreeMap<Vec<String>, Vec<Member>>) {
+        let GroupPage { dimensions, limit, offset } = &plan.pages;
+        if *limit == 0 && *offset == 0 {
+            return;
+        }
+        let is_stored = |member: &Member| matches!(member, Member::Stored(..));
+        let order = |key: &[String]| {
+            let values = plan.dimensions.iter().zip(key).filter(|(key, _)| dimensions.binary_search(key).is_ok());
+            group_order(values)
+        };
+        let mut shown: Vec<Vec<u8>> =
+            groups.iter().filter(|(_, all)| all.iter().any(is_stored)).map(|(key, _)| order(key)).collect();
+        shown.sort();
+        shown.dedup();
+        // A SOFFSET without SLIMIT leaves nothing in 1.x.
+        let kept = match plan.compiled.mistakes {
+            Mistakes::Kept if *limit == 0 => 0..0,
+            _ => limited(shown.len(), *limit, *offset),
+        };
+        let kept = &shown[kept];
+        groups.retain(|key, all| {
+            all.retain(|member| !is_stored(member) || kept.binary_search(&order(key)).is_ok());
+            !all.is_empty()
+        });
     }
 
     fn count_series(&self, groups: &[(Vec<String>, Vec<Member>)]) -> Result<()> {
@@ -288,6 +327,12 @@ impl Rows {
         };
         by_tags.into_iter().map(part).collect()
     }
+}
+
+/// Whether calls put several points together, so that the rows are no longer in the order of points.
+fn makes_rows(subquery: &Compiled) -> bool {
+    let every_ns = subquery.window.map_or(0, |window| window.every_ns);
+    subquery.calls.iter().any(|call| Transform::of(call, every_ns).is_none())
 }
 
 /// Rows of a subquery as a series, ascending.
@@ -349,6 +394,20 @@ pub(super) fn series_tags(kind: KeyKind, text: &str) -> Vec<(String, String)> {
         tags.push((PATH_TAG.to_owned(), text.to_owned()));
     }
     tags
+}
+
+/// What 1.x counts groups by: the keys that have a value, then the values.
+fn group_order<'t>(values: impl Iterator<Item = (&'t String, &'t String)> + Clone) -> Vec<u8> {
+    let present = values.filter(|(_, value)| !value.is_empty());
+    let texts = present.clone().map(|(key, _)| key).chain(present.map(|(_, value)| value));
+    let mut order = Vec::new();
+    for text in texts {
+        if !order.is_empty() {
+            order.push(b'|');
+        }
+        order.extend_from_slice(text.as_bytes());
+    }
+    order
 }
 
 fn tag_of<'t>(tags: &'t [(String, String)], key: &str) -> &'t str {

@@ -56,14 +56,17 @@ impl Transform {
         matches!(self, Transform::Elapsed { .. }) || !matches!(field_type, FieldType::String | FieldType::Boolean)
     }
 
-    pub(super) fn apply(self, input: &Points, ascending: bool) -> Points {
-        let from = input.value.field_type();
-        let to = match self {
+    /// The type of the result for values of `from`.
+    pub(super) fn result(self, from: FieldType) -> FieldType {
+        match self {
             Transform::Derivative { .. } | Transform::MovingAverage(_) | Transform::Technical(_) => FieldType::Float,
             Transform::Elapsed { .. } => FieldType::Integer,
             Transform::Difference { .. } | Transform::CumulativeSum => from,
-        };
-        let mut out = Points::empty(to, &[]);
+        }
+    }
+
+    pub(super) fn apply(self, input: &Points, ascending: bool) -> Points {
+        let mut out = Points::empty(self.result(input.value.field_type()), &[]);
         let points = (0..input.len())
             .filter(|row| input.value.is_valid(*row))
             .map(|row| (input.times_ns[row], input.value.value(row)));

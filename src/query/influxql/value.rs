@@ -49,7 +49,7 @@ impl Value {
     /// The value as another type of number; null for what is no number, or another type of anything else.
     pub(super) fn cast(&self, to: FieldType) -> Value {
         match (self, to) {
-            (Value::Float(value), FieldType::Integer) => Value::Integer(*value as i64),
+            (Value::Float(value), FieldType::Integer) => Value::Integer(whole(*value)),
             (Value::Float(value), FieldType::Unsigned) => Value::Unsigned(*value as u64),
             (Value::Integer(value), FieldType::Float) => Value::Float(*value as f64),
             (Value::Integer(value), FieldType::Unsigned) => Value::Unsigned(*value as u64),
@@ -81,6 +81,12 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// A float without what is behind the point; one that has no whole number is the least one, as amd64 converts it.
+pub(super) fn whole(value: f64) -> i64 {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&value) { value as i64 } else { i64::MIN }
 }
 
 impl From<FieldValue<'_>> for Value {

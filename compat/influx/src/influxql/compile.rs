@@ -36,6 +36,16 @@ impl std::error::Error for CompileError {}
 
 type Result<T> = std::result::Result<T, CompileError>;
 
+/// What InfluxDB 1.x answers by mistake, and has corrected later or never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mistakes {
+    /// Made as InfluxDB 1.6 makes them.
+    #[default]
+    Kept,
+    /// Not made.
+    Corrected,
+}
+
 /// A SELECT that keeps the rules, with what follows from them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compiled {
@@ -46,6 +56,8 @@ pub struct Compiled {
     pub min_ns: i64,
     /// The latest. With a window and no upper bound this is now.
     pub max_ns: i64,
+    /// The bounds that the statement itself has, not those of statements around it.
+    pub own_range: TimeRange,
     /// `GROUP BY time(...)`, the parent's for a subquery without one of its own.
     pub window: Option<Window>,
     /// The window is the parent's.
@@ -68,6 +80,8 @@ pub struct Compiled {
     pub extra_windows: u64,
     /// The subqueries among the sources, in their order.
     pub subqueries: Vec<Compiled>,
+    /// Whether 1.x is followed where it is wrong.
+    pub mistakes: Mistakes,
 }
 
 /// Windows of time.
@@ -85,8 +99,8 @@ pub struct Window {
 ///
 /// # Errors
 /// The first rule that is broken.
-pub fn compile(statement: &SelectStatement, now_ns: i64) -> Result<Compiled> {
-    let mut compiler = Compiler::begin(statement, now_ns)?;
+pub fn compile(statement: &SelectStatement, now_ns: i64, mistakes: Mistakes) -> Result<Compiled> {
+    let mut compiler = Compiler::begin(statement, now_ns, mistakes)?;
     compiler.compile(now_ns)?;
     Ok(compiler.out)
 }
@@ -96,7 +110,7 @@ pub fn compile(statement: &SelectStatement, now_ns: i64) -> Result<Compiled> {
 /// # Errors
 /// The first rule that is broken.
 pub fn check(statement: &SelectStatement) -> Result<()> {
-    compile(statement, 0).map(drop)
+    compile(statement, 0, Mistakes::Kept).map(drop)
 }
 
 struct Compiler {
@@ -113,7 +127,7 @@ struct Compiler {
 
 impl Compiler {
     /// Reads what holds for the whole statement: bounds of time, window, order.
-    fn begin(statement: &SelectStatement, now_ns: i64) -> Result<Self> {
+    fn begin(statement: &SelectStatement, now_ns: i64, mistakes: Mistakes) -> Result<Self> {
         let mut statement = statement.clone();
         let known = Known { now_ns: Some(now_ns), zone: statement.zone.as_ref(), math: false };
         let (condition, range) = time_range(statement.condition.as_ref(), &known)?;
@@ -127,6 +141,7 @@ impl Compiler {
         let out = Compiled {
             min_ns: min_ns.unwrap_or(TIME_MIN_NS),
             max_ns: max_ns.unwrap_or(latest_ns),
+            own_range: range,
             window,
             window_inherited: false,
             ascending: statement.ascending(),
@@ -137,6 +152,7 @@ impl Compiler {
             has_bare_fields: false,
             extra_windows: 0,
             subqueries: Vec::new(),
+            mistakes,
             statement,
         };
         Ok(Self { out, has_distinct: false, top_bottom: None, selected: 0, wildcard_allowed: true })
@@ -254,7 +270,7 @@ impl Compiler {
     }
 
     fn subquery(&self, statement: &SelectStatement, now_ns: i64) -> Result<Compiled> {
-        let mut subquery = Self::begin(statement, now_ns)?;
+        let mut subquery = Self::begin(statement, now_ns, self.out.mistakes)?;
         let known = Known { now_ns: Some(now_ns), zone: statement.zone.as_ref(), math: true };
         let out = &mut subquery.out;
         out.statement.condition = out.statement.condition.take().map(|condition| reduce(condition, &known));
@@ -264,15 +280,15 @@ impl Compiler {
         out.ascending = self.out.ascending;
         out.min_ns = out.min_ns.max(self.out.min_ns);
         out.max_ns = out.max_ns.min(self.out.max_ns);
-        // Windows without points say nothing to the outer query.
-        if out.window.is_some() && out.fill == Fill::Null {
-            out.fill = Fill::None;
-        }
         if out.window.is_none() && self.out.window.is_some() {
             out.window = self.out.window;
             out.window_inherited = true;
         }
         subquery.compile(now_ns)?;
+        // Windows without points say nothing to the outer query.
+        if subquery.out.fill == Fill::Null && !subquery.out.calls.is_empty() {
+            subquery.out.fill = Fill::None;
+        }
         Ok(subquery.out)
     }
 }
@@ -379,7 +395,7 @@ mod tests {
 
     fn compiled(text: &str) -> Compiled {
         let Statement::Select(select) = parse_statement(text).unwrap() else { panic!("{text} is no SELECT") };
-        compile(&select, NOW_NS).unwrap_or_else(|error| panic!("{text}: {error}"))
+        compile(&select, NOW_NS, Mistakes::Kept).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     #[test]
@@ -443,6 +459,6 @@ mod tests {
         let Statement::Select(select) = parse_statement("SELECT mean(v) FROM m GROUP BY time(-1m)").unwrap() else {
             panic!("no SELECT")
         };
-        assert!(compile(&select, NOW_NS).is_err());
+        assert!(compile(&select, NOW_NS, Mistakes::Kept).is_err());
     }
 }

@@ -25,7 +25,7 @@ mod statement;
 mod time;
 mod token;
 
-pub use compile::{CompileError, Compiled, Window, check, compile};
+pub use compile::{CompileError, Compiled, Mistakes, Window, check, compile};
 pub use condition::{TIME_MAX_NS, TIME_MIN_NS, TimeRange, time_range};
 pub use duration::{DurationLiteral, parse_duration};
 pub use expr::{Binary, Call, DataType, Expr, Literal, VarRef, Wildcard};
@@ -34,7 +34,7 @@ pub use parser::{DEPTH_MAX, NESTING_MAX, ParseError, parse_expr, parse_query, pa
 pub use privilege::{Required, redact};
 pub use reduce::{Known, reduce};
 pub use regex::Regex;
-pub use schema::{Columns, Schema, type_of};
+pub use schema::{Columns, Schema, is_math, type_of};
 pub use select::{Field, Fill, Measurement, MeasurementName, SelectStatement, SortField, Source};
 pub use statement::{
     AlterRetentionPolicy, Counted, CreateContinuousQuery, CreateDatabase, CreateRetentionPolicy, CreateSubscription,

@@ -4,7 +4,7 @@
 //! dimensions, and checks that operators and functions fit the types. Subqueries come first: their
 //! columns are what the outer statement sees.
 
-use super::compile::{CompileError, Compiled};
+use super::compile::{CompileError, Compiled, Mistakes};
 use super::expr::{Binary, Call, DataType, Expr, Literal, VarRef, Wildcard};
 use super::regex::Regex;
 use super::select::{Field, Measurement, Source};
@@ -82,7 +82,7 @@ impl Compiled {
             condition.walk_mut(&mut |expr| set_type(expr, &columns));
         }
         self.expand(columns)?;
-        self.statement.fields.iter().try_for_each(|field| type_of(&field.expr).map(drop))
+        self.statement.fields.iter().try_for_each(|field| typed(&field.expr, self.mistakes).map(drop))
     }
 
     /// What this statement offers as a subquery: its fields by name, its dimensions as tags, and
@@ -90,7 +90,7 @@ impl Compiled {
     fn columns(&self) -> Columns {
         let mut columns = Columns::default();
         for field in &self.statement.fields {
-            if let Ok(Some(data_type)) = type_of(&field.expr) {
+            if let Ok(Some(data_type)) = typed(&field.expr, self.mistakes) {
                 columns.add_field(&field.name(), data_type);
             }
             if let Expr::Call(Call { name, args }) = &field.expr
@@ -257,14 +257,23 @@ fn takes(function: &str, data_type: DataType) -> bool {
 /// # Errors
 /// Types that do not fit the operator or the mathematical function.
 pub fn type_of(expr: &Expr) -> Result<Option<DataType>> {
+    typed(expr, Mistakes::Corrected)
+}
+
+/// The type of an expression as a statement around it sees it: 1.6 takes a mathematical function for one that gives
+/// what it is given. Of whole numbers it cuts off what is behind the point, of texts it makes nulls.
+fn typed(expr: &Expr, mistakes: Mistakes) -> Result<Option<DataType>> {
     match expr {
         Expr::VarRef(var) => Ok(var.data_type),
-        Expr::Paren(inner) => type_of(inner),
+        Expr::Paren(inner) => typed(inner, mistakes),
         Expr::Call(call) => {
-            let args = call.args.iter().map(type_of).collect::<Result<Vec<_>>>()?;
-            call_type(&call.name, &args)
+            let args = call.args.iter().map(|arg| typed(arg, mistakes)).collect::<Result<Vec<_>>>()?;
+            match mistakes {
+                Mistakes::Kept if is_math(&call.name) => Ok(args.first().copied().flatten()),
+                _ => call_type(&call.name, &args),
+            }
         }
-        Expr::Binary(binary) => binary_type(binary),
+        Expr::Binary(binary) => binary_type(binary, mistakes),
         Expr::Literal(literal) => Ok(match literal {
             Literal::Number(_) => Some(DataType::Float),
             Literal::Integer(_) => Some(DataType::Integer),
@@ -328,11 +337,36 @@ fn call_type(name: &str, args: &[Option<DataType>]) -> Result<Option<DataType>> 
     }
 }
 
-fn binary_type(binary: &Binary) -> Result<Option<DataType>> {
+/// Whether a function is one of numbers, row by row.
+pub fn is_math(name: &str) -> bool {
+    matches!(
+        name,
+        "abs"
+            | "sin"
+            | "cos"
+            | "tan"
+            | "asin"
+            | "acos"
+            | "atan"
+            | "atan2"
+            | "exp"
+            | "ln"
+            | "log"
+            | "log2"
+            | "log10"
+            | "sqrt"
+            | "pow"
+            | "floor"
+            | "ceil"
+            | "round"
+    )
+}
+
+fn binary_type(binary: &Binary, mistakes: Mistakes) -> Result<Option<DataType>> {
     use DataType as T;
     let Binary { op, lhs, rhs } = binary;
     let refuse = |message: String| Err(CompileError::new(format!("type error: {}: {message}", binary)));
-    let (left, right) = match (type_of(lhs)?, type_of(rhs)?) {
+    let (left, right) = match (typed(lhs, mistakes)?, typed(rhs, mistakes)?) {
         (Some(left), Some(right)) => (left, right),
         (left, right) => return Ok(left.or(right)),
     };
@@ -390,7 +424,7 @@ mod tests {
 
     fn resolved(text: &str) -> Result<Compiled> {
         let Statement::Select(select) = parse_statement(text).unwrap() else { panic!("{text} is no SELECT") };
-        let mut out = compile(&select, 0).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let mut out = compile(&select, 0, Mistakes::Kept).unwrap_or_else(|error| panic!("{text}: {error}"));
         out.resolve(&Cpu)?;
         Ok(out)
     }

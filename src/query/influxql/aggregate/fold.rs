@@ -69,6 +69,15 @@ impl Fold {
         }
     }
 
+    /// The type of the result for values of `from`.
+    pub(in super::super) fn result(self, from: FieldType) -> FieldType {
+        match self {
+            Fold::Count => FieldType::Integer,
+            Fold::Mean => FieldType::Float,
+            _ => from,
+        }
+    }
+
     fn selects(self) -> bool {
         matches!(self, Fold::Min | Fold::Max | Fold::First | Fold::Last)
     }
@@ -113,12 +122,7 @@ impl Folded {
     /// The points of the group; of selectors with their own times, else with those of their windows.
     pub(in super::super) fn finish(self, ascending: bool) -> Points {
         let from = self.field_type.unwrap_or(FieldType::Float);
-        let field_type = match self.fold {
-            Fold::Count => FieldType::Integer,
-            Fold::Mean => FieldType::Float,
-            _ => from,
-        };
-        let mut points = Points::empty(field_type, &self.aux_types);
+        let mut points = Points::empty(self.fold.result(from), &self.aux_types);
         let mut partials = self.partials;
         if !ascending {
             partials.reverse();

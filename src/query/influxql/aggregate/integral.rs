@@ -5,7 +5,7 @@ use rhythmite_model::FieldType;
 use super::super::frame::Frame;
 use super::super::points::{Points, linear};
 use super::super::value::Value;
-use super::super::window::Windows;
+use super::super::window::{Windows, shown};
 
 /// The area in value times `unit_ns`. What lies between the last point of a window and the first of the next is shared
 /// at the border of the windows.
@@ -27,12 +27,15 @@ pub(in super::super) fn integral(
     let (mut start, mut end) = (0, 0);
     let values = frame.value.as_ref();
     let whole = values.is_some_and(|col| col.field_type() != FieldType::Float);
+    // Of whole numbers 1.x takes the bounds of time for a window.
+    let windowed = whole || !windows.is_one();
     for (row, &time) in frame.times_ns.iter().enumerate() {
         let Some(value) = values.and_then(|col| col.value(row).as_f64()) else { continue };
         let Some((before, height)) = &mut previous else {
             previous = Some((time, value));
-            if !windows.is_one() {
+            if windowed {
                 (start, end) = bounds(time);
+                start = shown(start);
             }
             continue;
         };
@@ -43,7 +46,7 @@ pub(in super::super) fn integral(
         // The height that the area up to this point ends with.
         let mut last = value;
         let beyond = if ascending { time >= end } else { time <= end };
-        if !windows.is_one() && beyond {
+        if windowed && beyond {
             if *before != end {
                 let border = linear(end, *before, time, *height, value);
                 sum += 0.5 * (border + *height) * ((end - *before) as f64 / unit);

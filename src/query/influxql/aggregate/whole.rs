@@ -55,7 +55,7 @@ impl Whole {
     }
 
     /// The type of the result for values of `from`.
-    fn result(self, from: FieldType) -> FieldType {
+    pub(in super::super) fn result(self, from: FieldType) -> FieldType {
         match self {
             Whole::Median | Whole::Stddev => FieldType::Float,
             _ => from,
@@ -115,19 +115,17 @@ fn median(values: &Column, rows: std::ops::Range<usize>) -> Value {
     between.map_or(Value::Null, Value::Float)
 }
 
-/// The deviation within a sample; of one point there is none.
+/// The deviation within a sample; of one point it is no number, though there is a point.
 fn stddev(values: &Column, rows: std::ops::Range<usize>) -> Value {
     let values = floats(values, rows);
-    if values.len() < 2 {
-        return Value::Null;
-    }
     let (mut mean, mut count) = (0.0, 0.0);
     for value in values.iter().filter(|value| !value.is_nan()) {
         count += 1.0;
         mean += (value - mean) / count;
     }
     let squares: f64 = values.iter().filter(|value| !value.is_nan()).map(|value| (value - mean).powi(2)).sum();
-    Value::Float((squares / (count - 1.0)).sqrt())
+    let deviation = (squares / (count - 1.0)).sqrt();
+    Value::Float(if values.len() < 2 { f64::NAN } else { deviation })
 }
 
 /// The most frequent value; of several the one whose points come first, in the order of Go's sort.

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhythmite_influx::influxql::{
-    BinaryOp, CreateContinuousQuery, Expr, Known, Literal, SelectStatement, Statement, compile, parse_statement,
-    time_range,
+    BinaryOp, CreateContinuousQuery, Expr, Known, Literal, Mistakes, SelectStatement, Statement, compile,
+    parse_statement, time_range,
 };
 
 use super::super::context::{Context, Interrupt, Request};
@@ -215,7 +215,7 @@ impl Plan {
         if never_runs(&create) {
             return Ok(None);
         }
-        let compiled = compile(&create.select, 0)?;
+        let compiled = compile(&create.select, 0, Mistakes::Kept)?;
         let Some(window) = compiled.window else { return Ok(None) };
         let zone = create.select.zone.as_ref().map(|zone| zone.time_zone().clone());
         let rhythm = Rhythm {

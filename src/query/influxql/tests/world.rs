@@ -7,7 +7,7 @@ use std::time::Duration;
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::{CpuPool, Env, ManualClock};
 use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Message, SeriesHead, StatementEnd};
-use rhythmite_influx::influxql::{Params, parse_query};
+use rhythmite_influx::influxql::{Mistakes, Params, parse_query};
 use rhythmite_model::{FieldType, KeyKind, Level};
 use serde_json::Value;
 
@@ -113,7 +113,17 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::default(), 1));
     let users = Users { passwords, guarded: false };
     let (limits, counters) = (Limits::default(), Arc::default());
-    Context { engine, catalog, clock: env.clock.clone(), runtime, limits, counters, users, running: Arc::default() }
+    Context {
+        engine,
+        catalog,
+        clock: env.clock.clone(),
+        runtime,
+        limits,
+        mistakes: Mistakes::Kept,
+        counters,
+        users,
+        running: Arc::default(),
+    }
 }
 
 /// A database `d` with its first policy and a second one, `rp2`.
