@@ -260,6 +260,8 @@ counters! {
         "HTTP requests given up because their body paused.";
     http_foreign_origins, "http_foreign_origins_total", "http.foreign_origins",
         "HTTP requests refused because they may change something and came from a page of a foreign origin.";
+    http_foreign_hosts, "http_foreign_hosts_total", "http.foreign_hosts",
+        "HTTP requests refused because they called this server by a name that is not its own.";
     auth_failed, "auth_failed_total", "auth.failed", "Requests without credentials, or with wrong ones.";
     auth_forbidden, "auth_forbidden_total", "auth.forbidden", "Requests whose credentials do not allow them.";
     auth_compared, "auth_compared_total", "auth.compared",

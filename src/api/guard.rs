@@ -1,6 +1,6 @@
 //! Before each handler: where a request comes from, who asks, and whether its route is his.
 //!
-//! Order of events: `OPTIONS` is answered; a request that may change something and comes from a page of a foreign origin
+//! Order of events: a request by a foreign name of this server is refused; `OPTIONS` is answered; a request that may change something and comes from a page of a foreign origin
 //! is refused; credentials are checked; the route's [`Rule`] is; the [`Caller`] goes with the request. Only the head is
 //! read. A handler that takes a [`Caller`] without a guard before it answers 500.
 
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use rhythmite_model::ErrorKind;
 use serde_json::json;
 
+use super::hosts::Hosts;
 use super::origin::Origins;
 use super::query_string::Params;
 use super::routes::Rule;
@@ -33,6 +34,8 @@ pub const NO_ADMIN: &str = "create admin user first or disable authentication";
 pub struct Guard {
     /// Who asks.
     pub auth: Arc<Auth>,
+    /// Names of this server.
+    pub hosts: Hosts,
     /// Pages that may.
     pub origins: Origins,
     /// What is counted.
@@ -45,8 +48,13 @@ pub(super) async fn check(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let page = guard.origins.page_of(request.headers());
     let is_v2 = request.uri().path().starts_with("/api/v2/");
+    if let Some(host) = guard.hosts.refused(&request) {
+        guard.counters.http_foreign_hosts.one();
+        let text = format!("{host:?} is no name of this server: see [http] allowed_hosts");
+        return refuse(StatusCode::FORBIDDEN, &text, is_v2);
+    }
+    let page = guard.origins.page_of(request.headers());
     let is_options = request.method() == Method::OPTIONS;
     let mut response = if is_options {
         StatusCode::OK.into_response()
@@ -81,6 +89,7 @@ impl Guard {
     pub(super) fn open() -> Arc<Self> {
         Arc::new(Self {
             auth: Arc::new(Auth::off()),
+            hosts: Hosts::any(),
             origins: Origins::new(vec!["*".to_owned()]),
             counters: Arc::default(),
         })

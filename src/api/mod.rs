@@ -10,6 +10,7 @@ pub mod collectd;
 pub mod graphite;
 pub mod guard;
 mod health;
+pub mod hosts;
 pub mod influx;
 mod ingest;
 pub mod max_idle;

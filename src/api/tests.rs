@@ -10,6 +10,7 @@ use rhythmite_env::{CpuPool, Env};
 use tower::ServiceExt;
 
 use super::body::Bodies;
+use super::hosts::Hosts;
 use super::origin::Origins;
 use super::routes::Rule;
 use super::*;
@@ -82,7 +83,8 @@ async fn world_of(people: People) -> World {
         counters: counters.clone(),
     };
     let figures = Figures { counters: counters.clone(), engine: engine.clone(), paths, more: Vec::new() };
-    let guard = Guard { auth: people.auth.clone(), origins: Origins::new(vec!["http://friend".into()]), counters };
+    let (hosts, origins) = (Hosts::any(), Origins::new(vec!["http://friend".into()]));
+    let guard = Guard { auth: people.auth.clone(), hosts, origins, counters };
     let (influx, graphite, collectd) = (Arc::new(influx), Arc::new(graphite), Arc::new(collectd));
     let guard = Arc::new(guard);
     let sql = Sql::new(&env, engine.clone(), catalog.clone(), SqlOptions::new(people.dir.path())).unwrap();

@@ -173,6 +173,15 @@ impl Accounts {
     }
 }
 
+/// Whether a change may take the last administrator away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAdmin {
+    /// It may not: one stays.
+    One,
+    /// It may.
+    None,
+}
+
 /// What a new user is besides the name.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -222,15 +231,18 @@ impl Catalog {
     /// Forgets a user.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable`.
-    pub async fn drop_user(&self, name: &str) -> Result<()> {
-        let name = name.to_owned();
-        self.change_user(move |connection| {
-            Box::pin(
-                async move { execute(sqlx::query("DELETE FROM user WHERE name = ?").bind(name), connection).await },
-            )
-        })
-        .await
+    /// `NotFound`; `Invalid` for the last administrator, where one is kept; `Unavailable`.
+    pub async fn drop_user(&self, name: &str, keep: KeepAdmin) -> Result<()> {
+        let bound = name.to_owned();
+        let done = self.change(move |connection| {
+            Box::pin(async move {
+                if keep == KeepAdmin::One && is_last_admin(&bound, connection).await? {
+                    return Ok(None);
+                }
+                execute(sqlx::query("DELETE FROM user WHERE name = ?").bind(bound), connection).await.map(Some)
+            })
+        });
+        changed(done.await?, name)
     }
 
     /// Gives a user another password.
@@ -251,16 +263,19 @@ impl Catalog {
     /// Makes a user an administrator, or no longer one.
     ///
     /// # Errors
-    /// `NotFound`; `Unavailable`.
-    pub async fn set_admin(&self, name: &str, is_admin: bool) -> Result<()> {
-        let name = name.to_owned();
-        self.change_user(move |connection| {
+    /// `NotFound`; `Invalid` for the last administrator, where one is kept; `Unavailable`.
+    pub async fn set_admin(&self, name: &str, is_admin: bool, keep: KeepAdmin) -> Result<()> {
+        let bound = name.to_owned();
+        let done = self.change(move |connection| {
             Box::pin(async move {
-                let update = sqlx::query("UPDATE user SET is_admin = ? WHERE name = ?").bind(is_admin).bind(name);
-                execute(update, connection).await
+                if !is_admin && keep == KeepAdmin::One && is_last_admin(&bound, connection).await? {
+                    return Ok(None);
+                }
+                let update = sqlx::query("UPDATE user SET is_admin = ? WHERE name = ?").bind(is_admin).bind(bound);
+                execute(update, connection).await.map(Some)
             })
-        })
-        .await
+        });
+        changed(done.await?, name)
     }
 
     /// Says what a user may do with a database, whatever it was before.
@@ -366,6 +381,22 @@ impl Catalog {
             _ => Ok(()),
         }
     }
+}
+
+/// What became of a change of a user: the rows it changed, or `None` where the last administrator was kept.
+fn changed(rows: Option<u64>, name: &str) -> Result<()> {
+    match rows {
+        None => Err(Error::invalid(format!("{name:?} is the last admin user: make another one first"))),
+        Some(0) => Err(Error::not_found(USER_NOT_FOUND)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Asked within the change that takes him away: of two who go at the same time one stays.
+async fn is_last_admin(name: &str, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let query = "SELECT EXISTS (SELECT 1 FROM user WHERE is_admin AND name = ?1)
+                 AND NOT EXISTS (SELECT 1 FROM user WHERE is_admin AND name <> ?1)";
+    sqlx::query(query).bind(name).fetch_one(connection).await?.try_get(0)
 }
 
 async fn has_admin(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {

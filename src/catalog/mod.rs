@@ -37,7 +37,7 @@ use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
-pub use accounts::{Accounts, Digest, NewToken, NewUser, PasswordHash, Rights, Token, User};
+pub use accounts::{Accounts, Digest, KeepAdmin, NewToken, NewUser, PasswordHash, Rights, Token, User};
 pub use continuous::ContinuousQuery;
 pub use dashboards::Dashboards;
 pub use databases::{Database, Databases, NewPolicy, PolicyChange, RetentionPolicy};

@@ -212,3 +212,30 @@ async fn too_many_databases_are_refused_and_counted() {
     catalog.drop_database("a").await.unwrap();
     assert!(catalog.create_database("c", NewPolicy::autogen()).await.unwrap().is_some());
 }
+
+/// Whoever looks before he leaps sees the other still there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_administrators_who_go_at_once_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("catalog.sqlite")).unwrap();
+    for round in 0..20 {
+        for name in ["ada", "bob"] {
+            let (name, password) = (name.to_owned(), PasswordHash("x".to_owned()));
+            let new = NewUser { name, password, is_admin: true, only_first: false };
+            // One of them is still there.
+            drop(catalog.create_user(new).await);
+        }
+        let (a, b) = match round % 2 {
+            0 => tokio::join!(catalog.drop_user("ada", KeepAdmin::One), catalog.drop_user("bob", KeepAdmin::One)),
+            _ => {
+                tokio::join!(catalog.set_admin("ada", false, KeepAdmin::One), catalog.drop_user("bob", KeepAdmin::One))
+            }
+        };
+        assert!(a.is_ok() != b.is_ok(), "{round}: {a:?} {b:?}");
+        assert_eq!(catalog.accounts().users().filter(|user| user.is_admin).count(), 1, "{round}");
+        for name in ["ada", "bob"] {
+            drop(catalog.set_admin(name, true, KeepAdmin::One).await);
+        }
+    }
+    assert!(catalog.drop_user("ada", KeepAdmin::None).await.is_ok());
+}

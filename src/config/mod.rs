@@ -268,6 +268,13 @@ impl Config {
         for origin in &self.http.allowed_origins {
             check_origin(origin)?;
         }
+        for host in &self.http.allowed_hosts {
+            if host.is_empty() || host.contains(['/', ':', ' ', '@']) {
+                return Err(Error::invalid(format!(
+                    "[http] allowed_hosts: {host:?} is no name; write for example \"metrics.example\", or \"*\""
+                )));
+            }
+        }
         if Precision::from_param(&self.influx.udp_precision).is_none() {
             let all = "n ns u us ms s m h";
             return Err(Error::invalid(format!(

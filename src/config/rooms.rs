@@ -27,6 +27,9 @@ pub struct Http {
     pub header_timeout: Span,
     /// Origins of pages that may use this server from a browser: `https://grafana.example`, `*` for all.
     pub allowed_origins: Vec<String>,
+    /// Names by which this server may be called beside addresses and `localhost`, where it asks nobody for credentials
+    /// and listens on loopback only; `*` for all.
+    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for Http {
@@ -37,6 +40,7 @@ impl Default for Http {
             connections: 10_000,
             header_timeout: Span::secs(30),
             allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
         }
     }
 }

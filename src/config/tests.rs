@@ -99,6 +99,7 @@ fn a_mistake_is_told_with_its_place() {
         ("[wal]\nqueue = 1", "r.toml: [wal] queue = 1: must be at least 65536"),
         ("[influx]\nudp_precision = 'd'", "r.toml: [influx] udp_precision = \"d\": one of n ns u us ms s m h"),
         ("[http]\nallowed_origins = ['x.example']", "r.toml: [http] allowed_origins: \"x.example\" is no origin"),
+        ("[http]\nallowed_hosts = ['x.example:80']", "r.toml: [http] allowed_hosts: \"x.example:80\" is no name"),
         ("[http]\nallowed_origins = ['https://x.example/']", "r.toml: [http] allowed_origins: "),
         (
             "[auth]\nshared_secret = 'short and secret'",

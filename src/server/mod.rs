@@ -35,6 +35,7 @@ use crate::adapter::{DRAIN_MAX, Port, Shared, UdpPort};
 use crate::api::body::Bodies;
 use crate::api::graphite::Graphite;
 use crate::api::guard::Guard;
+use crate::api::hosts::Hosts;
 use crate::api::influx::{InfluxApi, Limits as InfluxLimits, Parts};
 use crate::api::origin::Origins;
 use crate::api::{self, Own, Rooms};
@@ -345,7 +346,13 @@ impl Storage {
             Auth::off()
         };
         let origins = Origins::new(config.http.allowed_origins.clone());
-        Ok(Arc::new(Guard { auth: Arc::new(auth), origins, counters: counters.clone() }))
+        // Beyond loopback, or with credentials, whoever calls by whatever name is asked or trusted as it is.
+        let at_home = config.http.listen.addresses().iter().all(|address| address.ip().to_canonical().is_loopback());
+        let hosts = match config.auth.enabled || !at_home {
+            true => Hosts::any(),
+            false => Hosts::only(config.http.allowed_hosts.clone()),
+        };
+        Ok(Arc::new(Guard { auth: Arc::new(auth), hosts, origins, counters: counters.clone() }))
     }
 
     fn influxql(

@@ -45,7 +45,7 @@ def data(rng):
         for j in "xy":
             for i in range(6):
                 fields = "v=%s,n=%di,b=%s,s=\"%s\"" % (
-                    rng.choice([1, 2.5, -3, 1e300, 0.1]), rng.choice([1, 2, 3, 9007199254740993]), rng.choice(["true", "false"]),
+                    rng.choice([1, 2.5, -3, 1e9, 0.1]), rng.choice([1, 2, 3, 3000000001]), rng.choice(["true", "false"]),
                     rng.choice("pqr"))
                 lines.append("tie,j=%s,k=%s %s %d" % (j, k, fields, (T0 + i * 40) * 10**9))
     for start in (SPRING, AUTUMN):
@@ -476,6 +476,36 @@ class Statements:
             "CREATE CONTINUOUS QUERY c ON x BEGIN SELECT mean(v) INTO t FROM m GROUP BY time(1m) END", "DROP CONTINUOUS QUERY c ON x", "CREATE USER u WITH PASSWORD 'p'", "GRANT READ ON x TO u",
             "REVOKE ALL ON x FROM u", "SET PASSWORD FOR u = 'q'", "SHOW GRANTS FOR u", "DROP USER u", "KILL QUERY 5", "SHOW RETENTION POLICIES ON x", "DROP SERIES FROM zz WHERE a = 'b'", "EXPLAIN SELECT v FROM m",
             'CREATE SUBSCRIPTION s ON x.autogen DESTINATIONS ALL \'udp://h:1\'', "DROP RETENTION POLICY r ON x", "DROP SHARD 3")
+
+
+class Writes:
+    """Makes bodies of line protocol, mostly with something wrong in them."""
+
+    PIECES = ("m", "cpu", ",", " ", "=", "k=v", "k=", "=v", "f=1", "f=1i", "f=t", "f=\"x\"", "f=1.5e3", "f=nan", "f=-", "f=1u", "f=TRUE", "f=tru", "1577836800000000000", "-1", "1x", "\\", "\\,", "\\ ", "\\=",
+              "\"", "#", "é", "time=1", "f=9223372036854775808i", "f=1e400", "f=.5", "f=5.", "f=+1", "f=0x1", "f=", "f", ",,", "  ", "f=\"a b,c=d\"", "f=\"\\\"\"", "f=i", "f=1e", "f=1ii", "99999999999999999999", "1.5",
+              "f=1,f=2", "k=v,k=w", "f=-0", "f=inf", "f=00012i", "f=T", "f=False", "f=\"", "a\\=b=1", "time=x", "_f=1", "f=1 ", "\t")
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def line(self):
+        rng = self.rng
+        key = "w%d" % rng.randint(0, 3) + "".join(",%s=%s" % (rng.choice("abc"), rng.choice(["x", "y z".replace(" ", "\\ "), "1", "é"])) for _ in range(rng.randint(0, 2)))
+        fields = ",".join("%s=%s" % (name, {"f": "%s", "i": "%di", "s": '"%s"', "t": "%s"}[name[0]] % {"f": rng.choice([1, 1.5, -2e5]), "i": rng.randint(-9, 9), "s": rng.choice(["", "x y", "a\\\\b"]),
+                          "t": rng.choice(["t", "f", "true", "False"])}[name[0]]) for name in rng.sample(["f1", "i1", "s1", "t1"], rng.randint(1, 3)))
+        line = "%s %s" % (key, fields) + (" %d" % rng.choice([0, 1577836800, 1577836800000, 1577836800000000000, -5, 9223372036854775806]) if rng.random() < 0.8 else " 7")
+        if rng.random() < 0.6:
+            for _ in range(rng.randint(1, 2)):
+                at = rng.randrange(len(line) + 1)
+                line = line[:at] + (rng.choice(self.PIECES) if rng.random() < 0.7 else "") + line[at + (rng.random() < 0.5):]
+        return line
+
+    def write(self):
+        """Parameters and body."""
+        rng = self.rng
+        params = rng.choice([{}, {}, {}, {"precision": "s"}, {"precision": "ms"}, {"precision": "u"}, {"precision": "n"}, {"precision": "m"}, {"precision": "h"}, {"precision": "x"}, {"consistency": "one"},
+                             {"consistency": "x"}, {"rp": "autogen"}, {"rp": "nope"}, {"db": "nodb"}, {"db": ""}])
+        return params, "\n".join(self.line() for _ in range(rng.choice([1, 1, 1, 2, 3])))
 
 
 def split(text):

@@ -169,7 +169,7 @@ fn check_query(text: &str) {
         assert_eq!(again.statements.len(), 1, "{written:?}");
         assert_eq!(again.statements[0].to_string(), written, "{text:?}");
         if let influxql::Statement::Select(select) = statement {
-            let _ = influxql::compile(select, 0);
+            let _ = influxql::compile(select, 0, influxql::Mistakes::Kept);
         }
     }
 }

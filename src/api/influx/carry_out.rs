@@ -35,6 +35,21 @@ pub(in crate::api) async fn carry_out(
     text: &str,
     params: &influxql::Params,
 ) -> Result<Vec<Series>, Refused> {
+    carry_out_within(api, caller, database, None, text, params).await
+}
+
+/// The same; a `DELETE` takes points of one policy, if one is named.
+///
+/// # Errors
+/// As [`carry_out`].
+pub(in crate::api) async fn carry_out_within(
+    api: &Arc<InfluxApi>,
+    caller: &Caller,
+    database: &str,
+    only_policy: Option<String>,
+    text: &str,
+    params: &influxql::Params,
+) -> Result<Vec<Series>, Refused> {
     let query =
         influxql::parse_query(text, params).map_err(|error| Refused::bad(format!("error parsing query: {error}")))?;
     authorize(caller, &query, database).map_err(|reason| {
@@ -46,6 +61,7 @@ pub(in crate::api) async fn carry_out(
         database: Some(database).filter(|name| !name.is_empty()).map(str::to_owned),
         interrupt: Interrupt { deadline, ..Interrupt::default() },
         visible: visible(caller),
+        only_policy,
         ..Request::default()
     };
     let permit = turn(api).await?;

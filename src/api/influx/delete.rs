@@ -15,7 +15,7 @@ use rhythmite_influx::influxql;
 use serde::Deserialize;
 
 use super::InfluxApi;
-use super::carry_out::{carry_out, ident, string};
+use super::carry_out::{carry_out_within, ident, string};
 use super::reply::{Refused, no_content};
 use super::write::bucket_names;
 use crate::api::body::{BodyMax, receive};
@@ -56,17 +56,21 @@ async fn run(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(), Refused> {
-    let (database, _) = bucket_names(params.get("bucket"))?;
+    let (database, policy) = bucket_names(params.get("bucket"))?;
     let body = receive(&api.bodies, headers, body, BodyMax::both(BODY_BYTES_MAX)).await?.unpack()?;
     let asked: Asked =
         serde_json::from_slice(&body).map_err(|e| Refused::bad(format!("error decoding json body: {e}")))?;
-    // DELETE knows no policies: it would take the points of all of them, and a bucket is one.
-    if api.catalog.databases().get(database).is_some_and(|found| found.policies.len() > 1) {
-        let text = "points of a bucket whose database has other retention policies cannot be deleted in this version";
-        return Err(Refused::new(StatusCode::NOT_IMPLEMENTED, text));
-    }
     let statement = statement(&asked).map_err(Refused::bad)?;
-    carry_out(api, caller, database, &statement, &influxql::Params::default()).await.map(|_| ())
+    // A bucket is one policy, the default one if it names none. An unknown database is told by the statement.
+    let databases = api.catalog.databases();
+    let only_policy = match databases.get(database) {
+        None => None,
+        Some(found) => Some(found.policy(policy).map(|found| found.policy.name.clone()).ok_or_else(|| {
+            Refused::new(StatusCode::NOT_FOUND, format!("bucket {:?} not found", params.get("bucket")))
+        })?),
+    };
+    drop(databases);
+    carry_out_within(api, caller, database, only_policy, &statement, &influxql::Params::default()).await.map(|_| ())
 }
 
 /// # Errors

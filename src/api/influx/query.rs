@@ -143,6 +143,7 @@ async fn run(
     let request = Request {
         database: named("db"),
         policy: named("rp"),
+        only_policy: None,
         interrupt: Interrupt { deadline, ..Interrupt::default() },
         times_as_text: options.epoch.is_none() && options.format == Format::Json,
         visible: visible(&caller),

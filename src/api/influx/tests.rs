@@ -555,3 +555,18 @@ async fn a_panic_is_an_error_and_not_half_an_answer() {
     assert_eq!(world.write("/query?q=DROP+DATABASE+panic", "").await, (500, error("the query has panicked")));
     assert_eq!(world.query("/query?q=SHOW+MEASUREMENTS").await.0, 200);
 }
+
+#[tokio::test]
+async fn deleting_in_a_bucket_means_its_policy() {
+    let world = world().await;
+    let body = r#"{"start":"1970-01-01T00:00:00Z","stop":"1970-01-01T00:00:01Z","predicate":"_measurement=m"}"#;
+    for (bucket, policy) in [("d", Some("autogen")), ("d/autogen", Some("autogen")), ("d/hour", Some("hour"))] {
+        world.send("POST", &format!("/api/v2/delete?bucket={bucket}"), &[], body).await;
+        let (request, statement) = world.fake.requests.lock().unwrap().pop().unwrap();
+        assert_eq!(request.only_policy.as_deref(), policy, "{bucket}");
+        assert!(statement.starts_with("DELETE FROM m WHERE"), "{statement}");
+    }
+    let answer = world.send("POST", "/api/v2/delete?bucket=d/none", &[], body).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND, "{}", answer.body);
+    assert!(world.fake.requests.lock().unwrap().is_empty());
+}

@@ -59,6 +59,7 @@ fn context(world: &World, runtime: &tokio::runtime::Runtime) -> Context {
         clock: world.env.clock.clone(),
         runtime: runtime.handle().clone(),
         limits: Limits::default(),
+        mistakes: Default::default(),
         counters: Arc::default(),
         users: Users { passwords, guarded: false },
         running: Arc::default(),

@@ -159,6 +159,12 @@ impl Col {
         self.gather(&rows)
     }
 
+    /// Makes the rows null for which `gone` is true.
+    pub(super) fn without(self, gone: impl Fn(usize) -> bool) -> Col {
+        let valid = (0..self.len()).map(|row| self.is_valid(row) && !gone(row)).collect();
+        Col::with_valid(self.values, valid)
+    }
+
     /// Puts a value in place of every null.
     pub(super) fn fill(&mut self, with: &Value) {
         let (Some(valid), Some(with)) = (&self.valid, with.as_field()) else { return };

@@ -70,6 +70,8 @@ pub struct Request {
     pub database: Option<String>,
     /// `rp`: the policy of measurements that name none.
     pub policy: Option<String>,
+    /// The policy whose points `DELETE` takes, of the request's database; `None` for all of them, as in 1.x.
+    pub only_policy: Option<String>,
     /// When and why to stop.
     pub interrupt: Interrupt,
     /// Times are answered as text (JSON without `epoch`): those of a statement with `tz()` are then local, with the

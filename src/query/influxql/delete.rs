@@ -1,4 +1,4 @@
-//! Statements that delete points: `DROP MEASUREMENT`, `DROP SERIES`, `DELETE`; and InfluxDB 2's delete by predicate.
+//! Statements that delete points: `DROP MEASUREMENT`, `DROP SERIES`, `DELETE`.
 //!
 //! All become one deletion of the engine, on disk when the statement returns: all of it or none. Series without a point
 //! left are gone from every SHOW with it, and so are measurements without series, with their fields.
@@ -42,40 +42,16 @@ pub(super) fn drop_series(
     delete(context, request, sources, condition)
 }
 
-/// `DELETE [FROM] [WHERE]`: by tags and time, in all policies.
+/// `DELETE [FROM] [WHERE]`: by tags and time, in all policies unless the request means one.
 pub(super) fn delete(context: &Context, request: &Request, sources: &[Source], condition: Option<&Expr>) -> Result<()> {
     let databases = context.catalog.databases();
     let database = source::database(&databases, source::database_name(None, request)?)?;
     let known = Known { now_ns: Some(context.clock.now_ns()), ..Known::default() };
     let (_, times) = time_range(condition, &known)?;
     let condition = Condition::new(context, condition, OnField::Refuse)?;
-    let found = source::find(context, request, Some(&database.name), sources, None)?;
+    let policy = request.only_policy.as_deref();
+    let found = source::find(context, request, Some(&database.name), sources, policy)?;
     delete_selected(context, found.into_values().flatten(), &condition, range(times))
-}
-
-/// What InfluxDB 2's `/api/v2/delete` does: points within `times_ns` of the series for which `predicate` holds, in one
-/// policy (`None`: in all of the database). The predicate is a condition of InfluxQL in which `_measurement` is written
-/// `_name`.
-///
-/// # Errors
-/// `Invalid` with the text for the client: an unknown database or policy, a condition on a field or a time.
-pub fn by_predicate(
-    context: &Context,
-    database: &str,
-    policy: Option<&str>,
-    times_ns: RangeInclusive<i64>,
-    predicate: Option<&Expr>,
-) -> rhythmite_model::Result<()> {
-    let delete = || {
-        if has_time(predicate) {
-            return Err(Failure::new("a predicate cannot compare time: use start and stop"));
-        }
-        let request = Request { database: Some(database.to_owned()), ..Request::default() };
-        let condition = Condition::new(context, predicate, OnField::Refuse)?;
-        let found = source::find(context, &request, None, &[], policy)?;
-        delete_selected(context, found.into_values().flatten(), &condition, times_ns)
-    };
-    delete().map_err(|failure| rhythmite_model::Error::invalid(failure.to_string()))
 }
 
 fn delete_selected(

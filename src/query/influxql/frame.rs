@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rhythmite_influx::influxql::{DataType, VarRef};
-use rhythmite_model::{FieldType, FieldValue};
+use rhythmite_model::{Column, FieldType, FieldValue};
 
 use super::column::{Col, NO_ROW};
 use super::condition::Residual;
@@ -48,6 +48,9 @@ pub(super) struct FramePlan<'a> {
     pub(super) residual: Option<&'a Residual>,
     /// Times that count, inclusive.
     pub(super) range: (i64, i64),
+    /// For a call with one window, over rows of a subquery: that window, and whether the answer ascends. A row beyond it
+    /// ends the reading in 1.x, the first one with nothing read.
+    pub(super) window: Option<((i64, i64), bool)>,
 }
 
 impl Series {
@@ -149,7 +152,14 @@ impl Series {
             }
         };
         let value = plan.driver.map(|driver| Arc::new(column(driver, false)));
-        let aux = plan.aux.iter().map(|var| column(var, false)).collect();
+        // Beside a value, what is no number stays none as a whole number too.
+        let beside = |var: &VarRef| match (self.stream(&var.name).map(|stream| stream.values.values()), var.data_type) {
+            (Some(Column::Float(floats)), Some(DataType::Integer)) if floats.iter().any(|value| value.is_nan()) => {
+                column(var, false).without(|row| floats[row].is_nan())
+            }
+            _ => column(var, false),
+        };
+        let aux = plan.aux.iter().map(beside).collect();
         let frame = Frame { times_ns: rows_ns.clone(), value, aux };
         let mut mask = vec![true; rows_ns.len()];
         if let Some(residual) = plan.residual {
@@ -157,6 +167,13 @@ impl Series {
             mask = residual.node.mask(&slots, rows_ns.len());
         }
         if let Some(value) = &frame.value {
+            if let Some((window, ascending)) = plan.window {
+                let inside = |row: &usize| (window.0..=window.1).contains(&rows_ns[*row]);
+                let kept = (0..rows_ns.len()).filter(|row| mask[*row] && value.is_valid(*row));
+                let first = if ascending { kept.min() } else { kept.max() };
+                let reached = first.is_none_or(|row| inside(&row));
+                mask.iter_mut().enumerate().for_each(|(row, keep)| *keep &= reached && inside(&row));
+            }
             mask.iter_mut().enumerate().for_each(|(row, keep)| *keep &= value.is_valid(row));
         }
         Some(frame.filtered(&mask))

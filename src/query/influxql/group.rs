@@ -41,7 +41,9 @@ pub(super) struct Reader<'r, 'a, 'c> {
 impl Reader<'_, '_, '_> {
     fn frame_plan<'p>(&'p self, driver: Option<&'p VarRef>, range: (i64, i64), made: bool) -> FramePlan<'p> {
         let residual = if made { self.whole } else { self.residual };
-        FramePlan { driver, aux: &self.plan.aux, residual, range: self.plan.bounded(range) }
+        let window = self.plan.windows.is_one().then_some((range, self.plan.compiled.ascending));
+        let window = window.filter(|_| made && driver.is_some_and(|driver| self.plan.reduces(driver)));
+        FramePlan { driver, aux: &self.plan.aux, residual, range: self.plan.bounded(range), window }
     }
 
     /// All points of a field in one order of time.
@@ -283,7 +285,8 @@ pub(super) fn check_type(call: &Call, takes: bool, field_type: FieldType) -> Res
     if takes {
         return Ok(());
     }
-    Err(Failure::new(format!("unsupported {} iterator type: {}", call.name, iterator_name(field_type))))
+    let name = call.name.strip_prefix("non_negative_").unwrap_or(&call.name);
+    Err(Failure::new(format!("unsupported {name} iterator type: {}", iterator_name(field_type))))
 }
 
 /// xorshift64*: only for which points a sample shows.

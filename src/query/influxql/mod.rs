@@ -19,7 +19,7 @@ mod condition;
 mod context;
 mod continuous;
 mod ddl;
-pub mod delete;
+mod delete;
 mod eval;
 mod failure;
 mod frame;

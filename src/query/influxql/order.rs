@@ -43,9 +43,9 @@ pub(super) fn merge(mut frames: Vec<Frame>, ascending: bool, stable: bool, texts
     }
     let rows = if stable {
         let mut rows: Vec<u32> = (0..times.len() as u32).collect();
-        rows.sort_by_key(|row| times[*row as usize]);
-        if !ascending {
-            rows.reverse();
+        match ascending {
+            true => rows.sort_by_key(|row| times[*row as usize]),
+            false => rows.sort_by_key(|row| std::cmp::Reverse(times[*row as usize])),
         }
         rows
     } else {

@@ -215,6 +215,12 @@ impl<'c> Plan<'c> {
         }
     }
 
+    /// Whether the calls over a field put windows of it together, rather than follow its points one by one.
+    pub(super) fn reduces(&self, driver: &VarRef) -> bool {
+        let follows = |call: &Call| call.name == "integral" || Transform::of(call, self.windows.every_ns()).is_some();
+        self.calls.iter().filter(|call| call.leaf.driver == driver).all(|call| !follows(call.leaf.call))
+    }
+
     /// Times without those that are not read.
     pub(super) fn bounded(&self, (min, max): (i64, i64)) -> (i64, i64) {
         (min.max(self.bounds.0), max.min(self.bounds.1))

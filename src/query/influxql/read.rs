@@ -316,11 +316,14 @@ impl Reader<'_, '_, '_> {
     fn fold(&self, group: &mut Group, series: &Series, residual: Option<&Residual>) -> Result<()> {
         for (call, folded) in self.plan.calls.iter().zip(&mut group.folded) {
             let (Some(folded), Some(fold)) = (folded, call.leaf.fold) else { continue };
+            let range = call.leaf.range;
+            let one = self.plan.windows.is_one() && series.rows_ns.is_some();
             let plan = FramePlan {
                 driver: Some(call.leaf.driver),
                 aux: &self.plan.aux,
                 residual,
-                range: self.plan.bounded(call.leaf.range),
+                range: self.plan.bounded(range),
+                window: one.then_some((range, self.plan.compiled.ascending)),
             };
             let Some(frame) = series.frame(&plan) else { continue };
             check_type(call.leaf.call, fold.takes(frame_type(&frame)), frame_type(&frame))?;

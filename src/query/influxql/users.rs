@@ -4,7 +4,7 @@ use rhythmite_influx::influxql::Privilege;
 
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
-use crate::catalog::{NewUser, Rights};
+use crate::catalog::{KeepAdmin, NewUser, Rights};
 
 /// `CREATE USER`: the same user with the same password again is no error, as in 1.x.
 pub(super) fn create(context: &Context, request: &Request, name: &str, password: &str, is_admin: bool) -> Result<()> {
@@ -26,8 +26,7 @@ pub(super) fn create(context: &Context, request: &Request, name: &str, password:
 
 /// `DROP USER`
 pub(super) fn drop_user(context: &Context, name: &str) -> Result<()> {
-    keep_an_admin(context, name)?;
-    Ok(context.runtime.block_on(context.catalog.drop_user(name))?)
+    Ok(context.runtime.block_on(context.catalog.drop_user(name, keep(context)))?)
 }
 
 /// `SET PASSWORD FOR`
@@ -39,10 +38,7 @@ pub(super) fn set_password(context: &Context, name: &str, password: &str) -> Res
 
 /// `GRANT ALL PRIVILEGES TO`, `REVOKE ALL PRIVILEGES FROM`
 pub(super) fn set_admin(context: &Context, name: &str, is_admin: bool) -> Result<()> {
-    if !is_admin {
-        keep_an_admin(context, name)?;
-    }
-    Ok(context.runtime.block_on(context.catalog.set_admin(name, is_admin))?)
+    Ok(context.runtime.block_on(context.catalog.set_admin(name, is_admin, keep(context)))?)
 }
 
 /// `GRANT privilege ON`: what was granted before is replaced, as in 1.x.
@@ -71,12 +67,6 @@ fn known(context: &Context, name: &str) -> Result<()> {
 }
 
 /// 1.x lets the last administrator go, and asks the next who comes to be it.
-fn keep_an_admin(context: &Context, name: &str) -> Result<()> {
-    let accounts = context.catalog.accounts();
-    let is_admin = accounts.user(name).is_some_and(|user| user.is_admin);
-    let is_last = !accounts.users().any(|user| user.is_admin && user.name != name);
-    if context.users.guarded && is_admin && is_last {
-        return Err(Failure::new(format!("{name:?} is the last admin user: make another one first")));
-    }
-    Ok(())
+fn keep(context: &Context) -> KeepAdmin {
+    if context.users.guarded { KeepAdmin::One } else { KeepAdmin::None }
 }

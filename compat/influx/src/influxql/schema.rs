@@ -62,6 +62,12 @@ impl Compiled {
     /// # Errors
     /// A wildcard where none can be, or types that do not fit.
     pub fn resolve(&mut self, schema: &impl Schema) -> Result<()> {
+        self.name(schema)?;
+        self.statement.fields.iter().try_for_each(|field| typed(&field.expr, self.mistakes).map(drop))
+    }
+
+    /// Whether types fit is asked of the outermost statement alone, as in 1.x.
+    fn name(&mut self, schema: &impl Schema) -> Result<()> {
         let mut columns = Columns::default();
         let mut subqueries = self.subqueries.iter_mut();
         for source in &self.statement.sources {
@@ -69,7 +75,7 @@ impl Compiled {
                 Source::Measurement(measurement) => columns.merge(schema.columns(measurement)),
                 Source::Subquery(_) => {
                     if let Some(subquery) = subqueries.next() {
-                        subquery.resolve(schema)?;
+                        subquery.name(schema)?;
                         columns.merge(subquery.columns());
                     }
                 }
@@ -81,8 +87,7 @@ impl Compiled {
         if let Some(condition) = &mut self.statement.condition {
             condition.walk_mut(&mut |expr| set_type(expr, &columns));
         }
-        self.expand(columns)?;
-        self.statement.fields.iter().try_for_each(|field| typed(&field.expr, self.mistakes).map(drop))
+        self.expand(columns)
     }
 
     /// What this statement offers as a subquery: its fields by name, its dimensions as tags, and
@@ -261,7 +266,8 @@ pub fn type_of(expr: &Expr) -> Result<Option<DataType>> {
 }
 
 /// The type of an expression as a statement around it sees it: 1.6 takes a mathematical function for one that gives
-/// what it is given. Of whole numbers it cuts off what is behind the point, of texts it makes nulls.
+/// what it is given, and a quotient of whole numbers for a whole number. What is behind the point it cuts off; of texts
+/// such functions make nulls.
 fn typed(expr: &Expr, mistakes: Mistakes) -> Result<Option<DataType>> {
     match expr {
         Expr::VarRef(var) => Ok(var.data_type),
@@ -392,7 +398,9 @@ fn binary_type(binary: &Binary, mistakes: Mistakes) -> Result<Option<DataType>> 
         // Dividing whole numbers gives a number with a point.
         (left, right) if whole(left) && whole(right) && !op.is_logical() => {
             let same = if left == right { left } else { T::Unsigned };
-            Ok(Some(if *op == BinaryOp::Div { T::Float } else { same }))
+            // 1.6 forgets that where a statement reads the column of a subquery, and cuts off what is behind the point.
+            let float = *op == BinaryOp::Div && mistakes == Mistakes::Corrected;
+            Ok(Some(if float { T::Float } else { same }))
         }
         (T::Float, right) if (right == T::Float || whole(right)) && !bits && !op.is_logical() => Ok(Some(T::Float)),
         (left, T::Float) if whole(left) && !bits && !op.is_logical() => Ok(Some(T::Float)),
@@ -423,8 +431,12 @@ mod tests {
     }
 
     fn resolved(text: &str) -> Result<Compiled> {
+        resolved_as(text, Mistakes::Corrected)
+    }
+
+    fn resolved_as(text: &str, mistakes: Mistakes) -> Result<Compiled> {
         let Statement::Select(select) = parse_statement(text).unwrap() else { panic!("{text} is no SELECT") };
-        let mut out = compile(&select, 0, Mistakes::Kept).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let mut out = compile(&select, 0, mistakes).unwrap_or_else(|error| panic!("{text}: {error}"));
         out.resolve(&Cpu)?;
         Ok(out)
     }
@@ -486,6 +498,29 @@ mod tests {
             let out = resolved(&format!("SELECT {expr} FROM m")).unwrap();
             assert_eq!(type_of(&out.fields()[0].expr).unwrap(), expected, "{expr}");
         }
+    }
+
+    #[test]
+    fn columns_of_subqueries_have_the_types_of_1_6_unless_that_is_corrected() {
+        use DataType as T;
+        for (expr, kept, corrected) in [
+            ("sqrt(i)", T::Integer, T::Float),
+            ("abs(f)", T::Float, T::Float),
+            ("ln(mean(i))", T::Float, T::Float),
+            ("i / 2", T::Integer, T::Float),
+            ("i / 2.0", T::Float, T::Float),
+            ("pow(i, 2) + 1", T::Integer, T::Float),
+        ] {
+            for (mistakes, expected) in [(Mistakes::Kept, kept), (Mistakes::Corrected, corrected)] {
+                let out = resolved_as(&format!("SELECT x FROM (SELECT {expr} AS x FROM m)"), mistakes).unwrap();
+                assert_eq!(type_of(&out.fields()[0].expr).unwrap(), Some(expected), "{expr}, {mistakes:?}");
+            }
+        }
+        assert!(resolved_as("SELECT sin(s) FROM m", Mistakes::Kept).is_ok(), "nulls in 1.6");
+        assert!(
+            resolved_as("SELECT x FROM (SELECT f + s AS x FROM m)", Mistakes::Corrected).is_ok(),
+            "not asked inside"
+        );
     }
 
     #[test]

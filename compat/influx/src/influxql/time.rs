@@ -18,7 +18,8 @@ impl Zone {
     pub fn named(name: &str) -> Option<Self> {
         let zone = match name {
             "" | "UTC" => TimeZone::UTC,
-            name => TimeZoneDatabase::bundled().get(name).ok()?,
+            // Names differ by case, as they do among the files of a Unix system.
+            name => TimeZoneDatabase::bundled().get(name).ok().filter(|zone| zone.iana_name() == Some(name))?,
         };
         Some(Self { name: if name.is_empty() { "UTC" } else { name }.to_owned(), zone })
     }
@@ -155,6 +156,16 @@ impl fmt::Display for Rfc3339 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zones_are_named_as_they_are_written() {
+        for name in ["UTC", "", "GMT", "Etc/UTC", "US/Pacific", "Asia/Calcutta", "Asia/Kolkata", "Europe/Prague"] {
+            assert!(Zone::named(name).is_some(), "{name}");
+        }
+        for name in ["utc", "europe/prague", "Local", "Nowhere/City", "../UTC"] {
+            assert!(Zone::named(name).is_none(), "{name}");
+        }
+    }
 
     #[test]
     fn literals_are_instants() {

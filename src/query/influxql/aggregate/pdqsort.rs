@@ -213,8 +213,8 @@ impl Sorter<'_> {
         let at = a + (len / 4) * 2 - 1;
         for i in 0..3 {
             random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
+            random ^= random >> 17;
+            random ^= random << 5;
             let mut other = random as usize & mask;
             if other >= len {
                 other -= len;

@@ -17,7 +17,9 @@ use super::source;
 use crate::query::influxql::context::{Context, Request};
 use crate::query::influxql::failure::{Failure, Result};
 
-const COUNT: [&str; 1] = ["count"];
+const COUNT: &str = "count";
+/// What 1.x calls the numbers that it would estimate: of all series, of all measurements.
+const ESTIMATE: &str = "cardinality estimation";
 
 /// Counts names.
 pub(super) fn run(context: &Context, request: &Request, show: &ShowCardinality, out: &mut Output<'_>) -> Result<()> {
@@ -37,52 +39,58 @@ pub(super) fn run(context: &Context, request: &Request, show: &ShowCardinality, 
     }
     let plain = clauses.sources.is_empty() && clauses.condition.is_none() && clauses.limit == 0 && clauses.offset == 0;
     let one_number = !exact && plain;
-    if matches!(of, Counted::Measurements) {
-        if !one_number {
-            // An unknown database is an error where 1.x reads points.
-            source::find(context, request, clauses.database.as_deref(), &clauses.sources, None)?;
-        }
-        let count = find_measurements(context, request, clauses)?.len();
-        return if count == 0 && !one_number { Ok(()) } else { emit("", count, Page::of_rows(clauses), out) };
-    }
     let on = clauses.database.as_deref();
+    if matches!(of, Counted::Measurements) && one_number {
+        let count = find_measurements(context, request, clauses)?.len();
+        return emit("", ESTIMATE, count, Page::of_rows(clauses), out);
+    }
     if matches!(of, Counted::Series) && one_number {
         let databases = context.catalog.databases();
         let Some(database) = databases.get(source::database_name(on, request)?) else {
-            return emit("", 0, Page::of_rows(clauses), out);
+            return emit("", ESTIMATE, 0, Page::of_rows(clauses), out);
         };
         let found = source::all(context, database);
         let directory = context.engine.registry().read();
         let tables = found.values().flatten().filter_map(|&table| directory.table(table));
         let count: u64 = tables.map(|table| table.series_count()).sum();
         drop(directory);
-        return emit("", usize::try_from(count).unwrap_or(usize::MAX), Page::of_rows(clauses), out);
+        return emit("", ESTIMATE, usize::try_from(count).unwrap_or(usize::MAX), Page::of_rows(clauses), out);
     }
-    let mut condition = Condition::new(context, clauses.condition.as_ref(), OnField::Holds)?;
+    if matches!(of, Counted::TagValues(_)) {
+        source::exists(context, request, on)?;
+    }
+    let found = source::find(context, request, on, &clauses.sources, request.policy.as_deref())?;
+    // 1.x counts what a SELECT of names gives, and no name is greater than a number: nothing.
+    let Ok(mut condition) = Condition::new(context, clauses.condition.as_ref(), OnField::Holds) else { return Ok(()) };
     if matches!(of, Counted::TagValues(_)) {
         condition = condition.missing_never_differs();
     }
-    let found = source::find(context, request, on, &clauses.sources, request.policy.as_deref())?;
+    let mut measurements = 0;
     for (name, tables) in found {
         out.check()?;
         let count = count(&context.engine.registry().read(), &tables, of, &condition)?;
-        if count > 0 {
-            emit(&name, count, Page::of_rows(clauses), out)?;
+        if count == 0 {
+            continue;
+        }
+        match of {
+            Counted::Measurements => measurements += 1,
+            _ => emit(&name, COUNT, count, Page::of_rows(clauses), out)?,
         }
     }
-    Ok(())
+    if measurements > 0 { emit("", COUNT, measurements, Page::of_rows(clauses), out) } else { Ok(()) }
 }
 
-fn emit(name: &str, count: usize, page: Page, out: &mut Output<'_>) -> Result<()> {
+fn emit(name: &str, column: &str, count: usize, page: Page, out: &mut Output<'_>) -> Result<()> {
     let count = Cell::Int(i64::try_from(count).unwrap_or(i64::MAX));
     let rows: Vec<_> = page.cut(std::iter::once(vec![count])).collect();
-    if rows.is_empty() { Ok(()) } else { out.series(name, &COUNT, rows) }
+    if rows.is_empty() { Ok(()) } else { out.series(name, &[column], rows) }
 }
 
 /// How many there are in one measurement.
 fn count(directory: &Directory, tables: &[TableId], of: &Counted, condition: &Condition) -> Result<usize> {
     Ok(match of {
-        Counted::Series => series(directory, tables, condition)?,
+        // A measurement counts if one of its series does.
+        Counted::Series | Counted::Measurements => series(directory, tables, condition)?,
         Counted::TagKeys => keys_of_tags(directory, tables, condition)?.len(),
         Counted::TagValues(keys) => count_values(directory, tables, keys, condition)?,
         Counted::FieldKeys => {
@@ -91,8 +99,6 @@ fn count(directory: &Directory, tables: &[TableId], of: &Counted, condition: &Co
             });
             fields.flat_map(|&table| directory.fields(table)).map(|field| field.1).collect::<BTreeSet<_>>().len()
         }
-        // Counted over all measurements before.
-        Counted::Measurements => 1,
     })
 }
 

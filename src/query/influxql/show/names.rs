@@ -149,6 +149,7 @@ pub(super) fn tag_keys(
     clauses: &ShowClauses,
     out: &mut Output<'_>,
 ) -> Result<()> {
+    source::exists(context, request, clauses.database.as_deref())?;
     by_measurement(context, request, clauses, None, &["tagKey"], out, |directory, tables, condition| {
         Ok(keys_of_tags(directory, tables, condition)?.into_iter().map(|key| vec![key]).collect())
     })
@@ -162,6 +163,7 @@ pub(super) fn tag_values(
     clauses: &ShowClauses,
     out: &mut Output<'_>,
 ) -> Result<()> {
+    source::exists(context, request, clauses.database.as_deref())?;
     let condition = Condition::new(context, clauses.condition.as_ref(), OnField::Holds)?;
     let (condition, value) = condition.split_value();
     let on = clauses.database.as_deref();

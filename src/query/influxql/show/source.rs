@@ -33,6 +33,15 @@ pub(in crate::query::influxql) fn database<'a>(all: &'a Databases, name: &str) -
     all.get(name).ok_or_else(|| Failure::new(format!("database not found: {name}")))
 }
 
+/// Whether the database of `ON` is there: 1.x asks for it even where `FROM` names others.
+///
+/// # Errors
+/// It is not, or there is no name.
+pub(in crate::query::influxql) fn exists(context: &Context, request: &Request, on: Option<&str>) -> Result<()> {
+    let databases = context.catalog.databases();
+    database(&databases, database_name(on, request)?).map(drop)
+}
+
 /// All measurements of a database.
 pub(in crate::query::influxql) fn all(context: &Context, database: &Database) -> Measurements {
     let mut found = Measurements::new();

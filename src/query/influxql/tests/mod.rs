@@ -98,7 +98,7 @@ fn policies_of_a_database_are_seen_as_one() {
              | mem[fieldKey,fieldType] free,integer",
         ),
         ("SHOW FIELD KEYS FROM rp2.cpu", "cpu[fieldKey,fieldType] note,string usage,float"),
-        ("SHOW SERIES CARDINALITY", "[count] 6"),
+        ("SHOW SERIES CARDINALITY", "[cardinality estimation] 6"),
         ("SHOW SERIES EXACT CARDINALITY", "cpu[count] 3 | disk[count] 1 | mem[count] 1"),
         ("SHOW SERIES FROM none.cpu", "ERROR retention policy not found: none"),
         ("SHOW SERIES FROM x..cpu", "ERROR database not found: x"),
@@ -151,12 +151,12 @@ fn pages_are_cut_from_what_would_be_shown() {
 #[test]
 fn names_are_counted() {
     small().check(&[
-        ("SHOW MEASUREMENT CARDINALITY", "[count] 3"),
+        ("SHOW MEASUREMENT CARDINALITY", "[cardinality estimation] 3"),
         ("SHOW MEASUREMENT EXACT CARDINALITY", "[count] 3"),
         ("SHOW MEASUREMENT EXACT CARDINALITY FROM none", ""),
-        ("SHOW MEASUREMENT CARDINALITY ON x", "[count] 0"),
+        ("SHOW MEASUREMENT CARDINALITY ON x", "[cardinality estimation] 0"),
         ("SHOW MEASUREMENT EXACT CARDINALITY ON x", "ERROR database not found: x"),
-        ("SHOW SERIES CARDINALITY ON x", "[count] 0"),
+        ("SHOW SERIES CARDINALITY ON x", "[cardinality estimation] 0"),
         ("SHOW SERIES CARDINALITY WHERE host = 'a'", "cpu[count] 1 | disk[count] 1"),
         ("SHOW FIELD KEY CARDINALITY", "cpu[count] 3 | disk[count] 1 | mem[count] 1"),
         ("SHOW FIELD KEY CARDINALITY FROM cpu WHERE host = 'nobody'", ""),
@@ -367,6 +367,20 @@ fn a_request_sees_and_stops_what_it_may() {
     world.check(&[("SHOW DATABASES", "databases[name]")]);
     world.request.interrupt.cancelled.store(true, Ordering::Relaxed);
     world.check(&[("SHOW SERIES", "ERROR query interrupted")]);
+}
+
+/// InfluxDB 2's buckets are policies.
+#[test]
+fn a_request_may_delete_in_one_policy_alone() {
+    let mut world = two_policies();
+    world.write("d", "", NS, "m v=1 1\nm v=2 2");
+    world.write("d", "rp2", NS, "m v=3 1\nn v=4 1");
+    world.request.only_policy = Some("rp2".to_owned());
+    assert_eq!(world.text("d", "DELETE WHERE time >= 0"), "");
+    assert_eq!(world.text("d", "SELECT v FROM m; SELECT v FROM rp2.m"), "m[time,v] 1,1 2,2 ; ");
+    world.request.only_policy = Some("autogen".to_owned());
+    assert_eq!(world.text("d", "DELETE FROM m WHERE time < 2"), "");
+    assert_eq!(world.text("d", "SELECT v FROM m"), "m[time,v] 2,2");
 }
 
 #[test]

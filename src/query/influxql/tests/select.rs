@@ -1,5 +1,6 @@
 //! SELECT against what InfluxDB 1.x answered, and what the vectors do not have.
 
+use rhythmite_influx::influxql::Mistakes;
 use serde_json::{Value, json};
 
 use super::world::{World, two_policies};
@@ -242,4 +243,51 @@ fn what_is_heavy_is_read_in_pieces() {
     let refused = |query: &str| world.text("d", query).contains("max_select_values");
     assert!(!refused("SELECT * FROM m") && !refused("SELECT mean(v) FROM m GROUP BY time(100u) fill(none)"));
     assert!(refused("SELECT median(v), median(n) FROM m"));
+}
+
+/// Each statement's answer as InfluxDB 1.6.7 gave it, and as it is meant.
+#[test]
+fn mistakes_of_influxdb_are_made_unless_they_are_corrected() {
+    let mut world = hosts();
+    let lines = "n,k=a v=-3i,f=1.5,s=\"t\" 1\nn,k=a v=4i,f=2.5 2\nn,k=b v=5i,f=0.5 2\nn,k=b v=6i,f=0.5 3\nn v=7i 4";
+    world.write("d", "", NS, lines);
+    for (query, kept, corrected) in [
+        ("SELECT abs(v) FROM n WHERE k = 'a'", "1 -3|2 4", "1 3|2 4"),
+        ("SELECT x FROM (SELECT v / 2 AS x FROM n WHERE k = 'b')", "2 2|3 3", "2 2.5|3 3"),
+        ("SELECT x FROM (SELECT sqrt(v) AS x FROM n WHERE v = 6)", "3 2", "3 2.449489742783178"),
+        ("SELECT x FROM (SELECT ln(v) AS x FROM n WHERE v = -3)", "1 null", "1 null"),
+        ("SELECT sum(x) FROM (SELECT ln(v) AS x FROM n WHERE v = -3)", "0 -9223372036854775808", "0 null"),
+        ("SELECT v FROM n OFFSET 2", "2 5", "2 5|3 6|4 7"),
+        ("SELECT max(v) FROM n GROUP BY k SOFFSET 2", "", "k=b 3 6"),
+        ("SELECT max(v) FROM n GROUP BY k SLIMIT 1 SOFFSET 1", "k=a 2 4", "k=a 2 4"),
+        ("SELECT integral(f, 1ns) FROM n GROUP BY k", "k=b 0 0.5; k=a 0 2", "k=a 0 2; k=b 0 0.5"),
+        ("SELECT tan(s) FROM n", "1 null", "invalid argument type for the first argument in tan(): string"),
+        ("SELECT stddev(v) FROM n WHERE k = 'a' AND time < 2 fill(0)", "0 null", "0 null"),
+        (
+            "SELECT sum(s) FROM n WHERE s = 'nothing'",
+            "unsupported sum iterator type: *query.stringInterruptIterator",
+            "",
+        ),
+        ("SELECT x FROM (SELECT f AS x FROM n) WHERE abs(x) > 2", "", "2 2.5"),
+    ] {
+        for (mistakes, expected) in [(Mistakes::Kept, kept), (Mistakes::Corrected, corrected)] {
+            world.context.mistakes = mistakes;
+            let expected = if expected.is_empty() && query.contains("sum(s)") { kept } else { expected };
+            assert_eq!(short(&world.ask("d", query, None)[0]), expected, "{query}, {mistakes:?}");
+        }
+    }
+}
+
+/// `tags time value|time value; tags ...`, or the error.
+fn short(answer: &Value) -> String {
+    if let Some(error) = answer["error"].as_str() {
+        return error.to_owned();
+    }
+    let series = answer["series"].as_array().map(Vec::as_slice).unwrap_or_default().iter().map(|series| {
+        let tags = series["tags"].as_object().into_iter().flatten();
+        let tags: String = tags.map(|(key, value)| format!("{key}={} ", value.as_str().unwrap())).collect();
+        let row = |row: &Value| format!("{} {}", row[0], row[1]);
+        tags + &series["values"].as_array().unwrap().iter().map(row).collect::<Vec<_>>().join("|")
+    });
+    series.collect::<Vec<_>>().join("; ")
 }
