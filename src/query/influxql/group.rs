@@ -285,7 +285,10 @@ pub(super) fn check_type(call: &Call, takes: bool, field_type: FieldType) -> Res
     if takes {
         return Ok(());
     }
-    let name = call.name.strip_prefix("non_negative_").unwrap_or(&call.name);
+    let name = match call.name.as_str() {
+        "cumulative_sum" => "cumulative sum",
+        name => name.strip_prefix("non_negative_").unwrap_or(name),
+    };
     Err(Failure::new(format!("unsupported {name} iterator type: {}", iterator_name(field_type))))
 }
 

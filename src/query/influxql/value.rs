@@ -83,6 +83,16 @@ impl Value {
     }
 }
 
+impl Value {
+    /// As [`order`](Self::order), and of what is no number too: for sorting.
+    pub(super) fn total_order(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
+            (a, b) => a.order(b).unwrap_or(Ordering::Equal),
+        }
+    }
+}
+
 /// A float without what is behind the point; one that has no whole number is the least one, as amd64 converts it.
 pub(super) fn whole(value: f64) -> i64 {
     const END: f64 = 9_223_372_036_854_775_808.0;

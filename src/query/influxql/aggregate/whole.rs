@@ -100,16 +100,19 @@ fn floats(values: &Column, rows: std::ops::Range<usize>) -> Vec<f64> {
 }
 
 fn median(values: &Column, rows: std::ops::Range<usize>) -> Value {
-    fn middle<T: Copy + PartialOrd>(mut sorted: Vec<T>) -> Option<(T, T)> {
-        sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    fn middle<T: Copy>(mut sorted: Vec<T>, order: impl Fn(&T, &T) -> std::cmp::Ordering) -> Option<(T, T)> {
+        sorted.sort_by(order);
         let half = sorted.len() / 2;
         let high = *sorted.get(half)?;
         Some(if sorted.len().is_multiple_of(2) { (sorted[half - 1], high) } else { (high, high) })
     }
     let between = match values {
-        Column::Float(v) => middle(v[rows].to_vec()).map(|(a, b)| a + (b - a) / 2.0),
-        Column::Integer(v) => middle(v[rows].to_vec()).map(|(a, b)| a as f64 + b.wrapping_sub(a) as f64 / 2.0),
-        Column::Unsigned(v) => middle(v[rows].to_vec()).map(|(a, b)| a as f64 + (b - a) as f64 / 2.0),
+        // What is no number has a place too: an order that is none makes the sort panic.
+        Column::Float(v) => middle(v[rows].to_vec(), f64::total_cmp).map(|(a, b)| a + (b - a) / 2.0),
+        Column::Integer(v) => {
+            middle(v[rows].to_vec(), Ord::cmp).map(|(a, b)| a as f64 + b.wrapping_sub(a) as f64 / 2.0)
+        }
+        Column::Unsigned(v) => middle(v[rows].to_vec(), Ord::cmp).map(|(a, b)| a as f64 + (b - a) as f64 / 2.0),
         _ => None,
     };
     between.map_or(Value::Null, Value::Float)
@@ -205,7 +208,7 @@ fn distinct(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>) -> Vec<
         let times = times_ns[*a as usize].cmp(&times_ns[*b as usize]);
         times.then_with(|| {
             let (a, b) = (value.value(*a as usize), value.value(*b as usize));
-            a.order(&b).unwrap_or(std::cmp::Ordering::Equal)
+            a.total_order(&b)
         })
     });
     first

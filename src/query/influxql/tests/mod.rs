@@ -377,10 +377,13 @@ fn a_request_may_delete_in_one_policy_alone() {
     world.write("d", "rp2", NS, "m v=3 1\nn v=4 1");
     world.request.only_policy = Some("rp2".to_owned());
     assert_eq!(world.text("d", "DELETE WHERE time >= 0"), "");
-    assert_eq!(world.text("d", "SELECT v FROM m; SELECT v FROM rp2.m"), "m[time,v] 1,1 2,2 ; ");
+    assert_eq!(
+        world.text("d", "SELECT v FROM m; SELECT v FROM rp2.m"),
+        "m[time,v] 1970-01-01T00:00:00.000000001Z,1 1970-01-01T00:00:00.000000002Z,2 ; "
+    );
     world.request.only_policy = Some("autogen".to_owned());
     assert_eq!(world.text("d", "DELETE FROM m WHERE time < 2"), "");
-    assert_eq!(world.text("d", "SELECT v FROM m"), "m[time,v] 2,2");
+    assert_eq!(world.text("d", "SELECT v FROM m"), "m[time,v] 1970-01-01T00:00:00.000000002Z,2");
 }
 
 #[test]
