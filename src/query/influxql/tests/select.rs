@@ -245,6 +245,7 @@ fn what_is_heavy_is_read_in_pieces() {
     assert!(refused("SELECT median(v), median(n) FROM m"));
 }
 
+const SUM: &str = "unsupported sum iterator type: *query.stringInterruptIterator";
 const CUMULATIVE: &str = "unsupported cumulative sum iterator type: *query.stringInterruptIterator";
 
 /// Each statement's answer as InfluxDB 1.6.7 gave it, and as it is meant.
@@ -259,24 +260,19 @@ fn mistakes_of_influxdb_are_made_unless_they_are_corrected() {
         ("SELECT x FROM (SELECT sqrt(v) AS x FROM n WHERE v = 6)", "3 2", "3 2.449489742783178"),
         ("SELECT x FROM (SELECT ln(v) AS x FROM n WHERE v = -3)", "1 null", "1 null"),
         ("SELECT sum(x) FROM (SELECT ln(v) AS x FROM n WHERE v = -3)", "0 -9223372036854775808", "0 null"),
-        ("SELECT v FROM n OFFSET 2", "2 5", "2 5|3 6|4 7"),
+        ("SELECT v FROM n OFFSET 2", "2 4", "2 4|3 6|4 7"),
         ("SELECT max(v) FROM n GROUP BY k SOFFSET 2", "", "k=b 3 6"),
         ("SELECT max(v) FROM n GROUP BY k SLIMIT 1 SOFFSET 1", "k=a 2 4", "k=a 2 4"),
         ("SELECT integral(f, 1ns) FROM n GROUP BY k", "k=b 0 0.5; k=a 0 2", "k=a 0 2; k=b 0 0.5"),
         ("SELECT tan(s) FROM n", "1 null", "invalid argument type for the first argument in tan(): string"),
         ("SELECT stddev(v) FROM n WHERE k = 'a' AND time < 2 fill(0)", "0 null", "0 null"),
-        (
-            "SELECT sum(s) FROM n WHERE s = 'nothing'",
-            "unsupported sum iterator type: *query.stringInterruptIterator",
-            "",
-        ),
+        ("SELECT sum(s) FROM n WHERE s = 'nothing'", SUM, SUM),
         ("SELECT x FROM (SELECT f AS x FROM n) WHERE abs(x) > 2", "", "2 2.5"),
         ("SELECT median(x) FROM (SELECT ln(f - 1) AS x FROM n)", "0 null", "0 null"),
         ("SELECT cumulative_sum(s) FROM n", CUMULATIVE, CUMULATIVE),
     ] {
         for (mistakes, expected) in [(Mistakes::Kept, kept), (Mistakes::Corrected, corrected)] {
             world.context.mistakes = mistakes;
-            let expected = if expected.is_empty() && query.contains("sum(s)") { kept } else { expected };
             assert_eq!(short(&world.ask("d", query, None)[0]["results"][0]), expected, "{query}, {mistakes:?}");
         }
     }
