@@ -23,6 +23,7 @@ mod layout;
 mod names;
 mod names_read;
 mod output;
+mod places;
 mod reader;
 mod rebuild;
 mod rows;

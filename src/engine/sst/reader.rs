@@ -15,7 +15,7 @@ use super::handles::Handles;
 use super::index::{FileFacts, Index, StreamEntry};
 use super::input::{Footer, PageSource};
 use super::layout::{self, TimeUnit, column};
-use super::{SstMeta, SstPaths, index_codec, read_error};
+use super::{SstMeta, SstPaths, index_codec, places, read_error};
 
 /// Longest index that is read, in bytes: about 10^8 streams.
 pub(super) const INDEX_BYTES_MAX: u64 = 8 << 30;
@@ -251,6 +251,7 @@ fn open_points(file: &dyn File, facts: &FileFacts) -> Result<(ParquetMetaData, V
     let footer = Footer { start: facts.footer_start, bytes: footer.into() };
     let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
     let metadata = reader.parse_and_finish(&footer).map_err(read_error)?;
+    places::check(&metadata, facts.footer_start)?;
 
     let expected = layout::schema(facts.time_unit)?;
     if metadata.file_metadata().schema() != expected.as_ref() {
@@ -274,7 +275,8 @@ fn open_points(file: &dyn File, facts: &FileFacts) -> Result<(ParquetMetaData, V
             let first_row = rows.saturating_add_signed(page.first_row_index);
             time_pages.push(TimePage { first_row, min_ns: min.saturating_mul(facts.time_unit.ns()) });
         }
-        rows += u64::try_from(group.num_rows()).map_err(|_| Error::corrupt("a row group of fewer than no rows"))?;
+        let more = u64::try_from(group.num_rows()).ok().and_then(|more| rows.checked_add(more));
+        rows = more.ok_or_else(|| Error::corrupt("a row group of fewer than no rows"))?;
         group_start.push(rows);
     }
     if rows != facts.rows {

@@ -28,7 +28,7 @@ use super::reader::INDEX_BYTES_MAX;
 use super::stats::{Fold, RawStats};
 use super::verify::checksum;
 use super::writer::pages;
-use super::{SstPaths, decimal, read_error};
+use super::{SstPaths, decimal, places, read_error};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
@@ -150,6 +150,7 @@ fn read(whole: Whole) -> Result<Index> {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
     let loaded = ArrowReaderMetadata::load(&whole, options).map_err(read_error)?;
     let metadata = loaded.metadata().clone();
+    places::check(&metadata, len)?;
     let facts = facts(&metadata, FileCheck { len, crc: checksum(&file, len)? })?;
     let mut rows = Rows { index: Index::new(facts), open: None };
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(whole, loaded).with_batch_size(BATCH_ROWS);
