@@ -121,8 +121,8 @@ const STDEV: Function = Function {
     aggregator: false,
     run: |c| {
         let (points, tolerance) = (c.int("points")?, c.float("windowTolerance")?);
-        let window = usize::try_from(points).ok().filter(|p| *p > 0);
-        let window = window.ok_or_else(|| Error::invalid("argument points must be positive"))?;
+        // No window has no values: nothing is known then.
+        let window = usize::try_from(points).map_err(|_| Error::invalid("argument points must not be negative"))?;
         let mut series = c.series("seriesList")?;
         for s in &mut series {
             s.tags.set("stdev", points);
