@@ -115,6 +115,18 @@ fn select(c: &mut Criterion) {
             ("max_by_minute_and_tag", values, format!("SELECT max(n) FROM cpu WHERE {between} GROUP BY time(1m), dc")),
             ("percentile", values, format!("SELECT percentile(usage, 95) FROM cpu WHERE {between} GROUP BY host")),
             ("last_of_each", SERIES as u64, "SELECT last(usage) FROM cpu GROUP BY host".to_owned()),
+            (
+                "last_row_of_each",
+                SERIES as u64,
+                "SELECT * FROM cpu GROUP BY host ORDER BY time DESC LIMIT 1".to_owned(),
+            ),
+            (
+                "newest_windows",
+                5,
+                "SELECT max(usage) FROM cpu WHERE time < 1700020000s GROUP BY time(1m) ORDER BY time DESC LIMIT 5"
+                    .to_owned(),
+            ),
+            ("condition", values, format!("SELECT * FROM cpu WHERE usage > 990 AND {between}")),
             ("raw", 2 * values, format!("SELECT usage, n FROM cpu WHERE {between}")),
             ("raw_limit", 10, "SELECT usage FROM cpu ORDER BY time DESC LIMIT 10".to_owned()),
             ("tag_values", TAG_VALUES as u64, "SHOW TAG VALUES FROM users WITH KEY = id".to_owned()),

@@ -76,7 +76,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         let data_dir = data_dir.into();
         Self {
-            memtable_bytes: 128 << 20,
+            memtable_bytes: 64 << 20,
             idle_flush: Duration::from_secs(5),
             flush_age: Duration::from_secs(600),
             wal: wal::Options::new(data_dir.join("wal")),
@@ -87,7 +87,7 @@ impl Options {
             merge_partitions: 256,
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
-            decoded_cache_bytes: 128 << 20,
+            decoded_cache_bytes: 64 << 20,
             free_bytes_min: 256 << 20,
             data_bytes_max: 0,
             delete_delay: Duration::from_secs(600),
@@ -702,8 +702,8 @@ impl Engine {
 /// The points as of one moment. Holds files and memory until dropped.
 #[derive(Clone)]
 pub struct Snapshot {
-    view: View,
-    registry: Arc<Registry>,
+    pub(crate) view: View,
+    pub(crate) registry: Arc<Registry>,
     decoded: Arc<Decoded>,
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) filter: &'a SeriesFilter,
     /// Ascending; `None` for all.
     pub(crate) fields: Option<&'a [FieldId]>,
+    /// Of the fields those whose values are wanted, ascending; `None` for all.
+    pub(crate) values_of: Option<&'a [FieldId]>,
     pub(crate) times_ns: &'a RangeInclusive<i64>,
     /// The part of `times_ns` that is wanted of the series being read.
     pub(crate) within_ns: &'a RangeInclusive<i64>,
@@ -40,6 +42,11 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
+    /// Whether only the times of a field are wanted.
+    pub(crate) fn times_only(&self, field: FieldId) -> bool {
+        self.values_of.is_some_and(|fields| fields.binary_search(&field).is_err())
+    }
+
     fn has(&self, entry: &StreamEntry) -> bool {
         entry.overlaps(self.times_ns) && self.fields.is_none_or(|f| f.binary_search(&entry.field).is_ok())
     }
@@ -170,6 +177,18 @@ impl FileRun {
             let first = entry.min_time_ns.max(*wanted.within_ns.start());
             let last = entry.max_time_ns.min(*wanted.within_ns.end());
             if first > last || gone.covers(first, last) {
+                continue;
+            }
+            if wanted.times_only(entry.field) {
+                let mut times = Vec::new();
+                cursor.read_times_in(entry, wanted.within_ns.clone(), &mut times)?;
+                let mut values = Column::Boolean(vec![true; times.len()]);
+                if gone.touches(first, last) {
+                    gone.take_from(&mut times, &mut values);
+                }
+                if !times.is_empty() {
+                    out.push((entry.field, Piece::Owned { rank: self.rank, times_ns: times, values }));
+                }
                 continue;
             }
             if let Some((decoded, budget)) = wanted.decoded

@@ -13,6 +13,7 @@ mod decimal;
 mod decoded;
 mod delete;
 mod deletes;
+mod ends;
 mod engine;
 mod expiry;
 mod file_run;
@@ -39,7 +40,8 @@ mod weight;
 
 pub use background::Background;
 pub use delete::Loss;
+pub use ends::{End, EndOf};
 pub use engine::{Engine, OpenReport, Options, Snapshot, Stats};
-pub use scan::{Scan, SeriesFilter, SeriesPoints, Stream};
+pub use scan::{Scan, SeriesFilter, SeriesPieces, SeriesPoints, Stream, Stretch};
 pub use wal::{Commit, Durability};
 pub use weight::Weight;

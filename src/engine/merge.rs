@@ -7,6 +7,7 @@ use rhythmite_model::Column;
 
 use crate::decoded::Run;
 use crate::memtable::Block;
+use crate::scan::Stretch;
 
 /// A sorted run of one stream's points.
 pub(crate) enum Piece {
@@ -56,6 +57,19 @@ impl Piece {
         }
     }
 
+    /// Where the points are.
+    pub(crate) fn stretch(&self) -> Stretch<'_> {
+        match self {
+            Piece::Owned { times_ns, values, .. } => Stretch { times_ns, values, rows: 0..times_ns.len() },
+            Piece::Cached { run, rows, .. } => {
+                Stretch { times_ns: &run.times_ns, values: &run.values, rows: rows.clone() }
+            }
+            Piece::Shared { block, rows, column, .. } => {
+                Stretch { times_ns: block.times_ns(), values: block.column(*column), rows: rows.clone() }
+            }
+        }
+    }
+
     fn arrival(&self, row: usize) -> u32 {
         match self {
             Piece::Owned { .. } | Piece::Cached { .. } => 0,
@@ -78,24 +92,39 @@ impl Piece {
     }
 }
 
-/// Merges pieces of one type, none of them empty. Times ascend in the result, each once.
-pub(crate) fn merge(mut pieces: Vec<Piece>) -> (Vec<i64>, Column) {
+/// Makes pieces of one type, none of them empty, ascend in time and be apart: those of which any overlap become one.
+pub(crate) fn set_apart(pieces: &mut Vec<Piece>) {
+    pieces.sort_by_key(|p| p.times_ns()[0]);
+    let apart = pieces.windows(2).all(|w| w[0].times_ns().last() < w[1].times_ns().first());
+    if !apart {
+        let (times_ns, values) = merge(std::mem::take(pieces));
+        pieces.push(Piece::Owned { rank: 0, times_ns, values });
+    }
+}
+
+/// One stream of pieces that ascend and are apart.
+pub(crate) fn join(mut pieces: Vec<Piece>) -> (Vec<i64>, Column) {
     if let [Piece::Owned { .. }] = pieces.as_slice() {
         let Some(Piece::Owned { times_ns, values, .. }) = pieces.pop() else { unreachable!("matched above") };
         return (times_ns, values);
     }
+    let (mut times_ns, mut out) = room(&pieces);
+    pieces.iter().for_each(|p| p.extend(0..p.times_ns().len(), &mut times_ns, &mut out));
+    (times_ns, out)
+}
+
+/// Room for all rows of some pieces.
+fn room(pieces: &[Piece]) -> (Vec<i64>, Column) {
     let rows = pieces.iter().map(|p| p.times_ns().len()).sum();
-    let field_type = pieces.first().map(|p| p.values().0.field_type()).expect("callers pass at least one piece");
-    let mut times_ns = Vec::with_capacity(rows);
-    let mut out = Column::with_capacity(field_type, rows);
-    pieces.sort_by_key(|p| p.times_ns()[0]);
-    let apart = pieces.windows(2).all(|w| w[0].times_ns().last() < w[1].times_ns().first());
-    if apart {
-        pieces.iter().for_each(|p| p.extend(0..p.times_ns().len(), &mut times_ns, &mut out));
-        return (times_ns, out);
-    }
+    let field_type = pieces.first().map(|p| p.values().0.field_type()).expect("a stream has at least one piece");
+    (Vec::with_capacity(rows), Column::with_capacity(field_type, rows))
+}
+
+/// Merges pieces of one type, none of them empty. Times ascend in the result, each once.
+fn merge(pieces: Vec<Piece>) -> (Vec<i64>, Column) {
+    let (mut times_ns, mut out) = room(&pieces);
     // The pieces are sorted runs, which the standard stable sort finds and merges.
-    let mut order: Vec<(i64, u64, u32, u32, u32)> = Vec::with_capacity(rows);
+    let mut order: Vec<(i64, u64, u32, u32, u32)> = Vec::with_capacity(times_ns.capacity());
     for (number, piece) in pieces.iter().enumerate() {
         let rank = piece.rank();
         order.extend(
@@ -146,7 +175,9 @@ mod tests {
                 })
                 .rev()
                 .collect();
-            let (times, values) = merge(owned);
+            let mut pieces: Vec<Piece> = owned;
+            set_apart(&mut pieces);
+            let (times, values) = join(pieces);
             prop_assert_eq!(times, model.keys().copied().collect::<Vec<_>>());
             prop_assert_eq!(values, Column::Integer(model.values().copied().collect()));
         }

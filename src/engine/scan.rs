@@ -1,7 +1,7 @@
 //! Reading: the sources of a table (blocks in memory, files) walked together, series by series.
 
 use std::cell::Cell;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
@@ -11,7 +11,7 @@ use crate::deletes::{Delete, Deletes, is_gone};
 use crate::file_run::{FileRun, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
-use crate::merge::{Piece, merge};
+use crate::merge::{Piece, join, set_apart};
 
 /// Which series a scan returns.
 #[derive(Clone, Debug)]
@@ -40,6 +40,58 @@ pub struct SeriesPoints {
     pub series: SeriesId,
     /// By field, ascending; none of them empty.
     pub streams: Vec<Stream>,
+}
+
+/// One series' points where they are, for whoever folds them: nothing is copied unless sources overlap in time.
+pub struct SeriesPieces {
+    series: SeriesId,
+    /// By field, ascending; the pieces of each are apart and ascend in time, none of them empty.
+    streams: Vec<(FieldId, Vec<Piece>)>,
+}
+
+/// Some of a stream's points.
+#[derive(Clone, Debug)]
+pub struct Stretch<'a> {
+    /// Ascending.
+    pub times_ns: &'a [i64],
+    /// As many values.
+    pub values: &'a Column,
+    /// Those of both that are meant.
+    pub rows: Range<usize>,
+}
+
+impl SeriesPieces {
+    fn new(series: SeriesId, mut pieces: Vec<(FieldId, Piece)>) -> Self {
+        pieces.sort_by_key(|(field, _)| *field);
+        let mut streams: Vec<(FieldId, Vec<Piece>)> = Vec::new();
+        for (field, piece) in pieces {
+            match streams.last_mut() {
+                Some((known, same)) if *known == field => same.push(piece),
+                _ => streams.push((field, vec![piece])),
+            }
+        }
+        streams.iter_mut().for_each(|(_, pieces)| set_apart(pieces));
+        Self { series, streams }
+    }
+
+    /// The series.
+    pub fn series(&self) -> SeriesId {
+        self.series
+    }
+
+    /// Each field, ascending, with its points in stretches that ascend in time.
+    pub fn streams(&self) -> impl Iterator<Item = (FieldId, impl Iterator<Item = Stretch<'_>>)> {
+        self.streams.iter().map(|(field, pieces)| (*field, pieces.iter().map(Piece::stretch)))
+    }
+
+    /// The points of each field in one piece.
+    pub fn into_points(self) -> SeriesPoints {
+        let stream = |(field, pieces)| {
+            let (times_ns, values) = join(pieces);
+            Stream { field, times_ns, values }
+        };
+        SeriesPoints { series: self.series, streams: self.streams.into_iter().map(stream).collect() }
+    }
 }
 
 /// One sorted source.
@@ -96,9 +148,15 @@ impl Run {
                 }
                 let asked = |field: FieldId| wanted.fields.is_none_or(|f| f.binary_search(&field).is_ok());
                 for (column, &(field, _)) in run.block.fields().iter().enumerate().filter(|(_, f)| asked(f.0)) {
-                    let mut push = |rows| {
+                    let mut push = |rows: Range<usize>| {
                         let (rank, block) = (run.rank, run.block.clone());
-                        out.push((field, Piece::Shared { rank, block, rows, column }));
+                        out.push(match wanted.times_only(field) {
+                            false => (field, Piece::Shared { rank, block, rows, column }),
+                            true => {
+                                let values = Column::Boolean(vec![true; rows.len()]);
+                                (field, Piece::Owned { rank, times_ns: block.times_ns()[rows].to_vec(), values })
+                            }
+                        });
                     };
                     if deletes.is_empty() {
                         push(start..end);
@@ -139,6 +197,8 @@ pub struct Scan {
     budget: Cell<usize>,
     filter: SeriesFilter,
     fields: Option<Arc<[FieldId]>>,
+    /// Of these only the times are not enough.
+    values_of: Option<Arc<[FieldId]>>,
     times_ns: RangeInclusive<i64>,
     /// Series below this are done; `None` when all are.
     next: Option<SeriesId>,
@@ -162,10 +222,19 @@ impl Scan {
             budget: Cell::new(0),
             filter,
             fields,
+            values_of: None,
             times_ns,
             next,
             position: 0,
         }
+    }
+
+    /// Reads the values of these fields (ascending) only. Streams of others have their times, with `true` for every value: they
+    /// say which rows there are.
+    #[must_use]
+    pub fn values_of(mut self, fields: Arc<[FieldId]>) -> Self {
+        self.values_of = Some(fields);
+        self
     }
 
     /// Leaves out what these deletions, up to number `up_to`, take away.
@@ -199,15 +268,28 @@ impl Scan {
     /// # Errors
     /// As iteration.
     pub fn points_of(&mut self, series: SeriesId, within_ns: &RangeInclusive<i64>) -> Result<SeriesPoints> {
-        self.read(series, Some(within_ns))
+        Ok(self.read(series, Some(within_ns))?.into_points())
     }
 
-    fn advance(&mut self) -> Result<Option<SeriesPoints>> {
+    /// The next series, as iteration gives it, without putting its points together.
+    ///
+    /// # Errors
+    /// As iteration; nothing follows an error.
+    pub fn next_pieces(&mut self) -> Result<Option<SeriesPieces>> {
+        let found = self.advance();
+        if found.is_err() {
+            self.next = None;
+        }
+        found
+    }
+
+    fn advance(&mut self) -> Result<Option<SeriesPieces>> {
         while let Some(at_least) = self.next {
             let mut found = None;
             let Self { runs, files, filter, fields, times_ns, .. } = self;
-            let (within_ns, decoded) = (&*times_ns, None);
-            let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, within_ns, files: *files, decoded };
+            let (within_ns, decoded, values_of) = (&*times_ns, None, None);
+            let fields = fields.as_deref();
+            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
             for run in runs {
                 let head = run.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -245,30 +327,21 @@ impl Scan {
         Ok(None)
     }
 
-    fn read(&mut self, series: SeriesId, within_ns: Option<&RangeInclusive<i64>>) -> Result<SeriesPoints> {
+    fn read(&mut self, series: SeriesId, within_ns: Option<&RangeInclusive<i64>>) -> Result<SeriesPieces> {
         let mut pieces = Vec::new();
-        let Self { runs, files, filter, fields, times_ns, deletes, deletes_up_to, decoded, budget, .. } = self;
+        let Self { runs, files, filter, fields, values_of, times_ns, deletes, deletes_up_to, decoded, budget, .. } =
+            self;
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
         let within_ns = within_ns.unwrap_or(times_ns);
-        let wanted = Wanted { filter, fields: fields.as_deref(), times_ns, within_ns, files: *files, decoded };
+        let (fields, values_of) = (fields.as_deref(), values_of.as_deref());
+        let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
         let deletes = deletes.of(series, *deletes_up_to);
         for run in runs {
             if run.seek(series, &wanted)? == Some(series) {
                 run.read(series, &wanted, &deletes, &mut pieces)?;
             }
         }
-        pieces.sort_by_key(|(field, _)| *field);
-        let mut streams = Vec::new();
-        let mut pieces = pieces.into_iter().peekable();
-        while let Some((field, first)) = pieces.next() {
-            let mut same = vec![first];
-            while let Some((_, piece)) = pieces.next_if(|(f, _)| *f == field) {
-                same.push(piece);
-            }
-            let (times_ns, values) = merge(same);
-            streams.push(Stream { field, times_ns, values });
-        }
-        Ok(SeriesPoints { series, streams })
+        Ok(SeriesPieces::new(series, pieces))
     }
 }
 
@@ -276,10 +349,6 @@ impl Iterator for Scan {
     type Item = Result<SeriesPoints>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = self.advance().transpose();
-        if matches!(item, Some(Err(_))) {
-            self.next = None;
-        }
-        item
+        self.next_pieces().map(|found| found.map(SeriesPieces::into_points)).transpose()
     }
 }

@@ -12,6 +12,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 use rhythmite_model::{Column, Error, FieldType, Result};
 
 use super::index::{StreamEntry, StreamKind};
+use super::ints::IntReader;
 use super::layout::column;
 use super::reader::PointsFile;
 use super::{decimal, read_error};
@@ -19,12 +20,12 @@ use super::{decimal, read_error};
 /// A reading position in one SST; for one thread.
 pub struct SstCursor {
     sst: Arc<PointsFile>,
-    time: Decoder<Int64Type>,
-    m: Decoder<Int64Type>,
+    time: Ints,
+    m: Ints,
     e: Decoder<Int32Type>,
     f: Decoder<DoubleType>,
-    i: Decoder<Int64Type>,
-    u: Decoder<Int64Type>,
+    i: Ints,
+    u: Ints,
     s: Decoder<ByteArrayType>,
     b: Decoder<BoolType>,
     scratch: Scratch,
@@ -43,12 +44,12 @@ impl SstCursor {
     pub(super) fn new(sst: Arc<PointsFile>) -> Self {
         Self {
             sst,
-            time: Decoder::new(column::TIME),
-            m: Decoder::new(column::M),
+            time: Ints::new(column::TIME),
+            m: Ints::new(column::M),
             e: Decoder::new(column::E),
             f: Decoder::new(column::F),
-            i: Decoder::new(column::I),
-            u: Decoder::new(column::U),
+            i: Ints::new(column::I),
+            u: Ints::new(column::U),
             s: Decoder::new(column::S),
             b: Decoder::new(column::B),
             scratch: Scratch::default(),
@@ -118,6 +119,27 @@ impl SstCursor {
         })
     }
 
+    /// Appends the times of the rows of `entry` that lie in `range_ns`, without reading a value.
+    ///
+    /// # Errors
+    /// See [`SstCursor::read`].
+    pub fn read_times_in(
+        &mut self,
+        entry: &StreamEntry,
+        range_ns: RangeInclusive<i64>,
+        times_ns: &mut Vec<i64>,
+    ) -> Result<()> {
+        if range_ns.is_empty() || !entry.overlaps(&range_ns) {
+            return Ok(());
+        }
+        let sst = self.sst.clone();
+        let read = self.read_rows_in(&sst, entry, &range_ns, times_ns);
+        read.map(drop).map_err(|e| match e.kind() {
+            rhythmite_model::ErrorKind::Invalid => e,
+            _ => e.at(sst.path.display()),
+        })
+    }
+
     /// Closes all columns: what they hold (a page each) is freed, the next read opens them again.
     pub fn rest(&mut self) {
         *self = Self::new(self.sst.clone());
@@ -139,6 +161,18 @@ impl SstCursor {
         times_ns: &mut Vec<i64>,
         out: &mut Column,
     ) -> Result<()> {
+        let rows = self.read_rows_in(sst, entry, range_ns, times_ns)?;
+        if rows.is_empty() { Ok(()) } else { self.read_values(sst, entry.kind, rows, out) }
+    }
+
+    /// Appends the times of the rows in `range_ns`; says which rows those are.
+    fn read_rows_in(
+        &mut self,
+        sst: &PointsFile,
+        entry: &StreamEntry,
+        range_ns: &RangeInclusive<i64>,
+        times_ns: &mut Vec<i64>,
+    ) -> Result<Range<u64>> {
         let end = entry.row_start.checked_add(u64::from(entry.rows)).filter(|end| *end <= sst.rows());
         let end = end.ok_or_else(|| Error::invalid("a stream of another file"))?;
         let mut rows = entry.row_start..end;
@@ -157,12 +191,14 @@ impl SstCursor {
             times_ns.truncate(before + to);
             times_ns.drain(before..before + from);
         }
-        if rows.is_empty() { Ok(()) } else { self.read_values(sst, entry.kind, rows, out) }
+        Ok(rows)
     }
 
     fn read_times(&mut self, sst: &PointsFile, rows: Range<u64>, times_ns: &mut Vec<i64>) -> Result<()> {
         let before = times_ns.len();
-        self.time.read(sst, rows, None, times_ns)?;
+        if !self.time.own.read(sst, rows.clone(), times_ns)? {
+            self.time.foreign.read(sst, rows, None, times_ns)?;
+        }
         let unit_ns = sst.time_unit.ns();
         if unit_ns != 1 {
             times_ns[before..].iter_mut().for_each(|t| *t = t.wrapping_mul(unit_ns));
@@ -219,7 +255,7 @@ impl SstCursor {
         scratch.exponents.clear();
         scratch.floats.clear();
         scratch.levels.clear();
-        self.m.read(sst, rows.clone(), Some(&mut scratch.levels), &mut scratch.ints)?;
+        self.m.foreign.read(sst, rows.clone(), Some(&mut scratch.levels), &mut scratch.ints)?;
         scratch.levels.clear();
         self.f.read(sst, rows.clone(), Some(&mut scratch.levels), &mut scratch.floats)?;
         scratch.levels.clear();
@@ -240,6 +276,32 @@ impl SstCursor {
             out.push(value.ok_or_else(|| Error::corrupt("an unknown exponent"))?);
         }
         Ok(())
+    }
+}
+
+/// A column of integers: pages of our own are read by ourselves, all others as any column.
+struct Ints {
+    own: IntReader,
+    foreign: Decoder<Int64Type>,
+}
+
+impl Ints {
+    fn new(column: usize) -> Self {
+        Self { own: IntReader::new(column), foreign: Decoder::new(column) }
+    }
+
+    /// Appends the values of `rows`, none of which may be null.
+    fn read_present(
+        &mut self,
+        sst: &PointsFile,
+        rows: Range<u64>,
+        levels: &mut Vec<i16>,
+        out: &mut Vec<i64>,
+    ) -> Result<()> {
+        if self.own.read(sst, rows.clone(), out)? {
+            return Ok(());
+        }
+        self.foreign.read_present(sst, rows, levels, out)
     }
 }
 

@@ -120,6 +120,231 @@ pub(super) fn varint(mut value: u64, out: &mut Vec<u8>) {
     out.push(value as u8);
 }
 
+/// Takes a number as [`varint`] writes it off the front; `None` if it is cut or beyond 64 bits.
+pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut value, mut shift) = (0_u64, 0);
+    loop {
+        let (&byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        if shift > 63 || (shift == 63 && byte > 1) {
+            return None;
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Some(value);
+        }
+        shift += 7;
+    }
+}
+
+/// Values of a miniblock that are unpacked together; miniblocks are multiples of it.
+const STEP: usize = 32;
+/// Miniblocks of a block and values of a block that are taken from a page; ours have 4 and 512.
+const MINIBLOCKS_MAX: u64 = 64;
+const BLOCK_MAX: u64 = 1 << 16;
+
+/// Unpacks a page, as many values at a time as are asked for; it does not hold the bytes.
+pub(super) struct Unpacker {
+    /// Position in the bytes.
+    at: usize,
+    block: usize,
+    miniblocks: usize,
+    /// Values not yet given.
+    left: usize,
+    last: i64,
+    /// The first value is not given yet.
+    is_first: bool,
+    base: i64,
+    /// Where the widths of the open block are, and the miniblock that comes next.
+    widths: usize,
+    miniblock: usize,
+    /// Values of the miniblock before that are not given yet, at the end of the array.
+    ready: [i64; STEP],
+    ready_from: usize,
+    /// Values of the open miniblock that are still packed.
+    packed: usize,
+}
+
+impl Unpacker {
+    /// The encoding that begins at `from`; `None` unless it is one of `count` values.
+    pub(super) fn new(bytes: &[u8], from: usize, count: usize) -> Option<Self> {
+        let mut rest = bytes.get(from..)?;
+        let (block, miniblocks) = (take_varint(&mut rest)?, take_varint(&mut rest)?);
+        let values = take_varint(&mut rest)?;
+        let first = unzigzag(take_varint(&mut rest)?);
+        let sound = values == count as u64
+            && (1..=MINIBLOCKS_MAX).contains(&miniblocks)
+            && (1..=BLOCK_MAX).contains(&block)
+            && block.is_multiple_of(miniblocks * STEP as u64);
+        sound.then_some(Self {
+            at: bytes.len() - rest.len(),
+            block: block as usize,
+            miniblocks: miniblocks as usize,
+            left: count,
+            last: first,
+            is_first: true,
+            base: 0,
+            widths: 0,
+            miniblock: miniblocks as usize,
+            ready: [0; STEP],
+            ready_from: STEP,
+            packed: 0,
+        })
+    }
+
+    /// Values not yet given.
+    #[cfg(test)]
+    fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Appends the next `count` values; false if there are not so many, or if the bytes end early.
+    pub(super) fn take(&mut self, bytes: &[u8], count: usize, out: &mut Vec<i64>) -> bool {
+        if count > self.left {
+            return false;
+        }
+        self.left -= count;
+        let end = out.len() + count;
+        if self.is_first && count > 0 {
+            self.is_first = false;
+            out.push(self.last);
+        }
+        let ready = (end - out.len()).min(STEP - self.ready_from);
+        out.extend_from_slice(&self.ready[self.ready_from..self.ready_from + ready]);
+        self.ready_from += ready;
+        while out.len() < end {
+            let Some(values) = self.step(bytes) else { return false };
+            let values = self.add_up(values);
+            let wanted = (end - out.len()).min(STEP);
+            if wanted == STEP {
+                out.extend_from_slice(&values);
+            } else {
+                out.extend_from_slice(&values[..wanted]);
+                (self.ready, self.ready_from) = (values, wanted);
+            }
+        }
+        true
+    }
+
+    /// Passes over the next `count` values; false as of [`Unpacker::take`].
+    pub(super) fn skip(&mut self, bytes: &[u8], count: usize) -> bool {
+        if count > self.left {
+            return false;
+        }
+        self.left -= count;
+        let first = usize::from(self.is_first && count > 0);
+        self.is_first &= first == 0;
+        let ready = (count - first).min(STEP - self.ready_from);
+        self.ready_from += ready;
+        let mut count = count - first - ready;
+        while count > 0 {
+            let Some(values) = self.step(bytes) else { return false };
+            if count >= STEP {
+                // PERF: only the sum counts, which needs no order.
+                let sum = values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value));
+                self.last = self.last.wrapping_add(sum).wrapping_add(self.base.wrapping_mul(STEP as i64));
+                count -= STEP;
+            } else {
+                (self.ready, self.ready_from) = (self.add_up(values), count);
+                count = 0;
+            }
+        }
+        true
+    }
+
+    /// The next values as they are packed, without what they are added to; `None` if the bytes end before.
+    fn step(&mut self, bytes: &[u8]) -> Option<[i64; STEP]> {
+        if self.packed == 0 {
+            self.next_miniblock(bytes)?;
+        }
+        let width = usize::from(bytes[self.widths + self.miniblock - 1]);
+        let step = bytes.get(self.at..self.at + STEP / 8 * width)?;
+        self.at += step.len();
+        self.packed -= STEP;
+        let mut values = [0_i64; STEP];
+        unpack(step, width, &mut values);
+        Some(values)
+    }
+
+    /// Makes values of what a step gives.
+    fn add_up(&mut self, mut values: [i64; STEP]) -> [i64; STEP] {
+        let (mut last, base) = (self.last, self.base);
+        for value in &mut values {
+            last = last.wrapping_add(value.wrapping_add(base));
+            *value = last;
+        }
+        self.last = last;
+        values
+    }
+
+    /// Goes on to the next miniblock, if need be of the next block; `None` if the bytes end before.
+    fn next_miniblock(&mut self, bytes: &[u8]) -> Option<()> {
+        if self.miniblock == self.miniblocks {
+            let mut rest = bytes.get(self.at..)?;
+            self.base = unzigzag(take_varint(&mut rest)?);
+            self.widths = bytes.len() - rest.len();
+            self.at = self.widths.checked_add(self.miniblocks).filter(|at| *at <= bytes.len())?;
+            self.miniblock = 0;
+        }
+        if bytes[self.widths + self.miniblock] > 64 {
+            return None;
+        }
+        self.miniblock += 1;
+        self.packed = self.block / self.miniblocks;
+        Some(())
+    }
+}
+
+/// Unpacks a step of values of `width` bits, the first in the lowest bits; `packed` is exactly as long.
+fn unpack(packed: &[u8], width: usize, out: &mut [i64; STEP]) {
+    /// Several values a byte.
+    fn parts<const BITS: usize>(packed: &[u8], out: &mut [i64; STEP]) {
+        for (values, byte) in out.chunks_exact_mut(8 / BITS).zip(packed) {
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = i64::from(byte >> (at * BITS) & ((1 << BITS) - 1));
+            }
+        }
+    }
+    /// Several bytes a value.
+    fn whole<const BYTES: usize>(packed: &[u8], out: &mut [i64; STEP]) {
+        for (value, bytes) in out.iter_mut().zip(packed.chunks_exact(BYTES)) {
+            let mut wide = [0; 8];
+            wide[..BYTES].copy_from_slice(bytes);
+            *value = i64::from_le_bytes(wide);
+        }
+    }
+    match width {
+        0 => out.fill(0),
+        1 => parts::<1>(packed, out),
+        2 => parts::<2>(packed, out),
+        4 => parts::<4>(packed, out),
+        8 => out.iter_mut().zip(packed).for_each(|(value, byte)| *value = i64::from(*byte)),
+        16 => whole::<2>(packed, out),
+        24 => whole::<3>(packed, out),
+        32 => whole::<4>(packed, out),
+        40 => whole::<5>(packed, out),
+        48 => whole::<6>(packed, out),
+        56 => whole::<7>(packed, out),
+        64 => whole::<8>(packed, out),
+        _ => {
+            // Any value lies within 16 bytes from the one it begins in.
+            let mut padded = [0_u8; STEP / 8 * 64 + 16];
+            padded[..packed.len()].copy_from_slice(packed);
+            let mask = u64::MAX >> (64 - width);
+            for (at, value) in out.iter_mut().enumerate() {
+                let bit = at * width;
+                let mut wide = [0; 16];
+                wide.copy_from_slice(&padded[bit / 8..bit / 8 + 16]);
+                *value = ((u128::from_le_bytes(wide) >> (bit % 8)) as u64 & mask) as i64;
+            }
+        }
+    }
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -175,6 +400,50 @@ mod tests {
             let mut bytes = vec![7];
             encode(values, widths, &mut bytes);
             assert_eq!(decode(&bytes[1..]), values, "{widths:?}");
+            for step in [values.len().max(1), 1, 7, 100, 512] {
+                let mut unpacker = Unpacker::new(&bytes, 1, values.len()).unwrap();
+                let mut found = Vec::new();
+                while unpacker.left() > 0 {
+                    assert!(unpacker.take(&bytes, step.min(unpacker.left()), &mut found), "{widths:?} {step}");
+                }
+                assert_eq!(found, values, "{widths:?} {step}");
+                let (mut unpacker, mut found) = (Unpacker::new(&bytes, 1, values.len()).unwrap(), Vec::new());
+                let mut expected = Vec::new();
+                for (turn, part) in values.chunks(step).enumerate() {
+                    if turn % 2 == 0 {
+                        assert!(unpacker.skip(&bytes, part.len()));
+                    } else {
+                        assert!(unpacker.take(&bytes, part.len(), &mut found));
+                        expected.extend_from_slice(part);
+                    }
+                }
+                assert_eq!(found, expected, "{widths:?} {step}, every other part");
+                assert!(!unpacker.take(&bytes, 1, &mut found) && !unpacker.skip(&bytes, 1));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_nothing_breaks(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0_usize..3000) {
+            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, count) {
+                let mut found = Vec::new();
+                let whole = unpacker.take(&bytes, count, &mut found);
+                prop_assert!(!whole || found.len() == count);
+            }
+        }
+
+        #[test]
+        fn flipped_bytes_break_nothing(values in prop::collection::vec(-100_i64..100, 2..600), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = Vec::new();
+            encode(&values, Widths::Aligned, &mut bytes);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, values.len()) {
+                let mut found = Vec::new();
+                unpacker.take(&bytes, values.len(), &mut found);
+                prop_assert!(found.len() <= values.len());
+            }
         }
     }
 

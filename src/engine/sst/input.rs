@@ -33,18 +33,31 @@ impl ChunkReader for PageSource {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let mut page = Vec::new();
+        self.read_page(start, length, &mut page)?;
+        Ok(page.into())
+    }
+}
+
+impl PageSource {
+    /// Replaces `out` by the page of this length at `start`, header included.
+    ///
+    /// # Errors
+    /// When there is no such page, when its checksum fails, and those of the disk.
+    pub(super) fn read_page(&self, start: u64, length: usize, out: &mut Vec<u8>) -> Result<(), ParquetError> {
         let page = self.page_offset.binary_search(&start).ok();
         let crc = page.and_then(|at| self.page_crc.get(at).copied());
         let crc = crc.ok_or_else(|| ParquetError::General(format!("the index knows no page at offset {start}")))?;
         if start.checked_add(length as u64).is_none_or(|end| end > self.len()) {
             return Err(ParquetError::General(format!("the page at offset {start} ends behind the file")));
         }
-        let mut page = vec![0; length];
-        self.file.file()?.read_exact_at(&mut page, start)?;
-        if crc32c::crc32c(&page) != crc {
+        out.clear();
+        out.resize(length, 0);
+        self.file.file()?.read_exact_at(out, start)?;
+        if crc32c::crc32c(out) != crc {
             return Err(ParquetError::General(format!("the page at offset {start} fails its checksum")));
         }
-        Ok(page.into())
+        Ok(())
     }
 }
 

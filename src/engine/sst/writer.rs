@@ -19,6 +19,8 @@ use super::{SstMeta, SstPaths, index_codec, write_error};
 
 /// Rows of a row group.
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
+/// The same of a flushed file, which is soon merged, and which is written while memory is short: a group is held in it.
+pub const FLUSHED_GROUP_ROWS: usize = 1 << 18;
 /// Rows of a page.
 pub const PAGE_ROWS: usize = 8192;
 /// Rows that share one decimal exponent.
@@ -60,7 +62,7 @@ impl WriteOptions {
             seq,
             compression: if level == 0 { PageCompression::Snappy } else { PageCompression::Zstd1 },
             time_unit: None,
-            row_group_rows: ROW_GROUP_ROWS,
+            row_group_rows: if level == 0 { FLUSHED_GROUP_ROWS } else { ROW_GROUP_ROWS },
             page_rows: PAGE_ROWS,
             run_rows: RUN_ROWS,
             row_group_text_bytes: ROW_GROUP_TEXT_BYTES,

@@ -4,6 +4,7 @@ mod commit;
 mod crash;
 mod decoded;
 mod deletes;
+mod ends;
 mod expiry;
 mod fuzz;
 mod model;

@@ -105,6 +105,7 @@ fn run(ops: &[Op]) {
             }
         }
         assert_eq!(world.read(), model, "after {op:?}");
+        super::ends::check(&world);
         assert_eq!(world.names(), model.keys().map(|k| k.1.clone()).collect(), "names after {op:?}");
     }
 }
