@@ -90,12 +90,15 @@ impl Series {
             }
             None => (self.union(plan)?, None),
         };
-        let aux = plan.aux.iter().map(|var| self.column(var, &times_ns, false)).collect();
-        let frame = Frame { times_ns, value, aux };
-        let Some(residual) = plan.residual else { return Some(frame) };
-        let slots: Vec<Col> = residual.columns.iter().map(|var| self.column(var, &frame.times_ns, true)).collect();
-        let mask = residual.node.mask(&slots, frame.times_ns.len());
-        Some(frame.filtered(&mask))
+        let mut frame = Frame { times_ns, value, aux: Vec::new() };
+        // PERF: rows go before the other columns are made, which are many where all fields are shown.
+        if let Some(residual) = plan.residual {
+            let slots: Vec<Col> = residual.columns.iter().map(|var| self.column(var, &frame.times_ns, true)).collect();
+            let mask = residual.node.mask(&slots, frame.times_ns.len());
+            frame = frame.filtered(&mask);
+        }
+        frame.aux = plan.aux.iter().map(|var| self.column(var, &frame.times_ns, false)).collect();
+        Some(frame)
     }
 
     /// The times at which one of the fields has a value.
@@ -198,13 +201,32 @@ fn is_number(field_type: FieldType) -> bool {
     matches!(field_type, FieldType::Float | FieldType::Integer | FieldType::Unsigned)
 }
 
+/// What makes stored values of one type those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cast {
+    /// They are as they should be.
+    None,
+    /// Numbers become others.
+    To(FieldType),
+    /// They are never values of that type.
+    Never,
+}
+
+/// How values stored as one type are those that a statement names.
+pub(super) fn cast_to(stored: FieldType, wanted: Option<DataType>) -> Cast {
+    match wanted.and_then(field_type) {
+        Some(wanted) if wanted != stored && is_number(wanted) && is_number(stored) => Cast::To(wanted),
+        Some(wanted) if wanted != stored => Cast::Never,
+        _ => Cast::None,
+    }
+}
+
 /// Values as the type asked for; `None` if they cannot be.
 fn cast(values: &Arc<Col>, wanted: Option<DataType>) -> Option<Arc<Col>> {
-    match wanted.and_then(field_type) {
-        Some(wanted) if wanted != values.field_type() => {
-            (is_number(wanted) && is_number(values.field_type())).then(|| Arc::new(Col::clone(values).cast(wanted)))
-        }
-        _ => Some(values.clone()),
+    match cast_to(values.field_type(), wanted) {
+        Cast::None => Some(values.clone()),
+        Cast::To(wanted) => Some(Arc::new(Col::clone(values).cast(wanted))),
+        Cast::Never => None,
     }
 }
 

@@ -8,7 +8,7 @@
 //! users and what they may do, `delete` takes points away. A SELECT is checked and typed by `rhythmite_influx::influxql`,
 //! then `select` runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans
 //! them, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
-//! call sees of a series, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
+//! call sees of a series, `ends` reads no further than the answer needs, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
 //! `eval` computes fields. `continuous` runs such statements by the clock.
 //!
 //! Limits are [`Limits`]; a query stops at the next series or group after its [`Interrupt`] says so.
@@ -20,6 +20,7 @@ mod context;
 mod continuous;
 mod ddl;
 mod delete;
+mod ends;
 mod eval;
 mod failure;
 mod frame;

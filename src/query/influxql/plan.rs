@@ -239,18 +239,6 @@ impl<'c> Plan<'c> {
         self.calls.iter().all(|call| call.leaf.driver.data_type.is_none())
     }
 
-    /// If the points of one end of the range are all that is needed: whether that is its beginning.
-    pub(super) fn picks_an_end(&self) -> Option<bool> {
-        if self.calls.is_empty()
-            || !self.windows.is_one()
-            || self.calls.iter().any(|call| call.leaf.range != self.range)
-        {
-            return None;
-        }
-        let all = |fold| self.calls.iter().all(|call| call.leaf.fold == Some(fold));
-        if all(Fold::Last) { Some(false) } else { all(Fold::First).then_some(true) }
-    }
-
     /// Whether points are kept until their group is complete.
     pub(super) fn keeps_series(&self) -> bool {
         self.calls.is_empty() || self.calls.iter().any(|call| call.leaf.fold.is_none())

@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rhythmite_engine::{SeriesFilter, Weight};
+use rhythmite_engine::{SeriesFilter, SeriesPieces, SeriesPoints, Stretch, Weight};
 use rhythmite_influx::influxql::Fill;
-use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
+use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
 
-use super::aggregate::fold::Folded;
+use super::aggregate::fold::{Fold, Folded};
 use super::column::Col;
 use super::condition::Residual;
 use super::failure::Result;
-use super::frame::{FramePlan, Series, Stream};
+use super::frame::{Cast, FramePlan, Series, Stream, cast_to};
 use super::group::{Group, Reader, check_type, frame_type};
 use super::points::Page;
 use super::select::{Emit, Rows, Tags};
@@ -26,7 +26,7 @@ use crate::query::slices::Slices;
 /// Values read at a time, about: 32 MiB.
 const PIECE_VALUES: u64 = 2 * 1024 * 1024;
 /// Values of the first piece where LIMIT may end the statement, at most; each further one is twice as large.
-const FIRST_PIECE_VALUES: u64 = 16 * 1024;
+pub(super) const FIRST_PIECE_VALUES: u64 = 16 * 1024;
 
 /// A series of a group.
 pub(super) enum Member {
@@ -39,28 +39,28 @@ pub(super) enum Member {
 pub(super) type Members = (Vec<String>, Vec<Member>);
 
 /// A stored series, its group, its place within the group, its tags.
-struct Place {
-    series: SeriesId,
-    group: usize,
+pub(super) struct Place {
+    pub(super) series: SeriesId,
+    pub(super) group: usize,
     place: usize,
     tags: Tags,
 }
 
 /// What is scanned of a table.
-struct Target {
-    table: TableId,
-    series: Arc<[SeriesId]>,
+pub(super) struct Target {
+    pub(super) table: TableId,
+    pub(super) series: Arc<[SeriesId]>,
     /// The fields that the statement reads, ascending by number.
-    fields: Arc<[FieldId]>,
+    pub(super) fields: Arc<[FieldId]>,
     names: Vec<Arc<str>>,
 }
 
 /// Groups that are read together.
-struct Batch {
-    groups: Vec<Group>,
-    targets: Vec<Target>,
+pub(super) struct Batch {
+    pub(super) groups: Vec<Group>,
+    pub(super) targets: Vec<Target>,
     /// Ascending by series; one may be in several places.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     /// The series kept of each group, by their places.
     kept: Vec<Vec<(usize, Series)>>,
 }
@@ -70,13 +70,15 @@ impl Reader<'_, '_, '_> {
     pub(super) fn batch(&self, groups: Vec<Members>, rows_of: &[Vec<Series>], emit: &mut Emit<'_>) -> Result<()> {
         let mut batch = self.begin(&groups, rows_of)?;
         let range = self.plan.bounded(self.plan.widest());
+        if rows_of.is_empty() && self.read_ends(&mut batch, range)? {
+            return self.finish(batch, emit);
+        }
         let weights = self.weigh(&batch, range)?;
         let values = weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.values));
         let heavy = values > self.piece_values();
         // The last point of each host is not worth reading all of them.
         let ends_early = self.plan.limit > 0 && values > self.first_piece(&batch);
-        if let Some(ascending) = self.plan.picks_an_end().filter(|_| rows_of.is_empty()) {
-            self.read_from(ascending, &mut batch, &weights, range)?;
+        if rows_of.is_empty() && self.read_from_end(&mut batch, &weights, range)? {
             return self.finish(batch, emit);
         }
         if heavy && !self.plan.keeps_series() {
@@ -103,7 +105,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Values read at a time, about.
-    fn piece_values(&self) -> u64 {
+    pub(super) fn piece_values(&self) -> u64 {
         match self.select.context.limits.piece_values {
             0 => PIECE_VALUES,
             values => values,
@@ -167,9 +169,9 @@ impl Reader<'_, '_, '_> {
 
     fn weigh(&self, batch: &Batch, range: (i64, i64)) -> Result<Vec<Weight>> {
         let mut weights = Vec::new();
-        let small = match self.plan.picks_an_end() {
-            Some(_) => self.piece_values().min(FIRST_PIECE_VALUES),
-            None => self.piece_values(),
+        let small = match self.reads_from_end() {
+            true => self.piece_values().min(FIRST_PIECE_VALUES),
+            false => self.piece_values(),
         };
         let small = small / batch.targets.len().max(1) as u64;
         for target in &batch.targets {
@@ -185,65 +187,104 @@ impl Reader<'_, '_, '_> {
         Ok(self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?)
     }
 
-    /// Reads from one end of time until each group has what it is asked for: `first` and `last` of all of it.
-    fn read_from(&self, ascending: bool, batch: &mut Batch, weights: &[Weight], range: (i64, i64)) -> Result<()> {
-        let mut slices = Slices::new(weights, range, ascending);
-        let mut values = FIRST_PIECE_VALUES.min(self.piece_values());
-        while let Some(slice) = slices.next(values) {
-            self.read(batch, slice)?;
-            // What lies further on cannot be nearer to the end.
-            let Batch { groups, targets, places, .. } = &mut *batch;
-            let open = |group: &Group| !group.folded.iter().flatten().all(Folded::has_any);
-            places.retain(|place| open(&groups[place.group]));
-            if places.is_empty() {
-                break;
-            }
-            for target in targets {
-                let left = |series: &SeriesId| places.binary_search_by_key(series, |place| place.series).is_ok();
-                if !target.series.iter().all(left) {
-                    target.series = target.series.iter().copied().filter(left).collect();
+    /// Reads the points of a time into the groups; returns the number of values held.
+    pub(super) fn read(&self, batch: &mut Batch, range: (i64, i64)) -> Result<u64> {
+        let mut held = 0;
+        let bare = self.folds_bare();
+        for at in 0..batch.targets.len() {
+            let mut scan = self.scan(&batch.targets[at], range)?;
+            while let Some(pieces) = scan.next_pieces()? {
+                self.select.check()?;
+                if bare && !self.adds_floats_in_parts(&pieces) {
+                    self.fold_pieces(batch, at, &pieces)?;
+                } else {
+                    held += self.take(batch, at, pieces.into_points())?;
                 }
             }
-            values = values.saturating_mul(4).min(self.piece_values());
+        }
+        Ok(held)
+    }
+
+    /// Whether nothing but the values of the calls' own fields decides the rows: then they are folded where they are.
+    fn folds_bare(&self) -> bool {
+        let plan = self.plan;
+        !plan.keeps_series() && plan.aux.is_empty() && self.residual.is_none()
+    }
+
+    /// Whether floats would be added up in another order than that of their times.
+    fn adds_floats_in_parts(&self, pieces: &SeriesPieces) -> bool {
+        self.plan.calls.iter().any(|call| call.leaf.fold.is_some_and(Fold::adds))
+            && pieces.streams().any(|(_, mut stretches)| {
+                let is_float = stretches.next().is_some_and(|s| s.values.field_type() == FieldType::Float);
+                is_float && stretches.next().is_some()
+            })
+    }
+
+    /// Folds a series of target number `at`.
+    fn fold_pieces(&self, batch: &mut Batch, at: usize, pieces: &SeriesPieces) -> Result<()> {
+        let plan = self.plan;
+        let Batch { groups, targets, places, .. } = batch;
+        let target = &targets[at];
+        let start = places.partition_point(|place| place.series < pieces.series());
+        let groups_of = || places[start..].iter().take_while(|place| place.series == pieces.series());
+        for (field, stretches) in pieces.streams() {
+            let Ok(at) = target.fields.binary_search(&field) else { continue };
+            let name = &*target.names[at];
+            let calls: Vec<usize> =
+                (0..plan.calls.len()).filter(|&at| plan.calls[at].leaf.driver.name == name).collect();
+            for stretch in stretches {
+                let stored = stretch.values.field_type();
+                for &at in &calls {
+                    let leaf = &plan.calls[at].leaf;
+                    let Some(fold) = leaf.fold.filter(|_| !reads_tag(leaf.driver.data_type)) else { continue };
+                    let cast;
+                    let stretch = match cast_to(stored, leaf.driver.data_type) {
+                        Cast::None => &stretch,
+                        Cast::To(wanted) => {
+                            let rows: Vec<u32> = (stretch.rows.start as u32..stretch.rows.end as u32).collect();
+                            let values = Col::full(stretch.values.gather(&rows)).cast(wanted);
+                            cast = (stretch.times_ns[stretch.rows.clone()].to_vec(), values);
+                            &Stretch { times_ns: &cast.0, values: cast.1.values(), rows: 0..rows.len() }
+                        }
+                        Cast::Never => continue,
+                    };
+                    let of = stretch.values.field_type();
+                    check_type(leaf.call, fold.takes(of), of)?;
+                    for place in groups_of() {
+                        if let Some(Some(folded)) = groups[place.group].folded.get_mut(at) {
+                            folded.add_stretch(stretch, &plan.windows, leaf.range);
+                        }
+                    }
+                }
+            }
         }
         Ok(())
     }
 
-    /// Reads the points of a time into the groups; returns the number of values held.
-    fn read(&self, batch: &mut Batch, range: (i64, i64)) -> Result<u64> {
+    /// Takes the points of a series of target number `at` into the groups; returns the number of values held.
+    pub(super) fn take(&self, batch: &mut Batch, at: usize, points: SeriesPoints) -> Result<u64> {
         let keeps = self.plan.keeps_series();
         let mut held = 0;
-        for target in &batch.targets {
-            for points in self.scan(target, range)? {
-                self.select.check()?;
-                let points = points?;
-                let start = batch.places.partition_point(|place| place.series < points.series);
-                let count = batch.places[start..].iter().take_while(|place| place.series == points.series).count();
-                let found = &batch.places[start..start + count];
-                if keeps {
-                    let values = points.streams.iter().map(|stream| stream.times_ns.len() as u64).sum();
-                    self.select.hold(values)?;
-                    held += values;
-                }
-                let streams = points.streams.into_iter().filter_map(|stream| {
-                    let name = target.names[target.fields.binary_search(&stream.field).ok()?].clone();
-                    Some(Stream {
-                        name,
-                        times_ns: Arc::new(stream.times_ns),
-                        values: Arc::new(Col::full(stream.values)),
-                    })
-                });
-                let mut series =
-                    Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
-                for (at, Place { group: number, place, tags, .. }) in found.iter().enumerate() {
-                    series.tags = tags.clone();
-                    self.fold(&mut batch.groups[*number], &series, self.residual)?;
-                    if keeps {
-                        let last = at + 1 == found.len();
-                        let series = if last { std::mem::take(&mut series) } else { series.clone() };
-                        batch.kept[*number].push((*place, series));
-                    }
-                }
+        let target = &batch.targets[at];
+        let start = batch.places.partition_point(|place| place.series < points.series);
+        let count = batch.places[start..].iter().take_while(|place| place.series == points.series).count();
+        let found = &batch.places[start..start + count];
+        if keeps {
+            held = points.streams.iter().map(|stream| stream.times_ns.len() as u64).sum();
+            self.select.hold(held)?;
+        }
+        let streams = points.streams.into_iter().filter_map(|stream| {
+            let name = target.names[target.fields.binary_search(&stream.field).ok()?].clone();
+            Some(Stream { name, times_ns: Arc::new(stream.times_ns), values: Arc::new(Col::full(stream.values)) })
+        });
+        let mut series = Series { tags: Arc::default(), streams: streams.collect(), rows_ns: None, made: false };
+        for (at, Place { group: number, place, tags, .. }) in found.iter().enumerate() {
+            series.tags = tags.clone();
+            self.fold(&mut batch.groups[*number], &series, self.residual)?;
+            if keeps {
+                let last = at + 1 == found.len();
+                let series = if last { std::mem::take(&mut series) } else { series.clone() };
+                batch.kept[*number].push((*place, series));
             }
         }
         Ok(held)

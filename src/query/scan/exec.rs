@@ -397,15 +397,17 @@ impl Cursor {
             let (series, times_ns) = (piece.series.clone(), window.times_ns.clone());
             scope.snapshot.scan(piece.table, window.tier, series, fields, times_ns).map_err(external)
         };
+        let ascending = |fields: &mut dyn Iterator<Item = FieldId>| {
+            let mut fields: Vec<FieldId> = fields.collect();
+            fields.sort_unstable();
+            fields.dedup();
+            Arc::<[FieldId]>::from(fields)
+        };
         let (scan, tested) = if tested.is_empty() {
-            (open(piece.fields.clone())?, None)
+            // Of fields that are not shown only the times count: they make rows, too.
+            let shown = ascending(&mut columns.iter().map(|(id, _)| *id));
+            (open(piece.fields.clone())?.values_of(shown), None)
         } else {
-            let ascending = |fields: &mut dyn Iterator<Item = FieldId>| {
-                let mut fields: Vec<FieldId> = fields.collect();
-                fields.sort_unstable();
-                fields.dedup();
-                Arc::<[FieldId]>::from(fields)
-            };
             let others = ascending(&mut columns.iter().map(|(id, _)| *id).filter(|id| !tested.contains(id)));
             let first = ascending(&mut tested.iter().copied());
             let others = if others.is_empty() { None } else { Some(open(Some(others))?) };

@@ -12,8 +12,8 @@
 //! `agg`, rows by `choose.rs`.
 //!
 //! Rows come series by series, by time; where series are long, slice of time by slice of time. The fields of one series are joined by time: a row stands for
-//! a time at which any field of the series has a value. So fields that a query does not name are read too, unless the
-//! query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
+//! a time at which any field of the series has a value. So of fields that a query does not name the times are read, too,
+//! unless the query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
 //!
 //! Levels: where a policy has coarser ones, each moment is read from the finest level whose retention still covers it,
 //! as seen from the query's own `now`.

@@ -1,9 +1,10 @@
 //! Functions that fold: the result of a group is put together from the results of its series.
 
+use rhythmite_engine::Stretch;
 use rhythmite_model::{Column, FieldType};
 
 use super::super::column::Col;
-use super::super::frame::Frame;
+use super::super::frame::{Frame, within};
 use super::super::points::Points;
 use super::super::value::Value;
 use super::super::window::{Windows, for_each_run};
@@ -78,6 +79,11 @@ impl Fold {
         }
     }
 
+    /// Whether the result depends on the order in which floats are added.
+    pub(in super::super) fn adds(self) -> bool {
+        matches!(self, Fold::Sum | Fold::Mean)
+    }
+
     fn selects(self) -> bool {
         matches!(self, Fold::Min | Fold::Max | Fold::First | Fold::Last)
     }
@@ -93,17 +99,46 @@ impl Folded {
         !self.partials.is_empty()
     }
 
+    /// The starts of the windows that have points, ascending.
+    pub(in super::super) fn windows(&self) -> impl DoubleEndedIterator<Item = i64> + Clone + '_ {
+        self.partials.iter().map(|partial| partial.window_ns)
+    }
+
     /// Adds the points of a series.
     pub(in super::super) fn add(&mut self, frame: &Frame, windows: &Windows, range: (i64, i64)) {
         let Some(value) = &frame.value else { return };
         if self.field_type.is_none() {
-            self.field_type = Some(value.field_type());
             self.aux_types = frame.aux.iter().map(Col::field_type).collect();
         }
+        self.add_rows(&frame.times_ns, value.values(), 0..frame.times_ns.len(), &frame.aux, windows, range);
+    }
+
+    /// Adds some points of a series where they are; nothing is chosen with them.
+    pub(in super::super) fn add_stretch(&mut self, stretch: &Stretch<'_>, windows: &Windows, range: (i64, i64)) {
+        let times = &stretch.times_ns[stretch.rows.clone()];
+        let inside = within(times, range);
+        let rows = stretch.rows.start + inside.start..stretch.rows.start + inside.end;
+        if !rows.is_empty() {
+            self.add_rows(stretch.times_ns, stretch.values, rows, &[], windows, range);
+        }
+    }
+
+    fn add_rows(
+        &mut self,
+        times_ns: &[i64],
+        values: &Column,
+        rows: std::ops::Range<usize>,
+        aux: &[Col],
+        windows: &Windows,
+        range: (i64, i64),
+    ) {
+        self.field_type.get_or_insert(values.field_type());
         let mut fresh = Vec::new();
         let mut at = 0;
-        for_each_run(windows, range, &frame.times_ns, |window_ns, rows| {
-            let partial = run(self.fold, window_ns, &frame.times_ns, value.values(), rows, &frame.aux);
+        let from = rows.start;
+        for_each_run(windows, range, &times_ns[rows], |window_ns, rows| {
+            let rows = rows.start + from..rows.end + from;
+            let partial = run(self.fold, window_ns, times_ns, values, rows, aux);
             // Series mostly have the same windows, in the same order.
             while self.partials.get(at).is_some_and(|known| known.window_ns < window_ns) {
                 at += 1;

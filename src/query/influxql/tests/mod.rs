@@ -1,3 +1,4 @@
+mod ends;
 mod select;
 mod users;
 pub(crate) mod world;

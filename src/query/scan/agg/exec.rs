@@ -205,27 +205,35 @@ impl Reader {
             let mut scan = scan.map_err(external)?;
             loop {
                 let timer = self.baseline.elapsed_compute().timer();
-                let Some(points) = scan.next() else { break };
-                let points = points.map_err(external)?;
+                let Some(pieces) = scan.next_pieces().map_err(external)? else { break };
+                let series = pieces.series();
                 let group = if spec.tags.is_empty() {
                     // One that has been dropped has no rows any more.
-                    let known = plan.scope.engine.registry().read().slot(points.series).is_some();
+                    let known = plan.scope.engine.registry().read().slot(series).is_some();
                     known.then(|| state.only_group())
                 } else {
-                    key_of(&plan.scope, points.series).map(|key| state.group(plan.kind, &key))
+                    key_of(&plan.scope, series).map(|key| state.group(plan.kind, &key))
                 };
                 let Some(group) = group else { continue };
                 if !spec.tags.is_empty() {
-                    seen.push((points.series, group));
+                    seen.push((series, group));
                 }
-                let named: Vec<Option<&Stream>> = fields
-                    .named
-                    .iter()
-                    .map(|id| id.and_then(|id| points.streams.iter().find(|s| s.field == id)))
-                    .collect();
-                state.add(group, &named, &points.streams);
                 self.series.add(1);
-                values += points.streams.iter().map(|s| s.times_ns.len()).sum::<usize>();
+                if spec.rows == RowsOf::Any {
+                    for (id, stretches) in pieces.streams() {
+                        let Some(field) = fields.named.iter().position(|named| *named == Some(id)) else { continue };
+                        for stretch in stretches {
+                            state.add_stretch(group, field, &stretch);
+                            values += stretch.rows.len();
+                        }
+                    }
+                } else {
+                    let points = pieces.into_points();
+                    let find = |id: FieldId| points.streams.iter().find(|s| s.field == id);
+                    let named: Vec<Option<&Stream>> = fields.named.iter().map(|id| id.and_then(find)).collect();
+                    state.add(group, &named, &points.streams);
+                    values += points.streams.iter().map(|s| s.times_ns.len()).sum::<usize>();
+                }
                 drop(timer);
                 if values >= VALUES_AT_A_TIME {
                     values = 0;

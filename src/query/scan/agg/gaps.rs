@@ -135,7 +135,7 @@ async fn touch(
         let Some(fields) = job.fields(piece.table).filter(|f| !f.others().is_empty()) else { continue };
         let others = fields.others().clone();
         let scan = plan.scope.snapshot.scan(piece.table, piece.window.tier, series, Some(others), times_ns);
-        for (at, points) in scan.map_err(external)?.enumerate() {
+        for (at, points) in scan.map_err(external)?.values_of([].into()).enumerate() {
             let points = points.map_err(external)?;
             if at % SERIES_AT_A_TIME == SERIES_AT_A_TIME - 1 {
                 tokio::task::yield_now().await;

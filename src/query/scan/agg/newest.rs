@@ -1,6 +1,7 @@
 //! The newest row of each group: `SELECT DISTINCT ON (host) * .. ORDER BY host, time DESC`.
 //!
-//! Newest points are read first. A group that has a row is done, and only the series of the others are looked for further
+//! Where every row counts, the newest row of each series is asked of the indexes. Where rows have conditions to meet, the
+//! newest points are read first: a group that has a row is done, and only the series of the others are looked for further
 //! back. Among rows of one time and group any may be chosen.
 
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
-use rhythmite_engine::{SeriesFilter, SeriesPoints, Stream};
+use rhythmite_engine::{End, EndOf, SeriesFilter, SeriesPoints, Stream};
 use rhythmite_model::{Column, FieldId, SeriesId};
 
 use super::exec::Job;
@@ -29,6 +30,8 @@ use crate::query::scan::time;
 const FIRST_NS: i64 = 3_600_000_000_000;
 /// Series after which others may run.
 const SERIES_AT_A_TIME: usize = 256;
+/// Series whose newest rows are asked for together.
+const SERIES_ASKED: usize = 1024;
 /// Bytes that a row takes beside its values.
 const ROW_BYTES: usize = 160;
 
@@ -47,6 +50,13 @@ pub(super) async fn read(job: Arc<Job>, partition: usize, reservation: MemoryRes
     let mut rows: Vec<Option<Row>> = Vec::new();
     // Of every piece the series that are still looked for.
     let mut wanted: Vec<SeriesFilter> = plan.partitions[partition].iter().map(|p| p.series.clone()).collect();
+    if !matches!(job.spec.rows, RowsOf::With(_)) {
+        for piece in newest_first(&plan.partitions[partition]) {
+            ask(&job, piece, &mut groups, &mut rows).await?;
+            reservation.try_resize(groups.heap_bytes() + rows.len() * ROW_BYTES)?;
+        }
+        return Ok(rows.into_iter().flatten().collect());
+    }
     let mut steps = Backwards::new(plan, FIRST_NS);
     while let Some(step_ns) = steps.step(|time_ns| time_ns) {
         for (piece, series) in plan.partitions[partition].iter().zip(&mut wanted) {
@@ -64,6 +74,52 @@ pub(super) async fn read(job: Arc<Job>, partition: usize, reservation: MemoryRes
     Ok(rows.into_iter().flatten().collect())
 }
 
+/// The pieces that reach furthest first: what they have need not be looked for in others.
+fn newest_first(pieces: &[Piece]) -> Vec<&Piece> {
+    let mut pieces: Vec<&Piece> = pieces.iter().collect();
+    pieces.sort_by_key(|piece| std::cmp::Reverse(*piece.window.times_ns.end()));
+    pieces
+}
+
+/// Finds the newest rows of a piece by the ends of its streams.
+async fn ask(job: &Job, piece: &Piece, groups: &mut State, rows: &mut Vec<Option<Row>>) -> Result<()> {
+    let plan = &job.plan;
+    let scope = &plan.scope;
+    let times_ns = time::intersect(&piece.window.times_ns, &plan.times_ns);
+    let Some(fields) = job.fields(piece.table).filter(|_| !times_ns.is_empty()) else { return Ok(()) };
+    let ids = ids_of(job, piece, &piece.series);
+    for ids in ids.chunks(SERIES_ASKED) {
+        let is_open = |id: &SeriesId| {
+            let Some(key) = key_of(scope, *id) else { return false };
+            let group = groups.group(plan.kind, &key) as usize;
+            rows.get(group).and_then(Option::as_ref).is_none_or(|row| row.time_ns < *times_ns.end())
+        };
+        let open: Vec<SeriesId> = ids.iter().copied().filter(is_open).collect();
+        let question = (End::Last, EndOf::Rows);
+        let only = piece.fields.as_deref();
+        let found = scope.snapshot.ends(question, piece.table, piece.window.tier, &open, only, &times_ns);
+        for points in found.map_err(external)? {
+            take(job, fields.named(), points, groups, rows);
+        }
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// The series of a filter, ascending.
+fn ids_of(job: &Job, piece: &Piece, series: &SeriesFilter) -> Vec<SeriesId> {
+    match series {
+        SeriesFilter::List(list) => list.to_vec(),
+        SeriesFilter::Range(range) => {
+            let names = job.plan.scope.engine.registry().read();
+            let mut ids = names.ids(&names.series(piece.table));
+            ids.retain(|id| range.contains(id));
+            ids.sort_unstable();
+            ids
+        }
+    }
+}
+
 /// The series whose groups have no row yet.
 fn missing(
     job: &Job,
@@ -72,16 +128,8 @@ fn missing(
     groups: &mut State,
     rows: &[Option<Row>],
 ) -> Arc<[SeriesId]> {
+    let ids = ids_of(job, piece, series);
     let names = job.plan.scope.engine.registry().read();
-    let ids: Vec<SeriesId> = match series {
-        SeriesFilter::List(list) => list.to_vec(),
-        SeriesFilter::Range(range) => {
-            let mut ids = names.ids(&names.series(piece.table));
-            ids.retain(|id| range.contains(id));
-            ids.sort_unstable();
-            ids
-        }
-    };
     let is_missing = |id: &SeriesId| {
         let Some(slot) = names.slot(*id) else { return false };
         let group = groups.group(job.plan.kind, names.key(slot));
@@ -104,22 +152,25 @@ async fn look(
     let (tier, only) = (piece.window.tier, piece.fields.clone());
     let scan = scope.snapshot.scan(piece.table, tier, series.clone(), only, times_ns).map_err(external)?;
     for (at, points) in scan.enumerate() {
-        let points = points.map_err(external)?;
-        if let Some(key) = key_of(scope, points.series) {
-            let group = groups.group(job.plan.kind, &key) as usize;
-            if rows.len() <= group {
-                rows.resize_with(group + 1, || None);
-            }
-            let newest = rows[group].as_ref().map(|row| row.time_ns);
-            if let Some(row) = newest_of(job, fields.named(), points, key, newest) {
-                rows[group] = Some(row);
-            }
-        }
+        take(job, fields.named(), points.map_err(external)?, groups, rows);
         if at % SERIES_AT_A_TIME == SERIES_AT_A_TIME - 1 {
             tokio::task::yield_now().await;
         }
     }
     Ok(())
+}
+
+/// Keeps the newest row of a series if its group has none or an older one.
+fn take(job: &Job, named: &[Option<FieldId>], points: SeriesPoints, groups: &mut State, rows: &mut Vec<Option<Row>>) {
+    let Some(key) = key_of(&job.plan.scope, points.series) else { return };
+    let group = groups.group(job.plan.kind, &key) as usize;
+    if rows.len() <= group {
+        rows.resize_with(group + 1, || None);
+    }
+    let newest = rows[group].as_ref().map(|row| row.time_ns);
+    if let Some(row) = newest_of(job, named, points, key, newest) {
+        rows[group] = Some(row);
+    }
 }
 
 /// The newest row of a series, if it is newer than `than`.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rhythmite_engine::Stream;
 use rhythmite_engine::registry::key;
+use rhythmite_engine::{Stream, Stretch};
 use rhythmite_model::{Column, KeyKind};
 
 use super::accumulator::{Accumulator, Run};
@@ -235,6 +235,16 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Adds some values of field number `field` of a query in which no row has to be looked at as a whole.
+    pub fn add_stretch(&mut self, group: u32, field: usize, stretch: &Stretch<'_>) {
+        self.cut(group, &stretch.times_ns[stretch.rows.clone()]);
+        let from = stretch.rows.start as u32;
+        for run in &mut self.runs {
+            (run.start, run.end) = (run.start + from, run.end + from);
+        }
+        self.add_values(field, stretch.times_ns, stretch.values);
     }
 
     /// Adds values in the windows that `runs` say.
