@@ -10,11 +10,10 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Config;
 use super::rooms::{
-    Aggregator, Auth, Carbon, Collectd, Graphite, Http, Influx, Limits, Memory, OwnSeries, Postgres, Query, Relay,
-    Statsd, Wal,
+    Aggregator, Auth, Carbon, Collectd, Graphite, Http, Influx, Limits, OwnSeries, Postgres, Query, Relay, Statsd, Wal,
 };
+use super::{Config, Memory};
 
 /// A configuration file is small; more than this is some other file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;

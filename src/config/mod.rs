@@ -8,6 +8,7 @@
 
 pub mod convert;
 mod load;
+mod memory;
 mod rooms;
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,10 @@ use crate::auth::JwtKey;
 use crate::query::sql::SqlOptions;
 
 pub use load::{FILE_BYTES_MAX, Layers};
+pub use memory::{Memory, Shares};
 pub use rooms::{
     Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, ContinuousQueries, Graphite, Http, Influx,
-    Limits, Memory, OwnSeries, Postgres, Query, Relay, RelayMethod, Statsd, Wal,
+    Limits, OwnSeries, Postgres, Query, Relay, RelayMethod, Statsd, Wal,
 };
 pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span, UnixPath};
 
@@ -186,9 +188,10 @@ impl Config {
     /// The engine's options.
     pub fn engine(&self, wal_salvage: bool) -> rhythmite_engine::Options {
         let mut options = rhythmite_engine::Options::new(&self.data_dir);
-        options.memtable_bytes = self.memory.memtable.bytes();
-        options.index_cache_bytes = self.memory.index_cache.bytes();
-        options.decoded_cache_bytes = self.memory.decoded_cache.bytes();
+        let shares = self.shares();
+        options.memtable_bytes = Size(shares.memtable).bytes();
+        options.index_cache_bytes = Size(shares.index_cache).bytes();
+        options.decoded_cache_bytes = Size(shares.decoded_cache).bytes();
         options.wal = wal::Options {
             segment_bytes_max: self.wal.segment.0,
             wal_bytes_max: self.wal.size_max.0,
@@ -210,11 +213,17 @@ impl Config {
         options
     }
 
+    /// What each part may take of the memory of this machine.
+    pub fn shares(&self) -> Shares {
+        let shares = self.memory.shares(memory::of_machine(), self.query.memory);
+        shares.expect("tested when the file was read")
+    }
+
     /// SQL's options.
     pub fn sql(&self) -> SqlOptions {
         /// As good as none.
         const YEAR: Duration = Duration::from_secs(366 * 86_400);
-        let memory = match self.query.memory.bytes() {
+        let memory = match Size(self.shares().queries).bytes() {
             0 => usize::MAX,
             bytes => bytes,
         };
@@ -297,7 +306,8 @@ impl Config {
                 return Err(Error::invalid("[collectd] security_level: sign and encrypt need an auth_file"));
             }
         }
-        at_least("[memory] memtable", self.memory.memtable.0, 1 << 20)?;
+        let shares = self.memory.shares(memory::of_machine(), self.query.memory)?;
+        at_least("[memory] memtable", shares.memtable, 1 << 20)?;
         at_least("[wal] segment", self.wal.segment.0, 1 << 16)?;
         at_least("[wal] size_max", self.wal.size_max.0, 4 << 20)?;
         at_least("[wal] queue", self.wal.queue.0, 1 << 16)?;

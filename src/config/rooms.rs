@@ -420,8 +420,9 @@ pub struct Query {
     pub max_row_limit: u64,
     /// InfluxQL's answers are right where InfluxDB 1.x answers by mistake.
     pub influxql_corrected: bool,
-    /// Memory of all SQL queries together; one may take half of it. What does not fit is sorted and grouped on disk.
-    pub memory: Size,
+    /// Memory of all SQL queries together, a share of `[memory] budget` if it is not given; one may take half of it. What
+    /// does not fit is sorted and grouped on disk.
+    pub memory: Option<Size>,
     /// Disk space for that.
     pub spill: Size,
 }
@@ -435,7 +436,7 @@ impl Default for Query {
             max_select_values: 50_000_000,
             max_row_limit: 0,
             influxql_corrected: false,
-            memory: Size::mib(1024),
+            memory: None,
             spill: Size::mib(10 * 1024),
         }
     }
@@ -454,24 +455,6 @@ pub struct ContinuousQueries {
 impl Default for ContinuousQueries {
     fn default() -> Self {
         Self { enabled: true, run_interval: Span::secs(1) }
-    }
-}
-
-/// `[memory]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Memory {
-    /// Size at which the memtable is flushed; at twice the size writes are refused.
-    pub memtable: Size,
-    /// Size of the indexes of files that are kept in memory; others are loaded when they are asked for.
-    pub index_cache: Size,
-    /// Points of files that are kept decoded for the next query.
-    pub decoded_cache: Size,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self { memtable: Size::mib(128), index_cache: Size::mib(256), decoded_cache: Size::mib(128) }
     }
 }
 

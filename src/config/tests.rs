@@ -67,7 +67,7 @@ fn the_environment_is_stronger_than_the_file() {
     assert!(config.carbon.use_whitelist);
     assert_eq!(config.carbon.allow.0.len(), 1);
     assert_eq!(config.graphite.storage_schemas.as_deref(), Some("/a/b.conf".as_ref()));
-    assert_eq!(config.memory.memtable, Size::mib(64));
+    assert_eq!(config.memory.memtable, Some(Size::mib(64)));
     assert_eq!(config.data_dir, PathBuf::from("17"));
 
     let file = Some((PathBuf::from("r.toml"), "data_dir = 'file'".to_owned()));
@@ -93,6 +93,8 @@ fn a_mistake_is_told_with_its_place() {
         ("[http]\nlisten = 'everywhere'", "r.toml:2: `everywhere` is no address"),
         ("[http]\nlisten = '127.0.0.1:1'\nlisten = '127.0.0.1:1'", "r.toml:3: duplicate key"),
         ("[memory]\nmemtable = '128 bananas'", "r.toml:2: `128 bananas` is no size"),
+        ("[memory]\nbudget = '1MiB'", "[memory] budget = 1048576: must be at least 134217728"),
+        ("[memory]\nbudget = '256MiB'\nmemtable = '200MiB'", "[query] memory take"),
         ("[query]\ntimeout = 10", "r.toml:2: `10` is no duration"),
         ("[carbon]\ndurability = 'maybe'", "r.toml:2: unknown variant `maybe`"),
         ("[carbon]\nallow = ['10.0.0.0/40']", "r.toml:2: `10.0.0.0/40` is no network"),

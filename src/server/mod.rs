@@ -41,7 +41,7 @@ use crate::api::origin::Origins;
 use crate::api::{self, Own, Rooms};
 use crate::auth::{Auth, Checks, JwtKey, Passwords};
 use crate::catalog::Catalog;
-use crate::config::{Allow, Config};
+use crate::config::{Allow, Config, Shares};
 use crate::counters::{Counters, Sample};
 use crate::ingest::{PathIngest, PathRules, events};
 use crate::query::sql::Sql;
@@ -157,6 +157,7 @@ pub async fn run(
         paths: storage.paths.clone(),
         more: vec![
             figures_of_queries(graphite.cpu.clone(), sql.clone()),
+            figures_of_memory(config.shares()),
             figures_of_catalog(storage.catalog.clone()),
             figures_of_relay(relay.clone()),
         ],
@@ -515,6 +516,31 @@ fn figures_of_queries(cpu: Arc<CpuPool>, sql: Sql) -> Source {
             ("sql_running", "sql.running", "SQL queries that run now.", seen.running),
             ("sql_memory_bytes", "sql.memory_bytes", "Memory of SQL queries.", seen.memory),
             ("sql_spilled_bytes", "sql.spilled_bytes", "Bytes that SQL queries have on disk.", seen.spilled),
+        ] {
+            samples.push(Sample { metric, path, help, value });
+        }
+    })
+}
+
+/// What the parts of the server may take of its memory; what they do take stands beside.
+fn figures_of_memory(shares: Shares) -> Source {
+    Arc::new(move |samples| {
+        for (metric, path, help, value) in [
+            ("memory_budget_bytes", "memory.budget", "[memory] budget.", shares.budget),
+            (
+                "memory_memtable_max_bytes",
+                "memory.memtableMax",
+                "Size at which a memtable is flushed.",
+                shares.memtable,
+            ),
+            ("memory_index_cache_max_bytes", "memory.indexCacheMax", "Limit of index_bytes.", shares.index_cache),
+            (
+                "memory_decoded_cache_max_bytes",
+                "memory.decodedCacheMax",
+                "Limit of decoded_bytes.",
+                shares.decoded_cache,
+            ),
+            ("memory_queries_max_bytes", "memory.queriesMax", "Limit of sql_memory_bytes; 0 is none.", shares.queries),
         ] {
             samples.push(Sample { metric, path, help, value });
         }
