@@ -5,8 +5,9 @@
 //! or there are no more ([`Inbox::read`]). Those of refused peers are part of the batch: a flood of them keeps neither
 //! what was accepted nor the end of the server.
 //!
-//! While the kernel's buffer has room for it, a millisecond passes between waking up and reading: what comes within it
-//! costs one awakening, not one for each datagram.
+//! While the kernel's buffer has room for it, some milliseconds pass between waking up and reading: what comes within them
+//! costs one awakening, not one for each datagram. Of 300,000 StatsD lines in 10,000 datagrams a second, the awakenings
+//! cost more than folding.
 //!
 //! Limits: the listener's [`BatchMax`]. A datagram of 64 KiB is read whole.
 
@@ -26,8 +27,8 @@ use crate::config::Allow;
 
 /// The longest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 65_536;
-/// How long datagrams gather between waking up and reading; the timer may take twice that.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long datagrams gather between waking up and reading, at most; the timer may take a millisecond more.
+pub(super) const GATHER_MAX: Duration = Duration::from_millis(10);
 /// What a datagram costs in the kernel's buffer, with room to spare: the kernel counts pages, not bytes.
 const KERNEL_BYTES: f64 = 4_096.0;
 
@@ -83,6 +84,8 @@ pub(super) struct Inbox<S> {
     shared: Shared,
     buffer: Vec<u8>,
     pace: Pace,
+    /// Whether the last batch ended because there were no more; if not, there is no time to lose.
+    drained: bool,
     /// Batches still taken when the server stops, if senders do not pause.
     left: usize,
 }
@@ -91,7 +94,7 @@ impl<S: Datagrams> Inbox<S> {
     /// When the server stops, up to `last` batches are still taken.
     pub(super) fn new(socket: S, allow: Allow, key: &'static str, shared: Shared, last: usize) -> Self {
         let pace = Pace::new(SockRef::from(&socket).recv_buffer_size().unwrap_or(0));
-        Self { socket, allow, key, shared, buffer: vec![0; DATAGRAM_BYTES_MAX], pace, left: last }
+        Self { socket, allow, key, shared, buffer: vec![0; DATAGRAM_BYTES_MAX], pace, drained: true, left: last }
     }
 
     /// Waits until there may be datagrams; `false` when the server stops and what had arrived has been read.
@@ -105,8 +108,12 @@ impl<S: Datagrams> Inbox<S> {
         }
         match self.wait().await {
             Ok(true) => {
-                if !stopping && self.pace.has_room() {
-                    tokio::time::sleep(GATHER).await;
+                let pause = self.pace.pause();
+                if self.drained && !stopping && !pause.is_zero() {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.shared.stop.cancelled() => {}
+                    }
                 }
                 true
             }
@@ -130,9 +137,13 @@ impl<S: Datagrams> Inbox<S> {
     /// Gives datagrams of accepted peers to `take`, in the order of arrival, until the batch is full or there are no more.
     pub(super) fn read(&mut self, max: BatchMax, mut take: impl FnMut(&[u8])) -> Read {
         let mut read = Read::default();
+        self.drained = false;
         while (read.datagrams as usize) < max.datagrams && (read.bytes as usize) < max.bytes {
             // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
-            let Ok((bytes, peer)) = self.socket.try_receive(&mut self.buffer) else { break };
+            let Ok((bytes, peer)) = self.socket.try_receive(&mut self.buffer) else {
+                self.drained = true;
+                break;
+            };
             read.datagrams += 1;
             read.bytes += bytes as u64;
             match peer {
@@ -147,17 +158,17 @@ impl<S: Datagrams> Inbox<S> {
 
 /// How fast datagrams come, and what the kernel's buffer has room for.
 struct Pace {
-    /// Datagrams a millisecond that may come while we sleep.
-    most: f64,
+    /// Datagrams that may come while we sleep.
+    room: f64,
     last: Instant,
-    now: f64,
+    /// Datagrams a millisecond, of late.
+    per_ms: f64,
 }
 
 impl Pace {
     fn new(kernel_buffer_bytes: usize) -> Self {
-        // Half of the buffer, and the timer may sleep twice as long as it was asked.
-        let most = kernel_buffer_bytes as f64 / KERNEL_BYTES / 4.0;
-        Self { most, last: Instant::now(), now: 0.0 }
+        // A quarter: bursts come faster than what was before them.
+        Self { room: kernel_buffer_bytes as f64 / KERNEL_BYTES / 4.0, last: Instant::now(), per_ms: 0.0 }
     }
 
     fn note(&mut self, datagrams: u64) {
@@ -165,11 +176,15 @@ impl Pace {
         let ms = now.duration_since(self.last).as_secs_f64() * 1000.0;
         self.last = now;
         // Half of it is new: a pause between two bursts says little of the next.
-        self.now = (self.now + datagrams as f64 / ms.max(0.01)) / 2.0;
+        self.per_ms = (self.per_ms + datagrams as f64 / ms.max(0.01)) / 2.0;
     }
 
-    fn has_room(&self) -> bool {
-        self.now < self.most
+    /// Whole milliseconds, as the timer has them.
+    fn pause(&self) -> Duration {
+        let ms = (self.room / self.per_ms.max(0.01) - 1.0).floor();
+        // A buffer that holds little is never left alone: a burst has no rate yet.
+        let ms = ms.min(self.room / 10.0).floor();
+        Duration::from_millis(ms.max(0.0) as u64).min(GATHER_MAX)
     }
 }
 
@@ -271,7 +286,9 @@ mod tests {
         let (mut inbox, at, _dir) = inbox(Allow::default()).await;
         send(at, &of([3, 0, 600, 500, 7])).await;
         assert_eq!(batch(&mut inbox, MAX).await, [3, 0, 600, 500]);
+        assert!(!inbox.drained, "the next batch is not waited for");
         assert_eq!(batch(&mut inbox, MAX).await, [7]);
+        assert!(inbox.drained);
         send(at, &of(1..=20)).await;
         let max = BatchMax { datagrams: 11, bytes: usize::MAX };
         assert_eq!(batch(&mut inbox, max).await, Vec::from_iter(1..=11));
@@ -310,13 +327,18 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_gather_only_while_the_kernel_has_room() {
-        let mut pace = Pace::new(425_984);
-        assert!(pace.has_room());
-        pace.now = 25.0;
-        assert!(pace.has_room());
-        pace.now = 27.0;
-        assert!(!pace.has_room());
-        assert!(!Pace::new(0).has_room());
+    fn datagrams_gather_while_the_kernel_has_room() {
+        let mut large = Pace::new(8 << 20);
+        for (per_ms, ms) in [(0.0, 10), (1.0, 10), (40.0, 10), (100.0, 4), (300.0, 0), (1e9, 0)] {
+            large.per_ms = per_ms;
+            assert_eq!(large.pause(), Duration::from_millis(ms), "{per_ms}");
+        }
+        // Linux' default of 208 KiB, which it doubles.
+        let mut small = Pace::new(425_984);
+        for (per_ms, ms) in [(0.0, 2), (5.0, 2), (10.0, 1), (20.0, 0)] {
+            small.per_ms = per_ms;
+            assert_eq!(small.pause(), Duration::from_millis(ms), "{per_ms}");
+        }
+        assert!(Pace::new(0).pause().is_zero());
     }
 }

@@ -3,15 +3,16 @@
 # DogStatsD clients, graphyte, carbon's relay in front of a server, and a carbon-cache behind the server's own relay.
 #
 #   cargo build
-#   tests/live/receivers.sh [path to rhythmite] [python with statsd, datadog, graphyte, carbon]
+#   tests/live/receivers.sh [path to rhythmite] [python with statsd, datadog, graphyte, carbon] [node_modules with hot-shots]
 #
-# Needs Debian's collectd-core and curl, and python3; what of the PyPI packages is missing, and carbon-c-relay if it is
-# not installed, is said and left out. Everything listens on loopback; nothing is left behind.
+# Needs Debian's collectd-core and curl, and python3; what of the packages of PyPI and npm is missing, and carbon-c-relay if
+# it is not installed, is said and left out. Everything listens on loopback; nothing is left behind.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 server_binary=${1:-$here/target/debug/rhythmite}
 python=${2:-python3}
+modules=${3:-$here/node_modules}
 collectd=$(command -v collectd || echo /usr/sbin/collectd)
 for tool in "$server_binary" "$(command -v curl || echo curl)" "$(command -v "$python" || echo "$python")"; do
     [ -x "$tool" ] || { echo "missing: $tool"; exit 2; }
@@ -207,8 +208,37 @@ PY
     expect "datadog, distribution" stats.timers.dog.run.mean
     expect "datadog, service check" "seriesByTag('name=stats.checks.dog.alive','room=2')"
     expect "datadog, unix socket" stats.gauges.unix.dog.age
+    # By UDP and by the socket.
+    told() { curl -fsG "$url/events/get_data" -d tags=alert_type:info | grep -o '"has eaten"' | wc -l; }
+    for _ in $(seq 40); do [ "$(told)" = 2 ] && break; sleep 0.5; done
+    if [ "$(told)" = 2 ]; then ok "datadog, events"; else no "datadog, events: $(told) of 2"; fi
 else
     skip "datadog (PyPI)"
+fi
+
+if command -v node > /dev/null && [ -d "$modules/hot-shots" ]; then
+    NODE_PATH=$modules node - "$statsd" <<'JS'
+const { StatsD } = require("hot-shots");
+const client = new StatsD({ host: "127.0.0.1", port: +process.argv[2], prefix: "hot.", globalTags: { env: "prod" } });
+for (let i = 0; i < 100; i++) client.increment("shots", 1, 1, { kind: "double" });
+client.gauge("glasses", 7);
+client.timing("pouring", 12.5);
+client.distribution("size", 40);
+client.unique("guests", "me");
+client.check("bar.open", client.CHECKS.OK);
+client.event("last round", "at eleven", { alert_type: "warning" }, { bar: "1" });
+client.close();
+JS
+    expect "hot-shots, counter" "seriesByTag('name=stats_counts.hot.shots','kind=double','env=prod')"
+    expect "hot-shots, gauge" "seriesByTag('name=stats.gauges.hot.glasses','env=prod')"
+    expect "hot-shots, timer" "seriesByTag('name=stats.timers.hot.pouring.mean')"
+    expect "hot-shots, distribution" "seriesByTag('name=stats.timers.hot.size.count')"
+    expect "hot-shots, set" "seriesByTag('name=stats.sets.hot.guests.count')"
+    expect "hot-shots, service check" "seriesByTag('name=~^stats.checks.*bar.open')"
+    for _ in $(seq 40); do curl -fsG "$url/events/get_data" -d tags=bar:1 | grep -q 'last round' && break; sleep 0.5; done
+    if curl -fsG "$url/events/get_data" -d tags=bar:1 | grep -q 'at eleven'; then ok "hot-shots, event"; else no "hot-shots, event"; fi
+else
+    skip "hot-shots (npm)"
 fi
 
 if has graphyte; then

@@ -199,7 +199,7 @@ def statsd_ours(what, make, dialect, pps, seconds, per_packet=30):
         counted = ours.sum_of(target)
         sent = pps * seconds * sum(p.count(b"|c") for p in packets) // len(packets)
         exact = counted == sent
-        per = report(what, "ours", lines, cpu_s, kernel_drops=drops, counted=f"{counted:.0f} of {sent}",
+        per = report(what, "ours", lines - drops * per_packet, cpu_s, kernel_drops=drops, counted=f"{counted:.0f} of {sent}",
                      lines_per_s=f"{lines / took:,.0f}", peak_mib=f"{ours.peak_mib():.0f}")
         if not exact or drops:
             print("    own drops:", ours.counter("statsd_dropped_total"))
@@ -250,6 +250,10 @@ def send_tcp(port, path, chunk=60_000):
     with socket.create_connection(("127.0.0.1", port)) as s, open(path, "rb") as f:
         while data := f.read(chunk):
             s.sendall(data)
+        # It closes its end when it has read all.
+        s.shutdown(socket.SHUT_WR)
+        s.settimeout(300)
+        s.recv(1)
 
 
 def sink(port, counted, stop):
@@ -364,8 +368,11 @@ def aggregator():
     try:
         with open(f"{folder}/aggregation-rules.conf", "w") as f:
             f.write(AGGREGATION)
+        # carbon's daemon does not start without one.
+        with open(f"{folder}/storage-schemas.conf", "w") as f:
+            f.write("[all]\npattern = .*\nretentions = 1s:1d\n")
         port = free_port()
-        ours = Ours(f'[aggregator]\nline_listen = "127.0.0.1:{port}"\nrules = "{folder}/aggregation-rules.conf"\n')
+        ours = Ours(f'[aggregator]\nline_listen = "127.0.0.1:{port}"\nrules = "{folder}/aggregation-rules.conf"\nforward_all = false\n')
         path, count = f"{folder}/lines", ARGS.lines
         lines(path, count, name)
         before = load_tcp(ours, port, path)

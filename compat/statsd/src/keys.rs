@@ -62,9 +62,26 @@ impl Key {
     }
 }
 
+/// One in eight bytes, so that the table of many keys stays in the caches.
+#[derive(Clone, Copy)]
 struct Entry {
-    hash: u64,
-    /// As sent: `key` or `key|#tags`.
+    hash: u32,
+    /// The key that is sent by its own name, or with [`SPELLING`] a place in [`Keys::spellings`].
+    at: u32,
+}
+
+/// Keys are fewer than this (`Options::validate`).
+const SPELLING: u32 = 1 << 31;
+
+impl Entry {
+    /// What the table wants: its places come from the low bits, its tags from the high ones.
+    fn table_hash(self) -> u64 {
+        u64::from(self.hash) << 32 | u64::from(self.hash)
+    }
+}
+
+/// A key as it was sent, which is not its name: `key` or `key|#tags`.
+struct Spelling {
     bytes: Box<[u8]>,
     key: KeyId,
 }
@@ -74,8 +91,8 @@ pub(crate) struct Keys {
     table: HashTable<Entry>,
     list: Vec<Key>,
     hasher: RandomState,
-    /// Entries beside the one each key has under its own name.
-    spellings: usize,
+    /// What keys are called beside their own names.
+    spellings: Vec<Spelling>,
     keys_max: usize,
     clean: bool,
     dialect: Dialect,
@@ -89,7 +106,7 @@ impl Keys {
             table: HashTable::new(),
             list: Vec::new(),
             hasher: RandomState::default(),
-            spellings: 0,
+            spellings: Vec::new(),
             keys_max: options.max_keys,
             clean: options.key_name_sanitize,
             dialect: options.dialect,
@@ -101,15 +118,28 @@ impl Keys {
     /// The key sent as `key` and `tags`; `None` when it is new and there are too many.
     #[inline]
     pub fn resolve(&mut self, key: &[u8], tags: &[u8]) -> Option<KeyId> {
-        let hash = self.hash(key, tags);
-        match self.table.find(hash, |e| e.hash == hash && is_spelled(&e.bytes, key, tags)) {
-            Some(entry) => Some(entry.key),
-            None => self.resolve_new(hash, key, tags),
+        let wanted = self.hash(key, tags);
+        let (list, spellings) = (&self.list, &self.spellings);
+        let found = self.table.find(wanted.table_hash(), |e| {
+            let spelled = || match e.at.checked_sub(SPELLING) {
+                None => tags.is_empty() && list[e.at as usize].name.as_bytes() == key,
+                Some(at) => is_spelled(&spellings[at as usize].bytes, key, tags),
+            };
+            e.hash == wanted.hash && spelled()
+        });
+        match found {
+            Some(entry) => Some(self.key_of(*entry)),
+            None => self.resolve_new(wanted, key, tags),
         }
     }
 
+    #[inline]
+    fn key_of(&self, entry: Entry) -> KeyId {
+        entry.at.checked_sub(SPELLING).map_or(entry.at, |at| self.spellings[at as usize].key)
+    }
+
     #[cold]
-    fn resolve_new(&mut self, hash: u64, key: &[u8], tags: &[u8]) -> Option<KeyId> {
+    fn resolve_new(&mut self, wanted: Entry, key: &[u8], tags: &[u8]) -> Option<KeyId> {
         let mut name = std::mem::take(&mut self.scratch);
         let write = match self.dialect {
             Dialect::Statsd => name::statsd_key,
@@ -130,25 +160,26 @@ impl Keys {
         self.scratch = name;
         if let Some(id) = id
             && !own_name
-            && self.spellings < self.keys_max
+            && self.spellings.len() < self.keys_max
         {
             let mut bytes = key.to_vec();
             if !tags.is_empty() {
                 bytes.extend_from_slice(b"|#");
                 bytes.extend_from_slice(tags);
             }
-            self.spellings += 1;
-            self.table.insert_unique(hash, Entry { hash, bytes: bytes.into(), key: id }, |e| e.hash);
+            let at = SPELLING + self.spellings.len() as u32;
+            self.spellings.push(Spelling { bytes: bytes.into(), key: id });
+            self.table.insert_unique(wanted.table_hash(), Entry { at, ..wanted }, |e| e.table_hash());
         }
         id
     }
 
     /// The key with this cleaned name.
     pub fn find(&self, name: &str) -> Option<KeyId> {
-        let hash = self.hash(name.as_bytes(), b"");
-        let entry = self.table.find(hash, |e| e.hash == hash && *e.bytes == *name.as_bytes())?;
+        let wanted = self.hash(name.as_bytes(), b"");
         // Another key's spelling may look like a name.
-        (*self.list[entry.key as usize].name == *name).then_some(entry.key)
+        let is_it = |e: &Entry| e.hash == wanted.hash && e.at < SPELLING && *self.list[e.at as usize].name == *name;
+        self.table.find(wanted.table_hash(), is_it).map(|entry| entry.at)
     }
 
     /// Adds a key that [`Self::find`] does not find, whatever the limit says.
@@ -166,8 +197,8 @@ impl Keys {
             timer: None,
             set: None,
         });
-        let hash = self.hash(name.as_bytes(), b"");
-        self.table.insert_unique(hash, Entry { hash, bytes: name.as_bytes().into(), key: id }, |e| e.hash);
+        let entry = Entry { at: id, ..self.hash(name.as_bytes(), b"") };
+        self.table.insert_unique(entry.table_hash(), entry, |e| e.table_hash());
         id
     }
 
@@ -198,16 +229,16 @@ impl Keys {
                 gone += 1;
             }
         }
-        if gone == 0 && self.spellings < self.keys_max {
+        if gone == 0 && self.spellings.len() < self.keys_max {
             return None;
         }
         // Rebuilding costs a pass over all keys: wait until it is worth it.
-        if !full && gone < self.list.len() / 4 && self.spellings < self.keys_max {
+        if !full && gone < self.list.len() / 4 && self.spellings.len() < self.keys_max {
             return None;
         }
         let old = std::mem::take(&mut self.list);
         self.table.clear();
-        self.spellings = 0;
+        self.spellings.clear();
         let mut moved = vec![None; old.len()];
         for (i, mut key) in old.into_iter().enumerate() {
             let dead = key.is_dead() && (full || flush.wrapping_sub(key.used) > DEAD_FLUSHES);
@@ -222,13 +253,14 @@ impl Keys {
     }
 
     #[inline]
-    fn hash(&self, key: &[u8], tags: &[u8]) -> u64 {
+    fn hash(&self, key: &[u8], tags: &[u8]) -> Entry {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);
         if !tags.is_empty() {
             hasher.write(tags);
         }
-        hasher.finish()
+        // Whose it is stands in `at` later.
+        Entry { hash: hasher.finish() as u32, at: 0 }
     }
 }
 
@@ -278,7 +310,7 @@ mod tests {
         for spelling in ["a$", "a%", "a!", "a?"] {
             assert_eq!(keys.resolve(spelling.as_bytes(), b""), Some(0));
         }
-        assert_eq!(keys.spellings, 2);
+        assert_eq!(keys.spellings.len(), 2);
     }
 
     #[test]

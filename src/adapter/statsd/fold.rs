@@ -9,10 +9,13 @@ use tokio::sync::mpsc;
 use super::queue::Message;
 use super::repeat::Repeater;
 use super::writer::{Flushes, Points, whole_ms};
-use crate::adapter::Shared;
+use crate::adapter::{Shared, udp};
 
 /// Messages taken from the queue between two looks at the time.
 const MESSAGES_AT_ONCE: usize = 16;
+
+/// How long after its time a flush is made: what arrived before may still gather in the kernel.
+const GATHERED: Duration = udp::GATHER_MAX.saturating_add(Duration::from_millis(2));
 
 pub(super) struct Folder {
     shared: Shared,
@@ -39,7 +42,7 @@ impl Folder {
         loop {
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(self.until(next_ms)) => {
+                () = tokio::time::sleep(self.until(next_ms) + GATHERED) => {
                     for _ in 0..incoming.len() {
                         if let Ok(message) = incoming.try_recv() {
                             self.handle(message);
