@@ -7,6 +7,7 @@ mod column;
 mod error;
 mod id;
 mod policy;
+pub mod sketch;
 mod tombstone;
 mod value;
 

@@ -11,7 +11,7 @@ use rhythmite_graphite::{Error, Fetch, FetchRequest, Query, RawSeries, Request, 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("alias", include_str!("data/alias.txt")),
     ("arguments", include_str!("data/arguments.txt")),
     ("calculate", include_str!("data/calculate.txt")),
@@ -20,6 +20,7 @@ const FILES: [(&str, &str); 11] = [
     ("filter_data", include_str!("data/filter_data.txt")),
     ("filter_series", include_str!("data/filter_series.txt")),
     ("graph", include_str!("data/graph.txt")),
+    ("own", include_str!("data/own.txt")),
     ("sorting", include_str!("data/sorting.txt")),
     ("special", include_str!("data/special.txt")),
     ("transform", include_str!("data/transform.txt")),

@@ -121,6 +121,9 @@ fn config(aggregator: &Aggregator) -> String {
     for (i, name) in o.calculated_timer_metrics.iter().enumerate() {
         line(&format!("calculated_timer_metrics > {i}"), name);
     }
+    for (i, part) in o.timer_sketches.iter().enumerate() {
+        line(&format!("timer_sketches > {i}"), part);
+    }
     line("delete_idle_stats", &o.delete_idle_stats);
     line("delete_counters", &d.counters);
     line("delete_timers", &d.timers);

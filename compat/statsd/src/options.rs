@@ -77,6 +77,9 @@ pub struct Options {
     pub histogram: Vec<Histogram>,
     /// The timer values to send, all if empty; `upper_percent` stands for `upper_90` and the like.
     pub calculated_timer_metrics: Vec<String>,
+    /// Ours: timers whose key holds one of these also send their buckets ([`rhythmite_model::sketch`]); `""` is part of
+    /// every key.
+    pub timer_sketches: Vec<String>,
     /// Sends nothing for idle series; the four options below override it for one kind.
     pub delete_idle_stats: bool,
     /// Forgets counters at the flush instead of sending 0 while they are idle.
@@ -166,7 +169,7 @@ pub struct Deletes {
 
 impl Options {
     /// Every key of the section, for messages about unknown ones.
-    pub const KEYS: [&'static str; 25] = [
+    pub const KEYS: [&'static str; 26] = [
         "dialect",
         "tag_styles",
         "container_tag",
@@ -174,6 +177,7 @@ impl Options {
         "percent_threshold",
         "histogram",
         "calculated_timer_metrics",
+        "timer_sketches",
         "delete_idle_stats",
         "delete_counters",
         "delete_timers",
@@ -242,6 +246,7 @@ impl Default for Options {
             percent_threshold: vec![90.0],
             histogram: Vec::new(),
             calculated_timer_metrics: Vec::new(),
+            timer_sketches: Vec::new(),
             delete_idle_stats: false,
             delete_counters: None,
             delete_timers: None,

@@ -119,7 +119,7 @@ impl StorageAggregation {
             (r"^stats\.gauges\.".to_owned(), Last),
             (format!(r"(^|\.)(upper|max){SUFFIX}"), Max),
             (format!(r"(^|\.)(lower|min){SUFFIX}"), Min),
-            (format!(r"^stats_counts\.|^[^;]*(^|\.)(count|sum|sum_squares){SUFFIX}"), Sum),
+            (format!(r"^stats_counts\.|^[^;]*\.sketch\.|^[^;]*(^|\.)(count|sum|sum_squares){SUFFIX}"), Sum),
         ];
         let rule = |(pattern, method): (String, _)| {
             let pattern = Pattern::new(&pattern).expect("the built-in patterns compile");

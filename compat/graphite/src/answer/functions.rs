@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 /// What modules are called in the list; editors only show it.
 const MODULE: &str = "rhythmite.render";
 const MODULE_CARBONAPI: &str = "rhythmite.render.carbonapi";
+const MODULE_OWN: &str = "rhythmite.render.own";
 
 /// Functions that choose the value of a pie's slice.
 const PIE: [(&str, &str); 3] =
@@ -79,7 +80,8 @@ fn entries(pie: bool) -> Box<dyn Iterator<Item = (&'static str, Entry)>> {
     }
     let of = |f: &'static Function, module| f.names.iter().map(move |name| (*name, Entry::Render(f, module)));
     let graphite = functions::of_graphite().flat_map(move |f| of(f, MODULE));
-    Box::new(graphite.chain(functions::of_carbonapi().flat_map(move |f| of(f, MODULE_CARBONAPI))))
+    let carbonapi = functions::of_carbonapi().flat_map(move |f| of(f, MODULE_CARBONAPI));
+    Box::new(graphite.chain(carbonapi).chain(functions::own().flat_map(move |f| of(f, MODULE_OWN))))
 }
 
 impl Entry {

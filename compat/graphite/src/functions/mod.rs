@@ -16,6 +16,7 @@ mod filter_series;
 mod graph;
 mod group_by;
 mod invocation;
+mod own;
 mod param;
 mod percent;
 mod sorting;
@@ -58,6 +59,7 @@ pub enum Group {
     FilterData,
     FilterSeries,
     Graph,
+    Own,
     Sorting,
     Special,
     Transform,
@@ -73,6 +75,7 @@ impl fmt::Display for Group {
             Self::Carbonapi => "carbonapi",
             Self::Combine => "Combine",
             Self::Graph => "Graph",
+            Self::Own => "Rhythmite",
             Self::Sorting => "Sorting",
             Self::Special => "Special",
             Self::Transform => "Transform",
@@ -133,9 +136,9 @@ const FILES: [&[Function]; 9] = [
 static BY_NAME: LazyLock<HashMap<&'static str, &'static Function>> =
     LazyLock::new(|| all().flat_map(|f| f.names.iter().map(move |n| (*n, f))).collect());
 
-/// All functions, file by file: graphite-web's, then carbonapi's.
+/// All functions, file by file: graphite-web's, then carbonapi's, then ours.
 pub fn all() -> impl Iterator<Item = &'static Function> {
-    of_graphite().chain(of_carbonapi())
+    of_graphite().chain(of_carbonapi()).chain(own())
 }
 
 /// Functions that graphite-web has.
@@ -146,6 +149,11 @@ pub fn of_graphite() -> impl Iterator<Item = &'static Function> {
 /// Functions that only carbonapi has.
 pub fn of_carbonapi() -> impl Iterator<Item = &'static Function> {
     carbonapi::FILES.into_iter().flatten()
+}
+
+/// Functions that only we have.
+pub fn own() -> impl Iterator<Item = &'static Function> {
+    own::ALL.iter()
 }
 
 /// The function of that name or alias.
