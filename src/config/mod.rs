@@ -31,7 +31,7 @@ pub use load::{FILE_BYTES_MAX, Layers};
 pub use memory::{Memory, Shares};
 pub use rooms::{
     Aggregator, Auth, Carbon, Collectd, CollectdListener, CollectdNames, ContinuousQueries, Graphite, Http, Influx,
-    Limits, OwnSeries, Postgres, Query, Relay, RelayMethod, Statsd, Wal,
+    Limits, OwnSeries, Postgres, Query, Relay, RelayMethod, RelayTransport, Statsd, Wal,
 };
 pub use value::{Ack, Allow, Cidr, Listen, Paths, Secret, Size, Span, UnixPath};
 
@@ -136,6 +136,7 @@ impl Config {
             ("[carbon] line_listen", "carbon lines TCP", Ingest, &self.carbon.line_listen),
             ("[carbon] udp_listen", "carbon lines UDP", Ingest, &self.carbon.udp_listen),
             ("[carbon] pickle_listen", "carbon pickle TCP", Ingest, &self.carbon.pickle_listen),
+            ("[carbon] protobuf_listen", "carbon protobuf TCP", Ingest, &self.carbon.protobuf_listen),
             ("[carbon] query_listen", "carbon queries TCP", Unguarded, &self.carbon.query_listen),
             ("[aggregator] line_listen", "aggregator lines TCP", Ingest, &self.aggregator.line_listen),
             ("[aggregator] pickle_listen", "aggregator pickle TCP", Ingest, &self.aggregator.pickle_listen),
@@ -297,6 +298,9 @@ impl Config {
         let relays = !self.relay.line_listen.addresses().is_empty() || !self.relay.pickle_listen.addresses().is_empty();
         if relays && self.relay.destinations.is_empty() {
             return Err(Error::invalid("[relay] line_listen, pickle_listen: there are no destinations"));
+        }
+        if self.relay.destination_transport == RelayTransport::Ssl && self.relay.destination_ca.is_none() {
+            return Err(Error::invalid("[relay] destination_transport = \"ssl\" needs a destination_ca"));
         }
         at_least("[relay] replication_factor", self.relay.replication_factor as u64, 1)?;
         at_least("[relay] max_datapoints_per_message", self.relay.max_datapoints_per_message as u64, 1)?;

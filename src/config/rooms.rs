@@ -65,6 +65,8 @@ pub struct Carbon {
     pub udp_listen: Listen,
     /// Pickles by TCP.
     pub pickle_listen: Listen,
+    /// carbon's protobuf frames by TCP; not open unless it is named.
+    pub protobuf_listen: Listen,
     /// Questions to the cache, as graphite-web asks them; not open unless it is named.
     pub query_listen: Listen,
     /// Peers that may send; all if empty.
@@ -89,6 +91,7 @@ impl Default for Carbon {
             line_listen: Listen::default(),
             udp_listen: Listen::default(),
             pickle_listen: Listen::default(),
+            protobuf_listen: Listen::default(),
             query_listen: Listen::default(),
             allow: Allow::default(),
             durability: Ack::Interval,
@@ -145,6 +148,30 @@ pub enum RelayMethod {
     /// By carbon's hash.
     #[default]
     ConsistentHashing,
+    /// The same, by the names of the aggregates that a name feeds (`[aggregator] rules`).
+    AggregatedConsistentHashing,
+    /// By carbon's quick hash.
+    FastHashing,
+    /// The same, by the names of aggregates.
+    FastAggregatedHashing,
+}
+
+impl RelayMethod {
+    /// Whether it goes by the rules of the aggregator.
+    pub fn looks_at_aggregates(self) -> bool {
+        matches!(self, Self::AggregatedConsistentHashing | Self::FastAggregatedHashing)
+    }
+}
+
+/// How the relay's destinations are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RelayTransport {
+    /// TCP as it is.
+    #[default]
+    None,
+    /// TLS over TCP, under carbon's name for it.
+    Ssl,
 }
 
 /// `[relay]`: carbon-relay's ports and destinations. Lengths are those of `[carbon]`.
@@ -167,10 +194,14 @@ pub struct Relay {
     pub replication_factor: usize,
     /// Whether they must be on different hosts.
     pub diverse_replicas: bool,
-    /// The hash.
-    pub router_hash_type: HashType,
+    /// The hash; carbon's default of the method if it is not said.
+    pub router_hash_type: Option<HashType>,
     /// What destinations read.
     pub destination_protocol: Protocol,
+    /// How they are reached.
+    pub destination_transport: RelayTransport,
+    /// Certificates (PEM) of the authorities that theirs must be signed by.
+    pub destination_ca: Option<PathBuf>,
     /// Points of one message.
     pub max_datapoints_per_message: usize,
     /// Memory of what waits, of each destination.
@@ -193,8 +224,10 @@ impl Default for Relay {
             relay_rules: None,
             replication_factor: 1,
             diverse_replicas: true,
-            router_hash_type: HashType::default(),
+            router_hash_type: None,
             destination_protocol: options.protocol,
+            destination_transport: RelayTransport::default(),
+            destination_ca: None,
             max_datapoints_per_message: options.points_max,
             memory: Size(options.memory_bytes as u64),
             queue: Size(options.disk_bytes),

@@ -18,6 +18,7 @@ mod queue;
 mod sender;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ use crate::counters::Counters;
 use crate::ingest::PathPoints;
 
 pub use sender::Health;
+pub use tls::Tls;
 
 /// Bytes of names whose destinations are remembered; at the limit all are forgotten and found again.
 const KNOWN_BYTES_MAX: usize = 64 << 20;
@@ -73,6 +75,8 @@ pub struct Options {
     pub pause_max: Duration,
     /// How long a connection or a write may take.
     pub timeout: Duration,
+    /// Whom to believe, if destinations speak TLS.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -85,13 +89,14 @@ impl Default for Options {
             pause_min: Duration::from_secs(1),
             pause_max: Duration::from_secs(30),
             timeout: Duration::from_secs(5),
+            tls: None,
         }
     }
 }
 
 /// A router and the queues of its destinations.
 pub struct Relay {
-    router: Router,
+    destinations: Vec<Destination>,
     known: Mutex<Known>,
     lanes: Vec<Lane>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -108,8 +113,8 @@ struct Lane {
 /// Numbers of destinations of a name.
 type Places = SmallVec<[u16; 4]>;
 
-#[derive(Default)]
 struct Known {
+    router: Router,
     places: HashMap<String, Places>,
     bytes: usize,
 }
@@ -145,14 +150,25 @@ impl Relay {
         let mut threads = Vec::new();
         for destination in router.destinations() {
             let queue = Arc::new(Queue::open(env, queue_dir(dir, destination), options, counters.clone())?);
-            let wire = TcpWire::new(destination.clone(), options.timeout);
+            let wire = TcpWire::new(destination.clone(), options);
             let sender = Sender::new(queue.clone(), wire, options, env.clone(), counters.clone(), destination);
             lanes.push(Lane { queue, health: sender.health() });
             let name = format!("relay-{}", destination.port);
             threads.push(std::thread::Builder::new().name(name).spawn(move || sender.run())?);
         }
-        let (known, threads) = (Mutex::default(), Mutex::new(threads));
-        Ok(Arc::new(Self { router, known, lanes, threads, counters: counters.clone(), env: env.clone() }))
+        let destinations = router.destinations().to_vec();
+        let (known, threads) = (Mutex::new(Known::new(router)), Mutex::new(threads));
+        Ok(Arc::new(Self { destinations, known, lanes, threads, counters: counters.clone(), env: env.clone() }))
+    }
+
+    /// Routes by `router` from the next batch on. Its destinations are those it was started with; with others nothing
+    /// changes, and it says `false`.
+    pub fn replace_router(&self, router: Router) -> bool {
+        let fits = router.destinations() == self.destinations;
+        if fits {
+            *self.known.lock() = Known::new(router);
+        }
+        fits
     }
 
     /// Puts points on the queues of their destinations. Does not wait for anybody; when memory is full it writes to a file.
@@ -163,7 +179,7 @@ impl Relay {
         {
             let mut known = self.known.lock();
             for (path, ts_s, value) in points.iter() {
-                let places = known.places(path, &self.router);
+                let places = known.places(path);
                 if places.is_empty() {
                     unrouted += 1;
                     self.counters.offenders.note("relay.unrouted", path.as_bytes(), self.env.clock.now_s());
@@ -184,7 +200,7 @@ impl Relay {
 
     /// How all destinations are.
     pub fn status(&self) -> Vec<Status> {
-        let lanes = self.lanes.iter().zip(self.router.destinations());
+        let lanes = self.lanes.iter().zip(&self.destinations);
         lanes
             .map(|(lane, destination)| {
                 let levels = lane.queue.levels();
@@ -213,12 +229,16 @@ impl Relay {
 }
 
 impl Known {
-    fn places(&mut self, path: &str, router: &Router) -> &Places {
+    fn new(router: Router) -> Self {
+        Self { router, places: HashMap::new(), bytes: 0 }
+    }
+
+    fn places(&mut self, path: &str) -> &Places {
         let cost = path.len() + NAME_COST;
         if self.bytes + cost > KNOWN_BYTES_MAX {
-            *self = Self::default();
+            (self.places, self.bytes) = (HashMap::new(), 0);
         }
-        let bytes = &mut self.bytes;
+        let (router, bytes) = (&self.router, &mut self.bytes);
         self.places.entry_ref(path).or_insert_with(|| {
             *bytes += cost;
             let mut places = Places::new();

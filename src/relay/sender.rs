@@ -15,6 +15,7 @@ use rhythmite_env::Env;
 
 use super::chunk::Chunk;
 use super::queue::Queue;
+use super::tls::{Tls, TlsStream};
 use super::{Options, Protocol};
 use crate::counters::Counters;
 use crate::seldom::Seldom;
@@ -185,16 +186,34 @@ impl<W: Wire> Sender<W> {
     }
 }
 
-/// TCP.
+/// TCP, with TLS or without.
 pub(super) struct TcpWire {
     destination: Destination,
     timeout: Duration,
-    stream: Option<TcpStream>,
+    tls: Option<Tls>,
+    stream: Option<Stream>,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(TlsStream),
 }
 
 impl TcpWire {
-    pub(super) fn new(destination: Destination, timeout: Duration) -> Self {
-        Self { destination, timeout, stream: None }
+    pub(super) fn new(destination: Destination, options: &Options) -> Self {
+        Self { destination, timeout: options.timeout, tls: options.tls.clone(), stream: None }
+    }
+
+    fn greet(&self, stream: TcpStream) -> io::Result<Stream> {
+        stream.set_write_timeout(Some(self.timeout))?;
+        stream.set_nodelay(true)?;
+        match &self.tls {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => {
+                stream.set_read_timeout(Some(self.timeout))?;
+                tls.connect(&self.destination.host, stream).map(Stream::Tls)
+            }
+        }
     }
 }
 
@@ -202,10 +221,8 @@ impl Wire for TcpWire {
     fn connect(&mut self) -> io::Result<()> {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
         for at in (self.destination.host.as_str(), self.destination.port).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&at, self.timeout) {
+            match TcpStream::connect_timeout(&at, self.timeout).and_then(|stream| self.greet(stream)) {
                 Ok(stream) => {
-                    stream.set_write_timeout(Some(self.timeout))?;
-                    stream.set_nodelay(true)?;
                     self.stream = Some(stream);
                     return Ok(());
                 }
@@ -216,11 +233,18 @@ impl Wire for TcpWire {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(bytes)
+        match self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)? {
+            Stream::Plain(stream) => stream.write_all(bytes),
+            Stream::Tls(stream) => stream.write_all(bytes),
+        }
     }
 
     fn is_closed(&mut self) -> bool {
-        let Some(stream) = &self.stream else { return true };
+        let stream = match &mut self.stream {
+            None => return true,
+            Some(Stream::Tls(stream)) => return stream.is_closed(),
+            Some(Stream::Plain(stream)) => stream,
+        };
         // Carbon says nothing: what can be read is the end.
         let looked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0; 1]));
         let open = matches!(&looked, Err(e) if e.kind() == io::ErrorKind::WouldBlock);

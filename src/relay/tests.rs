@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use rhythmite_carbon::plaintext::Parser;
-use rhythmite_carbon::relay::HashType;
+use rhythmite_carbon::relay::Hashing;
 use rhythmite_carbon::{Point, Reject, Sink};
 use rhythmite_env::{Clock, ManualClock, RealFs, SystemRandom};
 
@@ -237,7 +237,8 @@ fn points_reach_their_destinations_by_tcp() {
         let port = l.local_addr().unwrap().port();
         format!("127.0.0.1:{port}:{n}").parse().unwrap()
     });
-    let router = Router::hashing(destinations.collect(), HashType::Carbon, 1, false).unwrap();
+    let router =
+        Router::hashing(destinations.collect(), Hashing { diverse_replicas: false, ..Hashing::default() }).unwrap();
     let mut want = [0, 0];
     let mut points = PathPoints::default();
     for n in 0..1_000 {
@@ -265,4 +266,98 @@ fn points_reach_their_destinations_by_tcp() {
     relay.stop();
     assert_eq!(readers.into_iter().map(|r| r.join().unwrap()).collect::<Vec<_>>(), want);
     assert!(want.iter().all(|n| *n > 300), "{want:?}");
+}
+
+/// A destination that speaks TLS with the certificate of `tests/data/tls`; gives what each connection sent.
+fn tls_listener(connections: usize) -> (u16, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::Read;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("../../tests/data/tls/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("../../tests/data/tls/server.key")).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = move || {
+        let one = |_| {
+            let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, listener.accept().unwrap().0);
+            let mut text = Vec::new();
+            // An end without a farewell, or a handshake that the peer does not like, is an end too.
+            let _ = stream.read_to_end(&mut text);
+            String::from_utf8(text).unwrap()
+        };
+        (0..connections).map(one).collect()
+    };
+    (port, std::thread::spawn(serve))
+}
+
+#[test]
+fn points_reach_a_destination_by_tls_if_its_certificate_is_believed() {
+    const OURS: &[u8] = include_bytes!("../../tests/data/tls/ca.pem");
+    const ANOTHER: &[u8] = include_bytes!("../../tests/data/tls/other-ca.pem");
+    let clock = rhythmite_env::SystemClock::new();
+    for (host, authorities, believed) in [
+        ("localhost", OURS, true),
+        ("127.0.0.1", OURS, true),
+        ("localhost", ANOTHER, false),
+        ("127.0.0.1", ANOTHER, false),
+    ] {
+        let (port, far) = tls_listener(1);
+        let destination = format!("{host}:{port}").parse::<Destination>().unwrap();
+        let router = Router::hashing(vec![destination], Hashing::default()).unwrap();
+        let (counters, dir) = (Arc::new(Counters::default()), tempfile::tempdir().unwrap());
+        let tls = Some(Tls::new(authorities).unwrap());
+        let options = Options { protocol: Protocol::Line, tls, ..Options::default() };
+        let relay = Relay::start(&Env::real(), dir.path(), router, &options, &counters).unwrap();
+        let mut points = PathPoints::default();
+        points.push("a.b", 1_700_000_000, 1.5);
+        relay.send(&points);
+        let until = clock.monotonic() + Duration::from_secs(20);
+        let done = || if believed { counters.relay_sent.get() } else { counters.relay_failures.get() };
+        while done() == 0 && clock.monotonic() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let status = relay.status().remove(0);
+        relay.stop();
+        let text = far.join().unwrap().concat();
+        assert_eq!((status.health.connected, status.queued_points), (believed, u64::from(!believed)), "{host}");
+        assert_eq!(text, if believed { "a.b 1.5 1700000000\n" } else { "" }, "{host}");
+        assert_eq!(status.health.last_error.contains("ertificate"), !believed, "{}", status.health.last_error);
+    }
+    assert!(Tls::new(b"no certificate").is_err());
+}
+
+#[test]
+fn another_router_of_the_same_destinations_holds_at_once() {
+    let rules = |pattern: &str| {
+        let text = format!(
+            "[a]\npattern = {pattern}\ndestinations = 127.0.0.1:1:a\n[d]\ndefault = true\ndestinations = 127.0.0.1:1:b\n"
+        );
+        rhythmite_carbon::rules::RelayRules::parse(&text, "").unwrap().0
+    };
+    let destinations = |list: &[&str]| list.iter().map(|d| d.parse().unwrap()).collect::<Vec<Destination>>();
+    let both = destinations(&["127.0.0.1:1:a", "127.0.0.1:1:b"]);
+    let (counters, dir) = (Arc::new(Counters::default()), tempfile::tempdir().unwrap());
+    let router = Router::rules(both.clone(), rules("^x")).unwrap();
+    let relay = Relay::start(&Env::real(), dir.path(), router, &Options::default(), &counters).unwrap();
+    let queued = || relay.status().iter().map(|s| s.queued_points).collect::<Vec<_>>();
+    let mut points = PathPoints::default();
+    points.push("x.y", 1, 1.0);
+    relay.send(&points);
+    assert_eq!(queued(), [1, 0]);
+    assert!(relay.replace_router(Router::rules(both, rules("^z")).unwrap()));
+    relay.send(&points);
+    assert_eq!(queued(), [1, 1]);
+    assert!(!relay.replace_router(Router::rules(destinations(&["127.0.0.1:1:a"]), rules("^x")).unwrap()));
+    relay.send(&points);
+    assert_eq!(queued(), [1, 2]);
+    relay.stop();
 }

@@ -41,7 +41,7 @@ use crate::api::origin::Origins;
 use crate::api::{self, Own, Rooms};
 use crate::auth::{Auth, Checks, JwtKey, Passwords};
 use crate::catalog::Catalog;
-use crate::config::{Allow, Config, Shares};
+use crate::config::{Allow, Config, RelayTransport, Shares};
 use crate::counters::{Counters, Sample};
 use crate::ingest::{PathIngest, PathRules, events};
 use crate::query::sql::Sql;
@@ -131,6 +131,7 @@ pub async fn run(
         paths: storage.paths.clone(),
         filter: carbon.filter,
         aggregation: carbon.aggregation,
+        relay: relay.clone(),
         fixed_schemas: options.schemas.is_some(),
     };
     let reloading = tokio::spawn(reload.run(stop.clone()));
@@ -551,7 +552,16 @@ fn figures_of_memory(shares: Shares) -> Source {
 fn start_relay(env: &Env, config: &Config, rules: &Rules, counters: &Arc<Counters>) -> Result<Option<Arc<Relay>>> {
     let Some(router) = rules.router(config)? else { return Ok(None) };
     let room = &config.relay;
+    let tls = match (&room.destination_transport, &room.destination_ca) {
+        (RelayTransport::Ssl, Some(path)) => {
+            let key = "[relay] destination_ca";
+            let text = rules::read_text(path).map_err(|e| e.at(key))?;
+            Some(relay::Tls::new(text.as_bytes()).map_err(|e| e.at(key))?)
+        }
+        _ => None,
+    };
     let options = relay::Options {
+        tls,
         protocol: room.destination_protocol,
         points_max: room.max_datapoints_per_message,
         memory_bytes: room.memory.bytes(),
@@ -603,6 +613,10 @@ fn start_carbon(
     }
     for socket in sockets.carbon_udp.drain(..) {
         shared.tasks.spawn(carbon.clone().datagrams(UdpPort { socket, allow: allow.clone() }));
+    }
+    for socket in sockets.carbon_protobuf.drain(..) {
+        let port = port(socket, allow, "[carbon] protobuf_listen");
+        shared.tasks.spawn(carbon.clone().protobuf(port, Destination::Store));
     }
     if let Some(relay) = relay {
         let (allow, to) = (&config.relay.allow, Destination::Relay(relay, config.relay.store));

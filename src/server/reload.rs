@@ -2,7 +2,7 @@
 //!
 //! Every [`PERIOD`] their texts are compared with those that hold. What changed is taken: schemas and aggregation for each
 //! series from its next point on, lists and the aggregator's rules within a second. A file that cannot be read or is gone
-//! is told once, and the rules that hold go on. The relay's rules and everything in the TOML file need a restart.
+//! is told once, and the rules that hold go on. Everything in the TOML file needs a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::adapter::carbon::{Aggregation, NameFilter};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::ingest::{PathIngest, PathRules};
+use crate::relay::Relay;
 
 /// As often as carbon looks for the aggregator's rules.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub(super) struct Reload {
     pub(super) paths: Arc<PathIngest>,
     pub(super) filter: Arc<NameFilter>,
     pub(super) aggregation: Option<Arc<Aggregation>>,
+    pub(super) relay: Option<Arc<Relay>>,
     /// Schemas that are no file's stay.
     pub(super) fixed_schemas: bool,
 }
@@ -72,8 +74,13 @@ impl Reload {
             aggregation.reload(rules, rewrites);
             tracing::info!("the aggregator's rules were read again");
         }
-        if changed.relay {
-            tracing::warn!("[relay] relay_rules has changed: it holds from the next start");
+        let by_aggregates = self.config.relay.relay_method.looks_at_aggregates();
+        let moves = changed.relay || (changed.aggregator && by_aggregates);
+        if let Some(relay) = self.relay.as_ref().filter(|_| moves)
+            && let Some(router) = fresh.router(&self.config)?
+            && relay.replace_router(router)
+        {
+            tracing::info!("the relay's rules were read again");
         }
         self.rules = fresh;
         Ok(())

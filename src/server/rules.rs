@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rhythmite_carbon::aggregator::{AggregationRules, RewriteRules};
-use rhythmite_carbon::relay::{Destination, Router};
+use rhythmite_carbon::relay::{Destination, HashType, Hashing, Router};
 use rhythmite_carbon::rules::{Filter, NameList, RelayRules, StorageAggregation, StorageSchemas, Warning};
 use rhythmite_model::{Error, Result};
 
@@ -85,8 +85,20 @@ impl Rules {
         let destinations: Result<Vec<Destination>, String> = room.destinations.iter().map(|d| d.parse()).collect();
         let destinations = destinations.map_err(invalid)?;
         let router = match room.relay_method {
-            RelayMethod::ConsistentHashing => {
-                Router::hashing(destinations, room.router_hash_type, room.replication_factor, room.diverse_replicas)
+            RelayMethod::ConsistentHashing
+            | RelayMethod::AggregatedConsistentHashing
+            | RelayMethod::FastHashing
+            | RelayMethod::FastAggregatedHashing => {
+                let fast = matches!(room.relay_method, RelayMethod::FastHashing | RelayMethod::FastAggregatedHashing);
+                let hashing = Hashing {
+                    // As carbon: the fast methods have another default.
+                    hash: room.router_hash_type.unwrap_or(if fast { HashType::Mmh3 } else { HashType::Carbon }),
+                    fast,
+                    replication_factor: room.replication_factor,
+                    diverse_replicas: room.diverse_replicas,
+                    aggregation: room.relay_method.looks_at_aggregates().then(|| self.aggregator().0),
+                };
+                Router::hashing(destinations, hashing)
             }
             RelayMethod::Rules => {
                 let (text, file) = self

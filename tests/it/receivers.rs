@@ -293,6 +293,31 @@ fn packets_cut_at_each_byte_hurt_nobody() {
 }
 
 #[test]
+fn protobuf_frames_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = free_address();
+    let server = Server::start(dir.path(), &format!("[carbon]\nprotobuf_listen = '{at}'\n"));
+    let t = now_s() / 60 * 60;
+    let point = |value: f64| {
+        let mut time = vec![8];
+        let mut rest = t as u64;
+        while rest > 0x7f {
+            time.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        time.push(rest as u8);
+        [&time[..], &[17], &value.to_le_bytes()].concat()
+    };
+    let message = |number: u8, bytes: &[u8]| [&[number << 3 | 2, bytes.len() as u8], bytes].concat();
+    let metric = [message(1, b"by.protobuf"), message(2, &point(1.5))].concat();
+    let frame = |payload: &[u8]| [&(payload.len() as u32).to_be_bytes()[..], payload].concat();
+    // What is no message costs only itself.
+    send(at, &[frame(b"\x0b"), frame(&message(1, &metric))].concat());
+    wait_for("the point", || server.point("by.protobuf", t) == Some(1.5));
+    assert_eq!(server.counter("carbon_pickles_refused_total"), 1);
+}
+
+#[test]
 fn events_of_statsd_are_shown() {
     let dir = tempfile::tempdir().unwrap();
     let udp = free_address();

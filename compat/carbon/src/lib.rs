@@ -23,6 +23,7 @@ mod number;
 pub mod pickle;
 pub mod plaintext;
 mod point;
+pub mod protobuf;
 pub mod query;
 pub mod relay;
 pub mod rules;

@@ -5,17 +5,18 @@
 //! [`write_line`] and [`write_pickle`] make what a destination reads. Pure, as all of this package; where a
 //! destination is and whether it answers is the caller's matter.
 //!
-//! Source: carbon 1.1.10; 10,000 names placed by it are in `tests/data/relay.txt`.
+//! Source: carbon 1.1.10; 10,000 names placed by it are in `tests/data/relay.txt`, its other methods in `relay-methods.txt`.
 
 mod ring;
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
 
+use crate::aggregator::AggregationRules;
 use crate::point::Point;
 use crate::rules::RelayRules;
 
-pub use ring::{HashType, Ring};
+pub use ring::{FastRing, HashType, Ring};
 
 /// Destinations of one router.
 pub const DESTINATIONS_MAX: usize = 1_024;
@@ -64,15 +65,45 @@ impl fmt::Display for Destination {
 pub enum Method {
     /// The first rule that matches, and those after one that says `continue`.
     Rules(RelayRules),
-    /// By hash, to `replication_factor` destinations.
-    ConsistentHashing {
-        /// Where each destination lies.
-        ring: Ring,
-        /// Destinations of each name.
-        replication_factor: usize,
-        /// Whether they must be on different hosts.
-        diverse_replicas: bool,
-    },
+    /// By hash.
+    Hashing(Places, Hashing),
+}
+
+/// Where each destination lies.
+#[derive(Debug)]
+pub enum Places {
+    /// Few names move when a destination comes or goes.
+    Consistent(Ring),
+    /// Quicker to find.
+    Fast(FastRing),
+}
+
+/// How names are hashed, and to how many destinations they go.
+#[derive(Debug)]
+pub struct Hashing {
+    /// The hash.
+    pub hash: HashType,
+    /// Whether destinations lie on the fast ring (`fast-hashing`).
+    pub fast: bool,
+    /// Destinations of each name.
+    pub replication_factor: usize,
+    /// Whether they must be on different hosts.
+    pub diverse_replicas: bool,
+    /// Names that feed aggregates of these go where the aggregates go (`aggregated-consistent-hashing`), so that one
+    /// aggregator has all that belongs together.
+    pub aggregation: Option<AggregationRules>,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self {
+            hash: HashType::default(),
+            fast: false,
+            replication_factor: 1,
+            diverse_replicas: true,
+            aggregation: None,
+        }
+    }
 }
 
 /// Destinations and how names are shared out among them.
@@ -96,15 +127,13 @@ impl Router {
     ///
     /// # Errors
     /// When two destinations have the same host and instance, or there are none or too many.
-    pub fn hashing(
-        destinations: Vec<Destination>,
-        hash: HashType,
-        replication_factor: usize,
-        diverse_replicas: bool,
-    ) -> Result<Self, String> {
+    pub fn hashing(destinations: Vec<Destination>, hashing: Hashing) -> Result<Self, String> {
         check(&destinations)?;
-        let ring = Ring::new(&destinations, hash);
-        Ok(Self { destinations, method: Method::ConsistentHashing { ring, replication_factor, diverse_replicas } })
+        let places = match hashing.fast {
+            false => Places::Consistent(Ring::new(&destinations, hashing.hash)),
+            true => Places::Fast(FastRing::new(&destinations, hashing.hash)),
+        };
+        Ok(Self { destinations, method: Method::Hashing(places, hashing) })
     }
 
     /// All destinations.
@@ -125,25 +154,42 @@ impl Router {
                     }
                 }
             }
-            Method::ConsistentHashing { ring, replication_factor, diverse_replicas } => {
-                let mut hosts: Vec<&str> = Vec::new();
-                let mut left = *replication_factor;
-                for node in ring.nodes(path) {
-                    if left == 0 {
-                        return;
-                    }
-                    let host = self.destinations[node].host.as_str();
-                    if *diverse_replicas {
-                        if hosts.contains(&host) {
-                            continue;
+            Method::Hashing(places, hashing) => {
+                let aggregates: Vec<String> =
+                    hashing.aggregation.iter().flat_map(|rules| rules.outputs(path)).collect();
+                if aggregates.is_empty() {
+                    self.by_hash(path, places, hashing, to);
+                    return;
+                }
+                let mut seen = vec![false; self.destinations.len()];
+                for aggregate in &aggregates {
+                    self.by_hash(aggregate, places, hashing, |at| {
+                        if !std::mem::replace(&mut seen[at], true) {
+                            to(at);
                         }
-                        hosts.push(host);
-                    }
-                    left -= 1;
-                    to(node);
+                    });
                 }
             }
         }
+    }
+
+    fn by_hash(&self, name: &str, places: &Places, hashing: &Hashing, to: impl FnMut(usize)) {
+        match places {
+            Places::Consistent(ring) => self.choose(ring.nodes(name), hashing, to),
+            Places::Fast(ring) => self.choose(ring.nodes(name), hashing, to),
+        }
+    }
+
+    /// The first destinations, as many as are asked for.
+    fn choose(&self, nodes: impl Iterator<Item = usize>, hashing: &Hashing, to: impl FnMut(usize)) {
+        let mut hosts: Vec<&str> = Vec::new();
+        let on_another_host = |node: &usize| {
+            let host = self.destinations[*node].host.as_str();
+            let other = !hosts.contains(&host);
+            hosts.push(host);
+            other || !hashing.diverse_replicas
+        };
+        nodes.filter(on_another_host).take(hashing.replication_factor).for_each(to);
     }
 }
 

@@ -13,7 +13,7 @@ use rhythmite_carbon::framer::{LineFramer, split_frame};
 use rhythmite_carbon::pickle::Decoder;
 use rhythmite_carbon::plaintext::Parser;
 use rhythmite_carbon::rules::{NameList, RelayRules, StorageAggregation, StorageSchemas};
-use rhythmite_carbon::{Point, Reject, Sink};
+use rhythmite_carbon::{Point, Reject, Sink, protobuf};
 use serde_json::Value;
 
 const KIT: &str = include_str!("data/kit.json");
@@ -159,6 +159,35 @@ fn pickles_end_or_are_refused() {
         let _ = split_frame(bytes, 1 << 20);
     };
     damage::run(&Target { kind: "pickle", seeds: seeds.clone(), pieces: &pieces, cost: 1, read: &read }, REGRESSIONS);
+}
+
+#[test]
+fn protobuf_frames_end_or_are_refused() {
+    let point = |ts: &[u8]| [b"\x12", &[ts.len() as u8 + 9][..], ts, b"\x11\0\0\0\0\0\0\xf8\x3f"].concat();
+    let metric = [&b"\x0a\x03a.b"[..], &point(b"\x08\xd0\x0f"), &point(b"\x08\xff\xff\xff\xff\x0f")].concat();
+    let frame = [b"\x0a", &[metric.len() as u8][..], &metric].concat();
+    let pieces: [&[u8]; 10] = [
+        b"\x0a",
+        b"\x12",
+        b"\x11",
+        b"\x08",
+        b"\x80\x80",
+        b"\xff\xff\xff\xff\x7f",
+        b"\x0d\0\0\0\0",
+        b"\x0b",
+        b"\0",
+        b"\x0a\0",
+    ];
+    let read = |bytes: &[u8]| {
+        let mut seen = Seen::default();
+        let refused = protobuf::decode(bytes, NOW_S, &mut seen).is_err();
+        assert!(!refused || seen == Seen::default(), "a refused frame gives nothing");
+        assert!(seen.points.len() + seen.rejects <= bytes.len());
+    };
+    let mut seen = Seen::default();
+    protobuf::decode(&frame, NOW_S, &mut seen).unwrap();
+    assert_eq!(seen.points.len(), 2);
+    damage::run(&Target { kind: "protobuf", seeds: vec![frame], pieces: &pieces, cost: 1, read: &read }, REGRESSIONS);
 }
 
 #[test]

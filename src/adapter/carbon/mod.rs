@@ -22,6 +22,7 @@ use std::time::Duration;
 use rhythmite_engine::Durability;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use self::pickle::Payload;
 use super::store::{Loss, Store};
 use super::{Port, Shared, UdpPort, tcp};
 use crate::ingest::PathPoints;
@@ -109,7 +110,18 @@ impl Carbon {
     /// Serves a port of pickles until the server stops.
     pub async fn pickles(self, port: Port, destination: Destination) {
         let shared = self.shared.clone();
-        tcp::accept(port, shared, move |connection| pickle::serve(connection, self.clone(), destination.clone())).await;
+        self.frames_of(port, shared, destination, Payload::Pickle).await;
+    }
+
+    /// Serves a port of carbon's protobuf frames until the server stops. They are counted as pickles are.
+    pub async fn protobuf(self, port: Port, destination: Destination) {
+        let shared = self.shared.clone();
+        self.frames_of(port, shared, destination, Payload::Protobuf).await;
+    }
+
+    async fn frames_of(self, port: Port, shared: Shared, destination: Destination, payload: Payload) {
+        let serve = move |connection| pickle::serve(connection, self.clone(), destination.clone(), payload);
+        tcp::accept(port, shared, serve).await;
     }
 
     /// Serves a port of questions until the server stops.

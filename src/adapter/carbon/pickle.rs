@@ -1,10 +1,11 @@
-//! One connection of pickles.
+//! One connection of frames: pickles, or carbon's protobuf.
 
 use std::future::Future;
 use std::time::Duration;
 
 use rhythmite_carbon::framer::{FrameTooLong, split_frame};
 use rhythmite_carbon::pickle::Decoder;
+use rhythmite_carbon::protobuf;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -15,7 +16,16 @@ use crate::adapter::tcp::{Connection, End};
 use crate::ingest::PathPoints;
 use crate::seldom::Seldom;
 
-pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: Destination) {
+/// What is in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Payload {
+    /// A pickle.
+    Pickle,
+    /// carbon's protobuf message.
+    Protobuf,
+}
+
+pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: Destination, payload: Payload) {
     static NO_ROOM: Seldom = Seldom::new();
     static SLOW: Seldom = Seldom::new();
     let (shared, counters) = (&carbon.shared, &carbon.shared.counters);
@@ -42,7 +52,7 @@ pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: D
         if let Err(end) = read {
             break end;
         }
-        let (taken, too_long) = decode(&pending.bytes, &carbon, &destination, &mut points);
+        let (taken, too_long) = decode(&pending.bytes, payload, &carbon, &destination, &mut points);
         pending.take(taken);
         if !destination.take(&points, &mut store).await {
             break End::Storage;
@@ -132,6 +142,7 @@ impl<'a> Pending<'a> {
 /// Decodes the whole frames of `pending`; says how many bytes they are, and why the rest cannot be read.
 fn decode(
     pending: &[u8],
+    payload: Payload,
     carbon: &Carbon,
     destination: &Destination,
     points: &mut PathPoints,
@@ -147,7 +158,13 @@ fn decode(
         };
         let mut intake = Intake::new(carbon, destination, points);
         let now_s = intake.now_s;
-        if let Err(e) = decoder.decode(frame.payload, now_s, &mut intake) {
+        let decoded = match payload {
+            Payload::Pickle => decoder.decode(frame.payload, now_s, &mut intake).map_err(|e| e.to_string()),
+            Payload::Protobuf => {
+                protobuf::decode(frame.payload, now_s, &mut intake).map_err(|e| format!("a protobuf frame: {e}"))
+            }
+        };
+        if let Err(e) = decoded {
             static REFUSED: Seldom = Seldom::new();
             carbon.shared.counters.carbon_pickles_refused.one();
             if REFUSED.now(&*carbon.shared.clock) {

@@ -211,8 +211,12 @@ fn general_setting(classic: &Classic, section: &Section, setting: &Setting, out:
         },
         ("aggregator", "DESTINATIONS") => out.silent(&from, "what the aggregator emits is stored here"),
         ("relay", "RELAY_METHOD") => match value {
-            "rules" | "consistent-hashing" => out.add("relay", "relay_method", quote(value), from),
-            _ => out.silent(&from, "this version has rules and consistent-hashing"),
+            "rules"
+            | "consistent-hashing"
+            | "aggregated-consistent-hashing"
+            | "fast-hashing"
+            | "fast-aggregated-hashing" => out.add("relay", "relay_method", quote(value), from),
+            _ => out.silent(&from, "carbon 1.1.10 has no such method"),
         },
         ("relay", "DESTINATIONS") => {
             for destination in value.split(',').map(str::trim).filter(|d| !d.is_empty()) {
@@ -228,12 +232,17 @@ fn general_setting(classic: &Classic, section: &Section, setting: &Setting, out:
         },
         ("relay", "DIVERSE_REPLICAS") => out.add("relay", "diverse_replicas", is_true(value).to_string(), from),
         ("relay", "ROUTER_HASH_TYPE") => match value {
-            "carbon_ch" | "fnv1a_ch" => out.add("relay", "router_hash_type", quote(value), from),
-            _ => out.silent(&from, "this version has carbon_ch and fnv1a_ch: names would be placed elsewhere"),
+            "carbon_ch" | "fnv1a_ch" | "mmh3_ch" => out.add("relay", "router_hash_type", quote(value), from),
+            _ => out.silent(&from, "carbon 1.1.10 has no such hash"),
         },
         ("relay", "DESTINATION_PROTOCOL") => match value {
             "pickle" | "line" => out.add("relay", "destination_protocol", quote(value), from),
             _ => out.silent(&from, "this version has pickle and line"),
+        },
+        ("relay", "DESTINATION_TRANSPORT") => match value {
+            "none" => out.add("relay", "destination_transport", quote(value), from),
+            "ssl" => out.silent(&from, "set [relay] destination_transport = \"ssl\" with a destination_ca"),
+            _ => out.silent(&from, "this version has none and ssl"),
         },
         ("relay", "MAX_DATAPOINTS_PER_MESSAGE") => match number {
             Some(n) => out.add("relay", "max_datapoints_per_message", n.to_string(), from),

@@ -62,12 +62,12 @@ fn carbons_daemons_become_sections() {
     assert_eq!((config.limits.new_series_per_hour, config.aggregator.forward_all), (3000, false));
     let relay = &config.relay;
     assert_eq!((relay.relay_method, relay.replication_factor), (RelayMethod::Rules, 2));
+    assert_eq!(relay.router_hash_type, Some(rhythmite_carbon::relay::HashType::Mmh3));
     assert_eq!(relay.destinations, ["10.0.0.1:2004:a", "10.0.0.1:2104:b"]);
     assert_eq!(relay.relay_rules, Some("/etc/carbon/relay-rules.conf".into()));
     for line in [
         "# carbon.conf:11 [cache:b] LINE_RECEIVER_PORT = 2103\n",
         "# carbon.conf:3 [cache] MAX_CACHE_SIZE = inf: [memory] memtable",
-        "# carbon.conf:19 [relay] ROUTER_HASH_TYPE = mmh3_ch: this version has carbon_ch and fnv1a_ch",
         "# carbon.conf:8 [cache] PICKLE_RECEIVER_PORT = 0: 0 switches it off",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

@@ -46,6 +46,11 @@ impl AggregationRules {
         (Self { rules }, warnings.list)
     }
 
+    /// The names of the aggregates that points named `path` feed, rule by rule.
+    pub fn outputs(&self, path: &str) -> impl Iterator<Item = String> {
+        self.rules.iter().filter_map(move |rule| rule.output(path))
+    }
+
     /// How often a pattern reached the limit on backtracking.
     pub fn patterns_exhausted(&self) -> u64 {
         self.rules.iter().map(|rule| rule.pattern.exhausted()).sum()

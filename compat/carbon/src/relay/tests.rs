@@ -7,6 +7,9 @@ use crate::point::{Reject, Sink};
 /// letters, as many as the replication factor says.
 const PLACED: &str = include_str!("../../tests/data/relay.txt");
 
+/// The same for its other methods, 700 names each.
+const METHODS: &str = include_str!("../../tests/data/relay-methods.txt");
+
 /// The names of the vectors.
 fn name(n: usize) -> String {
     match n % 3 {
@@ -28,7 +31,9 @@ fn names_are_placed_as_carbon_places_them() {
         let [hash, factor, diverse, list] = settings.split(' ').collect::<Vec<_>>()[..] else { panic!("{settings}") };
         let hash = if hash == "carbon_ch" { HashType::Carbon } else { HashType::Fnv1a };
         let factor: usize = factor.parse().unwrap();
-        let router = Router::hashing(destinations(list), hash, factor, diverse == "diverse").unwrap();
+        let diverse_replicas = diverse == "diverse";
+        let hashing = Hashing { hash, replication_factor: factor, diverse_replicas, ..Hashing::default() };
+        let router = Router::hashing(destinations(list), hashing).unwrap();
         let mut want = placed.as_bytes().chunks(factor);
         for n in 0..10_000 {
             let mut got = String::new();
@@ -38,6 +43,46 @@ fn names_are_placed_as_carbon_places_them() {
         }
     }
     assert_eq!(compared, 40_000);
+}
+
+/// The rules of the vectors for the methods that look at aggregates.
+const AGGREGATES: &str = "cpu.<host> (60) = sum servers.<host>.cpu.*.idle
+app.<app>.upper (60) = max stats.timers.<app>.<<req>>.upper_90
+all.<kind>.upper (60) = max stats.<kind>.app*.<<req>>.upper_90";
+
+#[test]
+fn the_other_methods_place_names_as_carbon_does() {
+    let mut lines = METHODS.lines().skip(1);
+    let mut compared = 0;
+    while let (Some(settings), Some(placed)) = (lines.next(), lines.next()) {
+        let [method, hash, factor, diverse, list] = settings.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{settings}")
+        };
+        let hashing = Hashing {
+            hash: match hash {
+                "carbon_ch" => HashType::Carbon,
+                "fnv1a_ch" => HashType::Fnv1a,
+                _ => HashType::Mmh3,
+            },
+            fast: method.starts_with("fast"),
+            replication_factor: factor.parse().unwrap(),
+            diverse_replicas: diverse == "diverse",
+            aggregation: method.contains("aggregated").then(|| AggregationRules::parse(AGGREGATES, "").0),
+        };
+        let aggregated = hashing.aggregation.is_some();
+        let router = Router::hashing(destinations(list), hashing).unwrap();
+        for (n, want) in placed.split(' ').enumerate() {
+            let mut got = Vec::new();
+            router.route(&name(n), |at| got.push(char::from(b'a' + at as u8)));
+            // carbon takes them out of a set, in any order.
+            if aggregated {
+                got.sort_unstable();
+            }
+            assert_eq!(got.iter().collect::<String>(), want, "{settings}: {}", name(n));
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 24 * 700);
 }
 
 fn routed(rules: &str, list: &str, path: &str) -> Vec<String> {
@@ -90,9 +135,9 @@ fn destinations_read_back() {
     for text in ["", "a", "a:", ":1", "a:70000", "a:1:", "a:1:b:c", "[::1:2"] {
         assert!(text.parse::<Destination>().is_err(), "{text}");
     }
-    let twice = Router::hashing(destinations("a:1:x,a:2:x"), HashType::Carbon, 1, false);
+    let twice = Router::hashing(destinations("a:1:x,a:2:x"), Hashing::default());
     assert!(twice.unwrap_err().starts_with("a:2:x: host and instance"));
-    assert!(Router::hashing(Vec::new(), HashType::Carbon, 1, false).is_err());
+    assert!(Router::hashing(Vec::new(), Hashing::default()).is_err());
 }
 
 #[derive(Default)]
