@@ -19,6 +19,8 @@ mod databases;
 pub mod events;
 mod files;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod graphite_tests;
 pub mod links;
 mod migrations;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rhythmite_env::Fs;
@@ -53,8 +54,22 @@ pub(super) struct CopyTo {
     pub(super) failures: Arc<AtomicU64>,
 }
 
+/// The way to the thread. Dropping it does what waits and returns when the file is closed.
 pub(super) struct Store {
-    jobs: mpsc::Sender<Job>,
+    /// Taken away to end the thread.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.jobs = None;
+        let Some(thread) = self.thread.take() else { return };
+        // A request may hold the last handle: of itself a thread cannot wait for its end.
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the catalogue's thread panicked");
+        }
+    }
 }
 
 impl Store {
@@ -68,7 +83,7 @@ impl Store {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let (opened, ready) = std::sync::mpsc::sync_channel(1);
         let name = path.display().to_string();
-        std::thread::Builder::new().name("rhythmite-catalogue".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("rhythmite-catalogue".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(e) => return drop(opened.send(Err(Error::from(e)))),
@@ -97,7 +112,7 @@ impl Store {
             });
         })?;
         ready.recv().map_err(|_| Error::internal("the catalogue's thread ended while it opened the file"))??;
-        Ok(Self { jobs })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Runs `f` on the connection.
@@ -112,7 +127,7 @@ impl Store {
                 drop(reply.send(held.run(f).await));
             })
         });
-        self.jobs.send(job).await.map_err(|_| gone())?;
+        self.jobs.as_ref().ok_or_else(gone)?.send(job).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(failed)
     }
 
@@ -142,7 +157,7 @@ impl Store {
         // Not `blocking_send`, which panics inside a runtime: `serve` opens the catalogue before any task runs.
         let mut job = Some(job);
         while let Some(waiting) = job.take() {
-            match self.jobs.try_send(waiting) {
+            match self.jobs.as_ref().ok_or_else(gone)?.try_send(waiting) {
                 Ok(()) => {}
                 Err(mpsc::error::TrySendError::Full(back)) => {
                     job = Some(back);

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 
 use super::*;
 
-fn record(id: &str, policy: PolicyId) -> FileRecord {
+pub(super) fn record(id: &str, policy: PolicyId) -> FileRecord {
     FileRecord {
         id: id.to_owned(),
         policy,
