@@ -4,6 +4,7 @@
 //! column and skips forward. Going back is allowed and costs a new decoder.
 
 use std::ops::{Range, RangeInclusive};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parquet::column::reader::{ColumnReaderImpl, get_column_reader};
@@ -305,6 +306,12 @@ impl Ints {
     }
 }
 
+/// What a decoder of Parquet gives; of damaged pages that no checksum kept from it, it is known to panic.
+fn decoded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
+    let read = catch_unwind(AssertUnwindSafe(read)).map_err(|_| Error::corrupt("cannot be decoded"))?;
+    read.map_err(read_error)
+}
+
 /// The decoder of one column, wherever it stands.
 pub(super) struct Decoder<T: DataType> {
     column: usize,
@@ -356,10 +363,10 @@ impl<T: DataType> Decoder<T> {
                 _ => Open { group, row: 0, reader: open_column(sst, group, self.column)? },
             };
             let skip = (row - group_start - open.row) as usize;
-            if skip > 0 && open.reader.skip_records(skip).map_err(read_error)? != skip {
+            if skip > 0 && decoded(|| open.reader.skip_records(skip))? != skip {
                 return Err(Error::corrupt("a column chunk ends early"));
             }
-            let read = open.reader.read_records(count, levels.as_deref_mut(), None, out).map_err(read_error)?;
+            let read = decoded(|| open.reader.read_records(count, levels.as_deref_mut(), None, out))?;
             if read.0 != count {
                 return Err(Error::corrupt("a column chunk ends early"));
             }
