@@ -13,7 +13,7 @@ use rhythmite::query::influxql::{Context, Limits, Request, ResultSink, Users, ex
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::{CpuPool, Env};
 use rhythmite_influx::answer::{Cell, Message, SeriesHead};
-use rhythmite_influx::influxql::{Params, Query, parse_query};
+use rhythmite_influx::influxql::{Mistakes, Params, Query, parse_query};
 use rhythmite_influx::line_protocol::Precision;
 
 const SERIES: usize = 1_000;
@@ -89,6 +89,7 @@ fn world() -> World {
         counters: Arc::default(),
         users: Users { passwords, guarded: false },
         running: Arc::default(),
+        mistakes: Mistakes::Kept,
     };
     World { context, _runtime: runtime, _dir: dir }
 }
