@@ -64,6 +64,7 @@ fn main() {
         levels,
         partition_ns: 86_400_000_000_000,
         max_idle_ns: 0,
+        aggregates: rhythmite_model::Aggregates::USUAL,
     };
     let open = || Engine::open(Env::real(), options.clone(), Arc::new(Memory::default()), vec![policy.clone()]);
     for (name, digits) in [("floats of two decimals", true), ("floats of all bits", false)] {

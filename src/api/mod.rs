@@ -22,6 +22,7 @@ pub mod routes;
 pub mod sql;
 #[cfg(test)]
 mod tests;
+pub mod tiers;
 mod vars;
 
 use std::sync::Arc;
@@ -101,5 +102,6 @@ fn routes(rooms: Rooms) -> Routes {
         .merge(collectd::router(rooms.collectd))
         .merge(sql::router(rooms.sql, bodies))
         .merge(admin::router(rooms.engine))
-        .merge(max_idle::router(rooms.catalog))
+        .merge(max_idle::router(rooms.catalog.clone()))
+        .merge(tiers::router(rooms.catalog))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
+use rhythmite_model::{Aggregates, Error, Level, Policy, PolicyId, Result};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
@@ -55,7 +55,7 @@ impl Database {
     /// `Invalid` when it is another than `new` asks for.
     pub(super) fn same_policy(&self, new: &NewPolicy) -> Result<Option<&Policy>> {
         let Some(existing) = self.policies.iter().find(|p| p.policy.name == new.name) else { return Ok(None) };
-        let same = existing.policy.levels == new.levels
+        let same = same_levels(&existing.policy.levels, new)
             && existing.shard_ns == new.shard_ns
             && existing.replica_n == new.replica_n
             && (!new.default || self.default == Some(existing.policy.id));
@@ -172,6 +172,35 @@ pub struct PolicyChange {
     pub default: bool,
 }
 
+/// Coarser levels of one policy.
+const TIERS_MAX: usize = 8;
+const SECOND_NS: i64 = 1_000_000_000;
+
+/// What coarser levels a policy may have, which has `levels` now.
+pub(super) fn check_tiers(levels: &[Level], tiers: &[Level]) -> Result<()> {
+    if tiers.len() > TIERS_MAX {
+        return Err(Error::invalid(format!("a policy has at most {TIERS_MAX} tiers")));
+    }
+    let mut finer = levels.first().copied().unwrap_or(Level { step_ns: 0, retention_ns: 0 });
+    for (at, tier) in (1..).zip(tiers) {
+        let step_s = tier.step_ns / SECOND_NS;
+        if tier.step_ns < SECOND_NS || tier.step_ns % SECOND_NS != 0 || tier.step_ns <= finer.step_ns {
+            return Err(Error::invalid(format!("tier {at}: steps are whole seconds, each longer than the one before")));
+        }
+        if tier.retention_ns != 0 && (finer.retention_ns == 0 || tier.retention_ns < finer.retention_ns) {
+            return Err(Error::invalid(format!("tier {at} ({step_s}s) is kept for less time than what is finer")));
+        }
+        if let Some(known) = levels.get(at).filter(|known| known.step_ns != tier.step_ns) {
+            let known_s = known.step_ns / SECOND_NS;
+            return Err(Error::invalid(format!(
+                "tier {at} is there with a step of {known_s}s: tiers are added behind the others and removed from the end"
+            )));
+        }
+        finer = *tier;
+    }
+    Ok(())
+}
+
 pub(super) fn check_name(name: &str, what: &str) -> Result<()> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
         return Err(Error::invalid(format!(
@@ -200,7 +229,8 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
         }
     }
     let rows = sqlx::query(
-        "SELECT id, database_id, name, partition_ns, shard_ns, replica_n, is_default, internal FROM policy ORDER BY id",
+        "SELECT id, database_id, name, partition_ns, shard_ns, replica_n, is_default, internal, aggregates
+         FROM policy ORDER BY id",
     );
     for row in rows.fetch_all(&mut *connection).await? {
         let (id, database): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
@@ -214,6 +244,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
                 levels: levels.remove(&id).unwrap_or_default(),
                 partition_ns: row.try_get(3)?,
                 max_idle_ns: database.max_idle_ns,
+                aggregates: aggregates(row.try_get(8)?),
             },
             shard_ns: row.try_get(4)?,
             replica_n: row.try_get(5)?,
@@ -224,6 +255,16 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Databases,
         }
     }
     Ok(Databases { by_name: by_id.into_values().map(|d| (d.name.clone(), d)).collect() })
+}
+
+/// Coarser levels of a retention policy are not part of what InfluxQL says of it.
+fn same_levels(levels: &[Level], new: &NewPolicy) -> bool {
+    if new.internal { levels == new.levels } else { levels.first() == new.levels.first() }
+}
+
+/// The usual ones are always kept.
+fn aggregates(bits: i64) -> Aggregates {
+    Aggregates::from_bits(u16::try_from(bits).unwrap_or(0)).and(Aggregates::USUAL)
 }
 
 /// The new row's id; `None` when another caller was first.
@@ -245,7 +286,7 @@ pub(super) async fn insert_policy(
     )
     .bind(database)
     .bind(&new.name)
-    .bind(Policy::partition_length(step, retention))
+    .bind(Policy::raw_partition_length(step, retention))
     .bind(new.shard_ns)
     .bind(new.replica_n)
     .bind(new.internal)
@@ -299,6 +340,40 @@ pub(super) async fn update_policy(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Replaces the coarser levels of a policy. `None` when what a level that went has left is still there.
+pub(super) async fn update_tiers(
+    connection: &mut SqliteConnection,
+    id: PolicyId,
+    known: usize,
+    tiers: &[Level],
+    aggregates: Aggregates,
+) -> Result<Option<()>, sqlx::Error> {
+    let id = i64::from(id.0);
+    // The numbers of levels are part of the files' names.
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM file WHERE policy_id = ? AND (tier & 127) >= ?")
+        .bind(id)
+        .bind(known as i64)
+        .fetch_one(&mut *connection)
+        .await?;
+    if left > 0 && tiers.len() >= known {
+        return Ok(None);
+    }
+    sqlx::query("DELETE FROM level WHERE policy_id = ? AND ordinal > 0").bind(id).execute(&mut *connection).await?;
+    for (ordinal, level) in (1_i64..).zip(tiers) {
+        sqlx::query("INSERT INTO level (policy_id, ordinal, step_ns, retention_ns) VALUES (?, ?, ?, ?)")
+            .bind(id)
+            .bind(ordinal)
+            .bind(level.step_ns)
+            .bind(level.retention_ns)
+            .execute(&mut *connection)
+            .await?;
+    }
+    let update =
+        sqlx::query("UPDATE policy SET aggregates = ? WHERE id = ?").bind(i64::from(aggregates.bits())).bind(id);
+    update.execute(connection).await?;
+    Ok(Some(()))
 }
 
 async fn clear_default(connection: &mut SqliteConnection, database: i64) -> Result<(), sqlx::Error> {

@@ -43,6 +43,8 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<State, sql
     let files = sqlx::query("SELECT * FROM file ORDER BY seq, id").fetch_all(&mut *connection).await?;
     let segments = sqlx::query("SELECT id, definitions, bytes FROM segment ORDER BY id");
     let segments = segments.fetch_all(&mut *connection).await?;
+    let floors = sqlx::query("SELECT policy_id, until_ns FROM raw_floor").fetch_all(&mut *connection).await?;
+    let floor = |row: &SqliteRow| Ok((PolicyId(small(row, "policy_id")?), row.try_get("until_ns")?));
     let tombstones = sqlx::query("SELECT * FROM tombstone ORDER BY seq, ordinal").fetch_all(connection).await?;
     let segment = |row: &SqliteRow| {
         Ok(SegmentRecord {
@@ -55,6 +57,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<State, sql
         files: files.iter().map(file).collect::<Result<_, _>>()?,
         segments: segments.iter().map(segment).collect::<Result<_, sqlx::Error>>()?,
         tombstones: tombstones.iter().map(tombstone).collect::<Result<_, _>>()?,
+        raw_floors: floors.iter().map(floor).collect::<Result<_, sqlx::Error>>()?,
         flushed_seq: unsigned(&node, "flushed_seq")?,
     })
 }
@@ -165,6 +168,17 @@ async fn apply(connection: &mut SqliteConnection, edit: &Edit) -> Result<(), sql
             .bind(i64::from(id.ordinal))
             .execute(&mut *connection)
             .await?;
+    }
+    for (policy, until_ns) in &edit.raw_floors {
+        // The policy may have been dropped meanwhile.
+        sqlx::query(
+            "INSERT INTO raw_floor (policy_id, until_ns) SELECT id, ?2 FROM policy WHERE id = ?1
+             ON CONFLICT (policy_id) DO UPDATE SET until_ns = max(until_ns, excluded.until_ns)",
+        )
+        .bind(i64::from(policy.0))
+        .bind(until_ns)
+        .execute(&mut *connection)
+        .await?;
     }
     if let Some(seq) = edit.flushed_seq {
         sqlx::query("UPDATE node SET flushed_seq = ?").bind(seq as i64).execute(connection).await?;

@@ -16,6 +16,7 @@ const FILES: &[(i64, &str, &str)] = &[
     (5, "tombstones", include_str!("../../migrations/sqlite/0005_tombstones.sql")),
     (6, "max_idle", include_str!("../../migrations/sqlite/0006_max_idle.sql")),
     (7, "graphite", include_str!("../../migrations/sqlite/0007_graphite.sql")),
+    (8, "tiers", include_str!("../../migrations/sqlite/0008_tiers.sql")),
 ];
 
 /// How many there are.

@@ -35,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use rhythmite_env::{Env, Fs};
-use rhythmite_model::{Error, Level, Policy, PolicyId, Result};
+use rhythmite_model::{Aggregates, Error, Level, Policy, PolicyId, Result};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
@@ -309,6 +309,38 @@ impl Catalog {
             Box::pin(async move { databases::update_policy(connection, database_id, id, &change).await })
         })
         .await?;
+        let policy = self.databases().policy(id).map(|p| p.policy.clone());
+        policy.ok_or_else(|| Error::internal("a policy that was just changed is missing"))
+    }
+
+    /// Sets the coarser levels of a policy, and what they keep besides the usual aggregates; none for raw points only. What
+    /// is there is rolled up in the background; a level that goes takes its roll-ups along.
+    ///
+    /// # Errors
+    /// `NotFound` for either name (an empty one is the default policy); `Invalid` for levels that cannot be, or of a Graphite
+    /// storage schema; `Unavailable` while the roll-ups of a level that was removed are still there.
+    pub async fn set_tiers(
+        &self,
+        database: &str,
+        policy: &str,
+        tiers: Vec<Level>,
+        aggregates: Aggregates,
+    ) -> Result<Policy> {
+        let all = self.databases();
+        let found = all.get(database).ok_or_else(|| not_found(database))?;
+        let existing =
+            found.policy(policy).ok_or_else(|| Error::not_found(format!("retention policy not found: {policy}")))?;
+        if existing.internal {
+            return Err(Error::invalid("the levels of a Graphite storage schema are those of its archives"));
+        }
+        databases::check_tiers(&existing.policy.levels, &tiers)?;
+        let (id, known) = (existing.policy.id, existing.policy.levels.len());
+        let done = self.change(move |connection| {
+            Box::pin(async move { databases::update_tiers(connection, id, known, &tiers, aggregates).await })
+        });
+        if done.await?.is_none() {
+            return Err(Error::unavailable("what a removed tier has left is still there: try again in a moment"));
+        }
         let policy = self.databases().policy(id).map(|p| p.policy.clone());
         policy.ok_or_else(|| Error::internal("a policy that was just changed is missing"))
     }

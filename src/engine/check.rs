@@ -8,14 +8,14 @@
 //! damaged cannot be made again. Memory: the index of the file at hand, a batch of its rows, and the names if they are
 //! written anew.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rhythmite_env::Env;
-use rhythmite_model::{Error, ErrorKind, Policy, Result, SeriesId};
+use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, FieldType, Policy, Result, SeriesId, TableId};
 
 use crate::manifest::{FileRecord, SegmentRecord};
-use crate::output::partition_length;
 use crate::output_names::OutputNames;
 use crate::registry::{Directory, Limits, Registry, segment_path};
 use crate::sst::{self, FieldRow, NamesFile, Rebuilt, SstMeta, SstPart, SstPaths, SstReader};
@@ -171,7 +171,7 @@ pub fn file(context: &Context<'_>, policy: &Policy, record: &FileRecord) -> Resu
     }
     found.compare_record(&reader.meta(), policy, record, context.flushed_seq);
     if context.names_are_whole {
-        compare_names(context, &reader, &mut found)?;
+        compare_names(context, &reader, record.tier.is_rolled(), &mut found)?;
     }
     Ok(found.problems)
 }
@@ -251,7 +251,7 @@ impl Found<'_> {
             self.add(&path, Place::Contents, what);
         }
         if let Some(start_ns) = record.partition_ns {
-            let end_ns = start_ns.saturating_add(partition_length(policy, record.tier));
+            let end_ns = start_ns.saturating_add(policy.partition_length_of(record.tier));
             if meta.min_time_ns < start_ns || meta.max_time_ns >= end_ns {
                 self.add(&path, Place::Contents, "has points outside its partition");
             }
@@ -296,7 +296,7 @@ fn corrected(record: &FileRecord, meta: &SstMeta) -> FileRecord {
 }
 
 /// Names files have a row for everything in the file, and say what the registry says.
-fn compare_names(context: &Context<'_>, reader: &SstReader, found: &mut Found<'_>) -> Result<()> {
+fn compare_names(context: &Context<'_>, reader: &SstReader, rolled: bool, found: &mut Found<'_>) -> Result<()> {
     let names = context.names.read();
     let unknown = reader.series().find(|id| names.slot(*id).is_none() && !names.was_made(*id));
     if let Some(id) = unknown {
@@ -329,13 +329,13 @@ fn compare_names(context: &Context<'_>, reader: &SstReader, found: &mut Found<'_
         let mut wanted: HashSet<_> =
             reader.entries().map(|e| (e.series.table(), e.field, e.field_type().name())).collect();
         let read = sst::read_fields(context.env, &found.paths.fields, |table, id, name, kind| {
-            if let Some(known) = names.field(table, id)
-                && (known.0, known.1.name()) != (name, kind)
+            if let Some((known, field_type)) = field_of(&names, table, id, rolled)
+                && (&*known, field_type.name()) != (name, kind)
             {
                 let (table, id) = (table.0, id.0);
                 return Err(Error::corrupt(format!(
                     "field {id} of table {table} is {name:?}, the registry says {:?}",
-                    known.0
+                    known
                 )));
             }
             wanted.retain(|(t, f, k)| (*t, *f, *k) != (table, id, kind));
@@ -402,7 +402,7 @@ impl Making<'_> {
                 return Ok(Some(FileRecord { bytes, checksum, ..record.clone() }));
             }
         }
-        let new = self.write_names(&rebuilt, [true, true])?.map(|file| file.map(|f| f.check));
+        let new = self.write_names(&rebuilt, record.tier.is_rolled(), [true, true])?.map(|file| file.map(|f| f.check));
         for pick in [[true, false], [false, true], [true, true]] {
             let take = |at: usize| if pick[at] { new[at] } else { old[at] };
             let (Some(series), Some(fields)) = (take(0), take(1)) else { continue };
@@ -426,7 +426,7 @@ impl Making<'_> {
     ) -> Result<Option<FileRecord>> {
         let (mut rebuilt, _) = Rebuilt::from_index(self.env(), self.paths)?;
         let facts = *rebuilt.facts();
-        let new = self.write_names(&rebuilt, pick)?.map(|file| file.map(|f| f.check));
+        let new = self.write_names(&rebuilt, record.tier.is_rolled(), pick)?.map(|file| file.map(|f| f.check));
         let (series, fields) = (new[0].unwrap_or(facts.series), new[1].unwrap_or(facts.fields));
         self.publish_names(pick, set_aside)?;
         if (series, fields) == (facts.series, facts.fields) {
@@ -439,7 +439,7 @@ impl Making<'_> {
     }
 
     /// Writes the picked ones of series and fields under temporary names.
-    fn write_names(&mut self, rebuilt: &Rebuilt, pick: [bool; 2]) -> Result<[Option<NamesFile>; 2]> {
+    fn write_names(&mut self, rebuilt: &Rebuilt, rolled: bool, pick: [bool; 2]) -> Result<[Option<NamesFile>; 2]> {
         let (env, registry) = (self.context.env, self.context.names.read());
         let names = names_of(&registry, rebuilt.series());
         let mut made = [None, None];
@@ -450,9 +450,13 @@ impl Making<'_> {
         }
         if pick[1] {
             let wanted = rebuilt.fields();
+            let name = |(table, id, _): &(TableId, FieldId, _)| {
+                Some(((*table, *id), field_of(&registry, *table, *id, rolled)?.0.into_owned()))
+            };
+            let names: HashMap<_, _> = wanted.iter().filter_map(name).collect();
             let row = |(table, id, field_type)| {
                 let table_name = registry.table(table).map_or("", |t| t.name());
-                let name = registry.field(table, id).map_or("", |(name, _)| name);
+                let name = names.get(&(table, id)).map_or("", String::as_str);
                 FieldRow { table, table_name, id, name, field_type }
             };
             let rows: Vec<_> = wanted.into_iter().map(row).collect();
@@ -488,6 +492,16 @@ impl Making<'_> {
     fn discard(&mut self) {
         self.written.drain(..).for_each(|part| NamesFile::discard(self.context.env, self.paths.part(part)));
     }
+}
+
+/// Name and type of a field; `rolled`: of an aggregate of one.
+fn field_of(names: &Directory, table: TableId, id: FieldId, rolled: bool) -> Option<(Cow<'_, str>, FieldType)> {
+    if !rolled {
+        return names.field(table, id).map(|(name, field_type)| (Cow::Borrowed(name), field_type));
+    }
+    let (field, aggregate) = Aggregate::split(id);
+    let (name, of) = names.field(table, field)?;
+    Some((Cow::Owned(format!("{name}:{}", aggregate?.name())), aggregate?.field_type(of)?))
 }
 
 /// Names of these series, copied.

@@ -4,7 +4,7 @@
 //! with what it was to bring about, and repeated as it was before anything else is committed: a change is never given
 //! up, never made anew from other files, and nothing that it names is removed meanwhile.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rhythmite_model::{PolicyId, Result, Tier};
@@ -36,6 +36,12 @@ impl Change {
             ..Edit::default()
         };
         Self { edit, add, remove: remove.to_vec(), ..Self::default() }
+    }
+
+    /// Moves policies' floors up to these moments.
+    pub(crate) fn with_floors(mut self, floors: Vec<(PolicyId, i64)>) -> Self {
+        self.edit.raw_floors = floors;
+        self
     }
 
     /// Notes how far a merge has come with this.
@@ -131,6 +137,11 @@ impl Engine {
             files.values_mut().for_each(|list| list.sort_by_key(|f| f.record.seq));
             view.flushed_files = most_flushed(&files);
             view.files = Arc::new(files);
+            if !edit.raw_floors.is_empty() {
+                let mut floors = BTreeMap::clone(&view.floors);
+                floors.extend(edit.raw_floors.iter().copied());
+                view.floors = Arc::new(floors);
+            }
             if !edit.remove_tombstones.is_empty() {
                 let gone = edit.remove_tombstones.iter().copied().collect();
                 view.deletes = Arc::new(view.deletes.without(&gone));

@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rhythmite_model::{Column, Error, PolicyId, Result, SeriesId, Tier};
+use rhythmite_model::{Column, Error, Policy, PolicyId, Result, SeriesId, Tier};
 
 use crate::commit::Change;
 use crate::engine::{Engine, View};
 use crate::files::LiveFile;
 use crate::manifest::SegmentRecord;
-use crate::output::{Output, partition_length};
+use crate::output::Output;
 use crate::registry::{SegmentMeta, merge_segments, plan_merge};
+use crate::rollup::Rolling;
 use crate::scan::{Scan, SeriesFilter};
 
 /// Flushed files that one merge takes: each costs an open reader.
@@ -59,6 +60,14 @@ pub(crate) struct Job {
     pub(crate) policy: PolicyId,
     pub(crate) tier: Tier,
     pub(crate) inputs: Vec<Arc<LiveFile>>,
+    /// The raw partition that starts here is to be rolled up: the inputs are all its files. A single one stays as it is.
+    pub(crate) rolls: Option<i64>,
+}
+
+impl Job {
+    pub(crate) fn new(policy: PolicyId, tier: Tier, inputs: Vec<Arc<LiveFile>>) -> Self {
+        Self { policy, tier, inputs, rolls: None }
+    }
 }
 
 /// How far a merge of flushed files in steps has come.
@@ -73,6 +82,10 @@ pub(crate) struct PartMerged {
 #[derive(Default)]
 struct Step {
     outputs: Vec<Arc<LiveFile>>,
+    /// Roll-ups that others among the outputs replace.
+    replaced: Vec<Arc<LiveFile>>,
+    /// Starts of the partitions that were rolled up.
+    rolled: Vec<i64>,
     /// Partitions still to be written; empty when the inputs may go.
     left: Vec<i64>,
 }
@@ -122,7 +135,9 @@ impl Engine {
             let job = flushed.or_else(|| {
                 view.files.iter().find_map(|(key, files)| partition(*key, files, 2, false).filter(&mut fits))
             });
-            match job.or_else(|| self.rewrite(&view, true)) {
+            let job = job.or_else(|| self.rewrite(&view, true));
+            let job = job.or_else(|| self.due_roll(&view, true, &mut fits));
+            match job.or_else(|| self.due_rolled_merge(&view, true, &mut fits)) {
                 Some(job) => self.run(&job)?,
                 None => break,
             }
@@ -152,10 +167,14 @@ impl Engine {
             let mut waiting = view.files.iter().filter(|(_, files)| quiet && large(files));
             waiting.find_map(|(k, files)| self.oldest_flushed(*k, files, 1).filter(may))
         };
-        flushed.or_else(idle).or_else(|| self.rewrite(view, false)).or_else(|| {
+        let merge = || {
             let enough = options.merge_partition_files + 1;
             view.files.iter().find_map(|(k, files)| partition(*k, files, enough, true).filter(may))
-        })
+        };
+        let overdue = || self.overdue_flushed(view).filter(may);
+        let job = flushed.or_else(idle).or_else(overdue).or_else(|| self.rewrite(view, false)).or_else(merge);
+        let job = job.or_else(|| self.due_roll(view, false, &mut |job| self.fits(job)));
+        job.or_else(|| self.due_rolled_merge(view, false, &mut |job| self.fits(job)))
     }
 
     fn run(&self, job: &Job) -> Result<()> {
@@ -175,15 +194,30 @@ impl Engine {
         let flushed = job.inputs.iter().any(|f| f.record.level == 0);
         let seq = job.inputs.iter().map(|f| f.record.seq).max().unwrap_or(0);
         let begun = self.inner.part_merged.lock().get(&key).filter(|part| part.seq == seq).map(|p| p.left.clone());
-        let Step { outputs, left } = self.merge(job, seq, begun.filter(|_| flushed))?;
-        let change = Change::replace(if left.is_empty() { &job.inputs } else { &[] }, outputs);
-        if !flushed {
-            return self.commit(change);
+        let before = self.policy(job.policy);
+        let Step { outputs, mut replaced, rolled, left } = self.merge(job, seq, begun.filter(|_| flushed))?;
+        let stays = !left.is_empty() || (job.rolls.is_some() && job.inputs.len() == 1);
+        if !stays {
+            replaced.extend(job.inputs.iter().cloned());
         }
-        if !left.is_empty() {
-            tracing::info!(partitions_left = left.len(), "a merge over many partitions goes on");
+        let mut change = Change::replace(&replaced, outputs);
+        if flushed {
+            if !left.is_empty() {
+                tracing::info!(partitions_left = left.len(), "a merge over many partitions goes on");
+            }
+            change = change.with_progress(key, (!left.is_empty()).then_some(PartMerged { seq, left }));
         }
-        self.commit(change.with_progress(key, (!left.is_empty()).then_some(PartMerged { seq, left })))
+        let levels = |policy: &Option<Arc<Policy>>| policy.as_ref().map(|policy| policy.levels.clone());
+        if (job.tier.is_rolled() || !rolled.is_empty()) && levels(&before) != levels(&self.policy(job.policy)) {
+            // The numbers of levels mean others now. What was written is an orphan of the next start.
+            return Err(Error::unavailable("the levels of the policy have changed meanwhile"));
+        }
+        self.commit(change)?;
+        if let Some(policy) = self.policy(job.policy) {
+            self.note_rolled(&policy, seq, &rolled);
+        }
+        self.inner.counters.rolled_partitions.fetch_add(rolled.len() as u64, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The files that replace a job's inputs, one for each of the first partitions of `left` (`None`: of all).
@@ -191,17 +225,25 @@ impl Engine {
         let mut outputs = Unlisted::default();
         let mut left_out = false;
         let Some(policy) = self.policy(job.policy) else { return Ok(Step::default()) };
-        let length = partition_length(&policy, job.tier);
-        let mut numbers = match left {
-            Some(left) => left,
-            None => partitions(&job.inputs, length)?.into_iter().collect(),
+        if job.tier.is_rolled() {
+            return Ok(Step { outputs: self.merge_rolled(job, &policy)?, ..Step::default() });
+        }
+        let length = policy.partition_length_of(job.tier);
+        let mut numbers = match (job.rolls, left) {
+            (Some(start_ns), _) => vec![start_ns.div_euclid(length)],
+            (None, Some(left)) => left,
+            (None, None) => partitions(&job.inputs, length)?.into_iter().collect(),
         };
+        // Raw points have gone there: what came since is too late.
+        let view = self.inner.shared.view.read().clone();
+        if job.tier == Tier::RAW && policy.has_tiers() {
+            let floor_ns = view.floor(policy.id);
+            numbers.retain(|number| bounds(*number, length).1 >= floor_ns);
+        }
         let left = numbers.split_off(numbers.len().min(self.inner.options.merge_partitions.max(1)));
         // Deletions up to where the open generation begins are durable, and no other one will get such a number.
-        let (deletes, deletes_seq) = {
-            let view = self.inner.shared.view.read();
-            (view.deletes.clone(), view.active.base_seq)
-        };
+        let (deletes, deletes_seq) = (view.deletes.clone(), view.active.base_seq);
+        let (mut replaced, mut rolled) = (Vec::new(), Vec::new());
         for number in numbers {
             let (start, end) = bounds(number, length);
             let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
@@ -211,16 +253,30 @@ impl Engine {
                     scan.add_file(rank as u64, file.clone());
                 }
             }
+            let rolls = job.tier == Tier::RAW && self.may_roll(&view, &policy, start, &job.inputs);
+            let mut rolling = rolls.then(|| Rolling::new(self, &policy, start, seq, deletes_seq));
+            let rewrites = job.rolls.is_none() || job.inputs.len() > 1;
             let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq, deletes_seq);
             for points in scan {
-                left_out |= !output.push(points?)?;
+                let points = points?;
+                if let Some(rolling) = &mut rolling {
+                    left_out |= !rolling.push(&points)?;
+                }
+                if rewrites {
+                    left_out |= !output.push(points)?;
+                }
             }
             outputs.files.extend(output.finish()?);
+            if let Some(rolling) = rolling {
+                outputs.files.extend(rolling.finish()?);
+                replaced.extend(self.replaced(&view, &policy, start));
+                rolled.push(start);
+            }
         }
         if left_out {
             self.make_drops_durable()?;
         }
-        Ok(Step { outputs: outputs.keep(), left })
+        Ok(Step { outputs: outputs.keep(), replaced, rolled, left })
     }
 
     /// The oldest flushed files of a level, if at least `enough` wait or their merge has begun.
@@ -233,7 +289,7 @@ impl Engine {
             return None;
         }
         inputs.truncate(MERGE_FLUSHED_MAX);
-        Some(Job { policy: key.0, tier: key.1, inputs })
+        Some(Job::new(key.0, key.1, inputs))
     }
 
     /// Whether the disk has space for a merge, which writes before it removes.
@@ -311,7 +367,8 @@ fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
 /// stays out.
 fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize, by_size: bool) -> Option<Job> {
     let mut by_start: BTreeMap<i64, Vec<Arc<LiveFile>>> = BTreeMap::new();
-    for file in files {
+    // Roll-ups are merged by other rules.
+    for file in files.iter().filter(|_| !tier.is_rolled()) {
         if let Some(start) = file.record.partition_ns {
             by_start.entry(start).or_default().push(file.clone());
         }
@@ -326,7 +383,7 @@ fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: 
                 (0..inputs.len() - 2).take_while(|&i| inputs[i].record.bytes > SIZE_RATIO * newer(i + 1)).count();
             inputs.drain(..skip);
         }
-        return Some(Job { policy, tier, inputs });
+        return Some(Job::new(policy, tier, inputs));
     }
     None
 }

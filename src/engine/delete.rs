@@ -255,7 +255,9 @@ impl View {
         if series.is_empty() {
             return Ok(());
         }
-        for file in self.files_of(table).filter(|file| !but.contains(&file.record.id)) {
+        // What a roll-up says that its raw points do not is old.
+        let files = self.files_of(table).filter(|file| !self.is_live(file));
+        for file in files.filter(|file| !but.contains(&file.record.id)) {
             if series.is_empty() {
                 break;
             }
@@ -312,7 +314,8 @@ impl View {
                 }
             }
         }
-        for file in self.files_of(table) {
+        // A roll-up whose raw points are there says nothing of its own.
+        for file in self.files_of(table).filter(|file| !self.is_live(file)) {
             let reader = file.reader()?;
             let mut rows = 0;
             for entry in file.entries_of(&reader, tombstone) {
@@ -340,7 +343,7 @@ fn has_point(
     if !entry.overlaps(times_ns) {
         return Ok(false);
     }
-    let gone = Gone::new(&deletes.of(entry.series, u64::MAX), file.record.seen_seq(), entry.field);
+    let gone = Gone::new(&deletes.of(entry.series, u64::MAX), file.record.seen_seq(), file.field_of(entry));
     // The ends of a stream are points.
     if [entry.min_time_ns, entry.max_time_ns].iter().any(|time| times_ns.contains(time) && !gone.has(*time)) {
         return Ok(true);
@@ -359,7 +362,7 @@ fn count_points(
     deletes: &Deletes,
     times_ns: &RangeInclusive<i64>,
 ) -> Result<u64> {
-    let gone = Gone::new(&deletes.of(entry.series, u64::MAX), file.record.seen_seq(), entry.field);
+    let gone = Gone::new(&deletes.of(entry.series, u64::MAX), file.record.seen_seq(), file.field_of(entry));
     let (first, last) = (entry.min_time_ns.max(*times_ns.start()), entry.max_time_ns.min(*times_ns.end()));
     if first == entry.min_time_ns && last == entry.max_time_ns && !gone.touches(first, last) {
         return Ok(u64::from(entry.rows));

@@ -24,6 +24,7 @@ use crate::manifest::{FileRecord, Manifest, SegmentRecord, TombstoneId};
 use crate::memtable::Generation;
 use crate::registry::{Creator, Limits, Mark, Registry};
 use crate::rewrite::Rewrites;
+use crate::rollup::Rolled;
 use crate::scan::{Scan, SeriesFilter};
 use crate::space::Space;
 use crate::wal::{self, Commit, Durability, Wal};
@@ -50,6 +51,11 @@ pub struct Options {
     pub flushed_files_max: usize,
     /// Files of one partition that are merged into one.
     pub merge_partition_files: usize,
+    /// How long after its end a partition is rolled up into coarser levels, and how much longer than their retention raw
+    /// points of such a policy are kept.
+    pub rollup_grace: Duration,
+    /// How long nothing must have been merged into a partition before it is rolled up, unless its points are to go.
+    pub rollup_delay: Duration,
     /// Partitions that one step of a merge writes before it commits them.
     pub merge_partitions: usize,
     /// Points files that are kept open.
@@ -84,6 +90,8 @@ impl Options {
             merge_flushed_files: 8,
             flushed_files_max: 64,
             merge_partition_files: 4,
+            rollup_grace: Duration::from_secs(300),
+            rollup_delay: Duration::from_secs(60),
             merge_partitions: 256,
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
@@ -116,6 +124,8 @@ pub(crate) struct View {
     pub(crate) active: Arc<Active>,
     /// Deletions that some file or generation has not seen yet.
     pub(crate) deletes: Arc<Deletes>,
+    /// The moments below which policies have roll-ups only.
+    pub(crate) floors: Arc<BTreeMap<PolicyId, i64>>,
 }
 
 /// The generation that takes writes.
@@ -209,6 +219,8 @@ pub struct Stats {
     pub emptied_series: u64,
     /// Series removed because nothing was written to them for their policy's `max_idle`.
     pub idle_series: u64,
+    /// Partitions rolled up into coarser levels.
+    pub rolled_partitions: u64,
     /// Files written anew without deleted points.
     pub rewritten_files: u64,
     /// Live files.
@@ -252,6 +264,7 @@ pub(crate) struct Counters {
     pub(crate) emptied_series: AtomicU64,
     pub(crate) idle_series: AtomicU64,
     pub(crate) rewritten_files: AtomicU64,
+    pub(crate) rolled_partitions: AtomicU64,
 }
 
 pub(crate) struct Inner {
@@ -287,6 +300,8 @@ pub(crate) struct Inner {
     pub(crate) space: Space,
     /// Which files deletions have to be worked into, as of some view.
     pub(crate) rewrites: Mutex<Rewrites>,
+    /// Raw partitions of policies with coarser levels, by their starts.
+    pub(crate) rolled: Mutex<HashMap<(PolicyId, i64), Rolled>>,
     pub(crate) counters: Counters,
 }
 
@@ -339,13 +354,16 @@ impl Engine {
         let mut files = Files::new();
         let mut leftovers = Vec::new();
         for record in state.files {
-            let Some(policy) = policies.get(&record.policy) else {
+            // A roll-up of a level that has gone goes, too.
+            let known = |policy: &&Arc<Policy>| !record.tier.is_rolled() || record.tier.level() < policy.levels.len();
+            let Some(policy) = policies.get(&record.policy).filter(known) else {
                 leftovers.push(record);
                 continue;
             };
             let dir = layout::dir(&options.data_dir, policy, record.tier, record.partition_ns);
             let key = (record.policy, record.tier);
-            let file = LiveFile::new(&cache, dir, record);
+            let reach_ns = policy.reach_of(record.tier);
+            let file = LiveFile::new(&cache, dir, record, reach_ns);
             file.check()?;
             files.entry(key).or_default().push(file);
         }
@@ -364,6 +382,7 @@ impl Engine {
                 frozen: Vec::new(),
                 active: active.clone(),
                 deletes: Arc::new(Deletes::default().with(deletes)),
+                floors: Arc::new(state.raw_floors.into_iter().collect()),
             }),
             last_write_ns: AtomicI64::new(0),
             clock: env.clock.clone(),
@@ -405,6 +424,7 @@ impl Engine {
             idle_check: Mutex::default(),
             space: Space::default(),
             rewrites: Mutex::default(),
+            rolled: Mutex::default(),
             counters: Counters::default(),
         };
         let engine = Self { inner: Arc::new(inner) };
@@ -441,6 +461,11 @@ impl Engine {
     /// Makes a policy known. The catalogue has stored it before.
     pub fn put_policy(&self, policy: Policy) {
         self.inner.policies.write().insert(policy.id, Arc::new(policy));
+    }
+
+    /// Of a policy with coarser levels: the moment before which raw points have gone, and none are taken any more.
+    pub fn raw_floor(&self, policy: PolicyId) -> i64 {
+        self.inner.shared.view.read().floor(policy)
     }
 
     /// A policy, if it is known.
@@ -589,6 +614,7 @@ impl Engine {
             emptied_series: get(&counters.emptied_series),
             idle_series: get(&counters.idle_series),
             rewritten_files: get(&counters.rewritten_files),
+            rolled_partitions: get(&counters.rolled_partitions),
             files: view.files.values().map(|f| f.len() as u64).sum(),
             file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
             open_files: cache.open_files,
@@ -720,6 +746,19 @@ impl Snapshot {
         fields: Option<Arc<[FieldId]>>,
         times_ns: RangeInclusive<i64>,
     ) -> Result<Scan> {
+        self.scan_where(table, tier, series, fields, times_ns, &|_| true)
+    }
+
+    /// The same, of those files only that `take` takes.
+    pub(crate) fn scan_where(
+        &self,
+        table: TableId,
+        tier: Tier,
+        series: SeriesFilter,
+        fields: Option<Arc<[FieldId]>>,
+        times_ns: RangeInclusive<i64>,
+        take: &dyn Fn(&LiveFile) -> bool,
+    ) -> Result<Scan> {
         let policy = self.registry.read().table(table).map(|t| t.policy());
         let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
         let (first, last) = match &series {
@@ -736,9 +775,14 @@ impl Snapshot {
         for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
             let record = &file.record;
             let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
-            if in_time && record.max_series >= first && record.min_series <= last {
+            if in_time && record.max_series >= first && record.min_series <= last && take(file) {
                 rank += 1;
-                scan.add_file(rank, file.clone());
+                if self.view.is_live(file) {
+                    // What a deletion touches is computed again from what it left.
+                    scan.add_file_with_deleted(rank, file.clone());
+                } else {
+                    scan.add_file(rank, file.clone());
+                }
             }
         }
         let frozen = self.view.frozen.iter().map(|f| &f.active);

@@ -7,14 +7,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rhythmite_model::{ErrorKind, Result, SeriesId, Tombstone};
+use rhythmite_model::{ErrorKind, Result, SeriesId, Tier, Tombstone};
 
 use crate::commit::Change;
 use crate::engine::Engine;
 use crate::files::LiveFile;
-use crate::manifest::FileRecord;
-
-const SECOND_NS: i64 = 1_000_000_000;
 
 /// Series of a file that are looked at together: 8 bytes each.
 const SERIES_CHUNK: usize = 1 << 18;
@@ -27,11 +24,27 @@ impl Engine {
     /// `Unavailable` or `Overloaded` for the log, `Unavailable` for disk and catalogue; what was not done is done by the
     /// next call.
     pub(crate) fn expire(&self) -> Result<bool> {
-        let now_s = self.inner.env.clock.now_s();
         let view = self.inner.shared.view.read().clone();
-        let may_go = |f: &&Arc<LiveFile>| self.expired(&f.record, now_s) && !self.is_half_done(f);
-        let dead: Vec<_> = view.files.values().flatten().filter(may_go).cloned().collect();
-        if dead.is_empty() {
+        let mut dead: Vec<Arc<LiveFile>> = Vec::new();
+        let (mut rolled_up, mut floors) = (Vec::new(), Vec::new());
+        for ((policy, tier), files) in &*view.files {
+            let Some(policy) = self.policy(*policy) else { continue };
+            if *tier == Tier::RAW && policy.has_tiers() {
+                if let Some((gone, floor_ns)) = self.raw_past(&view, &policy) {
+                    rolled_up.extend(gone);
+                    floors.push((policy.id, floor_ns));
+                }
+                continue;
+            }
+            // A roll-up that its raw points would bring back does not go before them.
+            let may = |file: &&Arc<LiveFile>| {
+                (tier.level() >= policy.levels.len() || !view.is_live(file))
+                    && self.is_past(&policy, &file.record)
+                    && !self.is_half_done(file)
+            };
+            dead.extend(files.iter().filter(may).cloned());
+        }
+        if dead.is_empty() && rolled_up.is_empty() {
             return Ok(false);
         }
         let gone = dead.iter().map(|f| f.record.id.clone()).collect();
@@ -48,7 +61,9 @@ impl Engine {
         }
         // A series may have lost its name to an attempt whose deletion never reached the disk.
         self.make_drops_durable()?;
-        self.commit(Change::replace(&dead, Vec::new()))?;
+        // Series keep their names with the roll-ups of these.
+        dead.extend(rolled_up);
+        self.commit(Change::replace(&dead, Vec::new()).with_floors(floors))?;
         let counters = &self.inner.counters;
         counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
         counters.expired_series.fetch_add(series, Ordering::Relaxed);
@@ -58,20 +73,10 @@ impl Engine {
 
     /// Whether a file comes of a merge in steps that has not ended: its points are still in the inputs, too. Whoever took
     /// it away now would keep its series because of them, and nobody looked at those when the inputs go.
-    fn is_half_done(&self, file: &LiveFile) -> bool {
+    pub(crate) fn is_half_done(&self, file: &LiveFile) -> bool {
         let record = &file.record;
         let begun = self.inner.part_merged.lock().get(&(record.policy, record.tier)).map(|part| part.seq);
         record.level > 0 && begun == Some(record.seq)
-    }
-
-    /// Whether a file may go, by what the policy says now.
-    fn expired(&self, record: &FileRecord, now_s: i64) -> bool {
-        let policy = self.policy(record.policy);
-        let level = policy.as_ref().and_then(|p| p.levels.get(usize::from(record.tier.0)));
-        level.filter(|level| level.retention_ns > 0).is_some_and(|level| {
-            let retention_s = level.retention_ns.div_euclid(SECOND_NS).saturating_add(1);
-            record.kept_from_s.saturating_add(retention_s) <= now_s
-        })
     }
 
     /// Drops the series of a file that have a point neither in memory nor in any file that is not among `gone`.

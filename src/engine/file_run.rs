@@ -67,6 +67,8 @@ pub(crate) struct FileRun {
     stays_open: bool,
     /// Times of the run decoded last: those of the next field of a series are mostly the same.
     times_before: Arc<Vec<i64>>,
+    /// Deletions are not applied.
+    with_deleted: bool,
 }
 
 /// One file's decoded runs.
@@ -124,11 +126,11 @@ impl Runs<'_> {
 
 impl FileRun {
     /// The source number `number` of its kind.
-    pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize) -> Self {
+    pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize, with_deleted: bool) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
         let times_before = Arc::default();
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times_before }
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times_before, with_deleted }
     }
 
     /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
@@ -166,14 +168,14 @@ impl FileRun {
         deletes: &[&Delete],
         out: &mut Vec<(FieldId, Piece)>,
     ) -> Result<()> {
-        let seen_seq = self.file.record.seen_seq();
+        let seen_seq = if self.with_deleted { u64::MAX } else { self.file.record.seen_seq() };
         if self.at == self.entries.len() {
             self.load(series, wanted)?;
         }
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
             self.at += 1;
-            let gone = Gone::new(deletes, seen_seq, entry.field);
+            let gone = Gone::new(deletes, seen_seq, self.file.field_of(entry));
             let first = entry.min_time_ns.max(*wanted.within_ns.start());
             let last = entry.max_time_ns.min(*wanted.within_ns.end());
             if first > last || gone.covers(first, last) {

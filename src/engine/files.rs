@@ -6,6 +6,7 @@
 //! few entries at a time (`file_run.rs`).
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -13,11 +14,11 @@ use std::sync::{Arc, Weak};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rhythmite_env::Env;
-use rhythmite_model::{Error, ErrorKind, Result};
+use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, Result};
 
 use crate::lru::Lru;
 use crate::manifest::{FileRecord, TombstoneId};
-use crate::sst::{self, Handles, SstPaths, SstReader};
+use crate::sst::{self, Handles, SstPaths, SstReader, StreamEntry};
 
 /// What all live files share.
 pub(crate) struct FileCache {
@@ -86,6 +87,7 @@ pub(crate) struct LiveFile {
     dir: PathBuf,
     cache: Arc<FileCache>,
     key: u64,
+    reach_ns: i64,
     /// What was loaded last, if anybody still holds it; locked while one loads, so that others wait instead.
     reader: Mutex<Weak<SstReader>>,
     /// Set when the file no longer lives: the last holder removes it.
@@ -96,10 +98,11 @@ pub(crate) struct LiveFile {
 
 impl LiveFile {
     /// A file that is in place. Reads nothing.
-    pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord) -> Arc<Self> {
+    /// `reach_ns` is how far beyond its time a row of it speaks: a window of a coarser level.
+    pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord, reach_ns: i64) -> Arc<Self> {
         let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
         let (reader, doomed, dead) = Default::default();
-        Arc::new(Self { record, dir, cache: cache.clone(), key, reader, doomed, dead })
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reach_ns, reader, doomed, dead })
     }
 
     /// Where its four parts lie.
@@ -158,6 +161,16 @@ impl LiveFile {
         }
         cache.loads.fetch_add(1, Ordering::Relaxed);
         Ok(reader)
+    }
+
+    /// The times of the rows that speak of any of these times.
+    pub(crate) fn rows_of(&self, times_ns: &RangeInclusive<i64>) -> RangeInclusive<i64> {
+        times_ns.start().saturating_sub((self.reach_ns - 1).max(0))..=*times_ns.end()
+    }
+
+    /// The field of a stream; of a roll-up the one that it is an aggregate of.
+    pub(crate) fn field_of(&self, entry: &StreamEntry) -> FieldId {
+        if self.record.tier.is_rolled() { Aggregate::split(entry.field).0 } else { entry.field }
     }
 
     /// Whether anybody holds the index.

@@ -6,10 +6,10 @@ use rhythmite_model::{Policy, Tier};
 
 /// Directory of the files of one level; `partition_ns` is `None` for flushed files, which span partitions.
 pub(crate) fn dir(root: &Path, policy: &Policy, tier: Tier, partition_ns: Option<i64>) -> PathBuf {
-    let level = match policy.levels.get(usize::from(tier.0)) {
+    let level = match policy.levels.get(tier.level()) {
         _ if tier == Tier::RAW => "raw".to_owned(),
         Some(level) => format!("{}s", level.step_ns / 1_000_000_000),
-        None => format!("tier{}", tier.0),
+        None => format!("tier{}", tier.level()),
     };
     let partition = partition_ns.map_or_else(|| "unsorted".to_owned(), |ns| ns.div_euclid(1_000_000_000).to_string());
     root.join("data").join(escape(&policy.database)).join(escape(&policy.name)).join(level).join(partition)

@@ -83,6 +83,8 @@ pub struct State {
     pub segments: Vec<SegmentRecord>,
     /// Deletions at work, up to `flushed_seq`.
     pub tombstones: Vec<TombstoneRecord>,
+    /// Of policies with coarser levels: the moment below which there are roll-ups only.
+    pub raw_floors: Vec<(PolicyId, i64)>,
     /// Every write up to this number is in files; the log is replayed from the next.
     pub flushed_seq: u64,
 }
@@ -102,6 +104,8 @@ pub struct Edit {
     pub add_tombstones: Vec<TombstoneRecord>,
     /// Deletions that every file has seen.
     pub remove_tombstones: Vec<TombstoneId>,
+    /// New [`State::raw_floors`]; they never sink.
+    pub raw_floors: Vec<(PolicyId, i64)>,
     /// The new [`State::flushed_seq`], when it changes.
     pub flushed_seq: Option<u64>,
 }

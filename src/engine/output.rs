@@ -27,6 +27,8 @@ pub(crate) struct Output<'a> {
     names: OutputNames,
     /// Latest import among the series: their points are kept from then on, not from their own time.
     imported_until_s: i64,
+    /// What the inputs are kept from, if that is known.
+    least_kept_from_s: i64,
 }
 
 impl<'a> Output<'a> {
@@ -40,7 +42,25 @@ impl<'a> Output<'a> {
         deletes_seq: u64,
     ) -> Self {
         let names = OutputNames::default();
-        Self { engine, policy, tier, partition_ns, level, seq, deletes_seq, writer: None, names, imported_until_s: 0 }
+        let (writer, imported_until_s, least_kept_from_s) = (None, 0, 0);
+        Self {
+            engine,
+            policy,
+            tier,
+            partition_ns,
+            level,
+            seq,
+            deletes_seq,
+            writer,
+            names,
+            imported_until_s,
+            least_kept_from_s,
+        }
+    }
+
+    /// The file is kept from this second on, if not from a later one.
+    pub(crate) fn keep_from(&mut self, second: i64) {
+        self.least_kept_from_s = second;
     }
 
     /// Adds a series; ids ascend. A series that the registry no longer has is left out: false. It was dropped a moment
@@ -84,7 +104,10 @@ impl<'a> Output<'a> {
     /// Makes the file durable; `None` when nothing was pushed.
     pub(crate) fn finish(mut self) -> Result<Option<Arc<LiveFile>>> {
         let Some((id, writer)) = self.writer.take() else { return Ok(None) };
-        let (names, policy) = (std::mem::take(&mut self.names), &self.policy);
+        let (mut names, policy) = (std::mem::take(&mut self.names), &self.policy);
+        if self.tier.is_rolled() {
+            names.roll_up();
+        }
         let meta = writer.finish(names.series(&policy.database, &policy.name), names.fields())?;
         let record = FileRecord {
             kept_from_s: self.kept_from_s(meta.max_time_ns),
@@ -103,22 +126,17 @@ impl<'a> Output<'a> {
             max_series: meta.max_series,
             checksum: meta.checksum,
         };
-        Ok(Some(LiveFile::new(&self.engine.inner.cache, self.dir(), record)))
+        let reach_ns = self.policy.reach_of(self.tier);
+        Ok(Some(LiveFile::new(&self.engine.inner.cache, self.dir(), record, reach_ns)))
     }
 
     /// The end of the partition (or the newest point); for imported points, the import.
     fn kept_from_s(&self, max_time_ns: i64) -> i64 {
-        let end_ns = self
-            .partition_ns
-            .map_or(max_time_ns, |p| p.saturating_add(partition_length(&self.policy, self.tier)).max(max_time_ns));
-        end_ns.div_euclid(SECOND_NS).saturating_add(1).max(self.imported_until_s)
-    }
-}
-
-/// Length of a partition of one level.
-pub(crate) fn partition_length(policy: &Policy, tier: Tier) -> i64 {
-    match policy.levels.get(usize::from(tier.0)) {
-        Some(level) if tier != Tier::RAW => Policy::partition_length(level.step_ns, level.retention_ns),
-        _ => policy.partition_ns.max(1),
+        // A roll-up is of the times of one raw partition at first.
+        let of = if self.tier.is_rolled() { Tier::RAW } else { self.tier };
+        let length = self.policy.partition_length_of(of);
+        let end_ns = self.partition_ns.map_or(max_time_ns, |p| p.saturating_add(length).max(max_time_ns));
+        let from_s = end_ns.div_euclid(SECOND_NS).saturating_add(1);
+        from_s.max(self.imported_until_s).max(self.least_kept_from_s)
     }
 }

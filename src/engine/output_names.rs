@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rhythmite_model::{FieldId, FieldType, KeyKind, SeriesId, TableId};
+use rhythmite_model::{Aggregate, FieldId, FieldType, KeyKind, SeriesId, TableId};
 
 use crate::registry::{Directory, key};
 use crate::sst::{FieldRow, SeriesRow};
@@ -61,6 +61,21 @@ impl OutputNames {
         }
         let (key, tags) = (self.text.len()..self.text.len(), self.tags.len()..self.tags.len());
         self.series.push(Series { id, table: self.tables.len() - 1, key, tags });
+    }
+
+    /// Replaces each field by its aggregates, as roll-ups number them: `usage:sum`.
+    pub(crate) fn roll_up(&mut self) {
+        for table in &mut self.tables {
+            let aggregates = |(field, name, of): &(FieldId, String, FieldType)| {
+                let (field, name, of) = (*field, name.clone(), *of);
+                let row = move |aggregate: Aggregate| {
+                    let field_type = aggregate.field_type(of)?;
+                    Some((aggregate.of(field)?, format!("{name}:{}", aggregate.name()), field_type))
+                };
+                Aggregate::ALL.into_iter().filter_map(row)
+            };
+            table.fields = table.fields.iter().flat_map(aggregates).collect();
+        }
     }
 
     fn copy(&mut self, text: &str) -> Range<usize> {

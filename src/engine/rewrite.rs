@@ -95,6 +95,7 @@ impl View {
 impl LiveFile {
     /// Streams that have rows among those a tombstone takes away, perhaps.
     pub(crate) fn entries_of(&self, reader: &SstReader, tombstone: &Tombstone) -> impl Iterator<Item = StreamEntry> {
+        let times_ns = self.rows_of(&tombstone.times_ns);
         let runs = tombstone.series.runs();
         let from = runs.partition_point(|run| run.1 < self.record.min_series.0);
         let runs = runs[from..].iter().take_while(|run| run.0 <= self.record.max_series.0);
@@ -108,7 +109,7 @@ impl LiveFile {
             start..position
         })
         .flat_map(|position| reader.streams_at(position))
-        .filter(|entry| tombstone.has_field(entry.field) && entry.overlaps(&tombstone.times_ns))
+        .filter(move |entry| tombstone.has_field(self.field_of(entry)) && entry.overlaps(&times_ns))
     }
 
     /// About how many rows a deletion takes away that the file has not seen; 0 only if it is none.
@@ -117,7 +118,8 @@ impl LiveFile {
     /// As [`LiveFile::reader`].
     pub(crate) fn rows_gone(&self, delete: &Delete) -> Result<u64> {
         let (record, tombstone) = (&self.record, &delete.tombstone);
-        let (from, to) = (*tombstone.times_ns.start(), *tombstone.times_ns.end());
+        let times_ns = self.rows_of(&tombstone.times_ns);
+        let (from, to) = (*times_ns.start(), *times_ns.end());
         if delete.id.seq <= record.seen_seq() || record.max_time_ns < from || record.min_time_ns > to {
             return Ok(0);
         }
@@ -161,7 +163,9 @@ impl Engine {
                 || waiting.dead_rows.saturating_mul(DEAD_SHARE) >= file.record.rows
                 || now.saturating_sub(waiting.since) >= self.inner.options.delete_delay;
             let job = || match file.record.partition_ns {
-                Some(_) => Some(Job { policy: key.0, tier: key.1, inputs: vec![file.clone()] }),
+                // It is rolled up again instead.
+                Some(_) if view.is_live(file) => None,
+                Some(_) => Some(Job::new(key.0, key.1, vec![file.clone()])),
                 // Flushed files are merged oldest first.
                 None => self.oldest_flushed(key, &view.files[&key], 1),
             };

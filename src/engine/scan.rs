@@ -258,7 +258,13 @@ impl Scan {
 
     /// Adds a file.
     pub(crate) fn add_file(&mut self, rank: u64, file: Arc<LiveFile>) {
-        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files))));
+        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files, false))));
+        self.files += 1;
+    }
+
+    /// Adds a file from which deletions take nothing away.
+    pub(crate) fn add_file_with_deleted(&mut self, rank: u64, file: Arc<LiveFile>) {
+        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files, true))));
         self.files += 1;
     }
 

@@ -114,7 +114,7 @@ pub fn export(engine: &Engine, root: &Path, options: &Options) -> Result<Summary
 }
 
 fn slots_of(place: &Place) -> u64 {
-    place.levels.iter().map(|level| slots(level).unwrap_or(0)).sum()
+    place.policy.levels.iter().map(|level| slots(level).unwrap_or(0)).sum()
 }
 
 /// The series that a pattern means, sorted by name.
@@ -139,7 +139,7 @@ fn file(place: &Place, laps: &[Points]) -> Result<(Vec<u8>, u64)> {
     let point = |(time_s, value): (&i64, &f64)| u32::try_from(*time_s).ok().map(|t| (t, *value));
     let data: Vec<Vec<Point>> =
         laps.iter().map(|(times, values)| times.iter().zip(values).filter_map(point).collect()).collect();
-    let rings = place.levels.iter().zip(&data).map(|(level, data)| {
+    let rings = place.policy.levels.iter().zip(&data).map(|(level, data)| {
         let fits = |n: u64| u32::try_from(n).map_err(|_| Error::invalid("a level is too long"));
         Ok(Ring { step_s: fits((level.step_ns / 1_000_000_000).unsigned_abs())?, points: fits(slots(level)?)?, data })
     });

@@ -111,7 +111,7 @@ impl Verifier<'_> {
             files.iter().map(place).collect()
         };
         let known: Vec<Place> = places.iter().flatten().cloned().collect();
-        let deepest = known.iter().map(|p| p.levels.len()).max().unwrap_or(0);
+        let deepest = known.iter().map(|p| p.policy.levels.len()).max().unwrap_or(0);
         let levels = (0..deepest).map(|i| stored(&self.snapshot, &known, Tier(i as u8)));
         let levels = levels.collect::<Result<Vec<_>>>()?;
         for (file, place) in files.iter().zip(&places) {
@@ -137,7 +137,9 @@ impl Verifier<'_> {
 
     fn compare_one(&mut self, file: &Prepared, place: &Place, levels: &[HashMap<SeriesId, Points>]) -> Option<String> {
         let rule = place.rollup.map(|r| (r.method, r.x_files_factor.to_bits()));
-        if place.levels != file.levels || rule != Some((file.rollup.method, file.rollup.x_files_factor.to_bits())) {
+        if place.policy.levels != file.levels
+            || rule != Some((file.rollup.method, file.rollup.x_files_factor.to_bits()))
+        {
             self.result.points_missing += file.rows() as u64;
             return Some("its archives, method or xFilesFactor differ".to_owned());
         }

@@ -170,7 +170,7 @@ impl InfluxWriter {
             return Err(Error::invalid("a body of 4 GiB or more cannot be written at once"));
         }
         let options = ParseOptions::new(write.unit.precision(), write.now_ns);
-        let mut reader = Reader::new(write, &options);
+        let mut reader = Reader::new(write, &options, self.engine.raw_floor(write.policy.id));
         loop {
             let more = reader.read_known(&self.engine.registry().read());
             if !more || reader.pending.is_full() {
@@ -185,12 +185,11 @@ impl InfluxWriter {
     }
 }
 
-/// The oldest time that a policy keeps.
+/// The oldest time that a policy takes points of: they are raw, and coarser levels are made of raw points.
 fn oldest_ns(policy: &Policy, now_ns: i64) -> i64 {
-    let forever = policy.levels.iter().any(|level| level.retention_ns == 0);
-    match policy.levels.iter().map(|level| level.retention_ns).max() {
-        Some(retention_ns) if !forever => now_ns.saturating_sub(retention_ns),
-        _ => i64::MIN,
+    match policy.levels.first().map_or(0, |level| level.retention_ns) {
+        0 => i64::MIN,
+        retention_ns => now_ns.saturating_sub(retention_ns),
     }
 }
 
@@ -221,12 +220,12 @@ struct Reader<'a, 'o> {
 }
 
 impl<'a, 'o> Reader<'a, 'o> {
-    fn new(write: &'o LineWrite<'a>, options: &'o ParseOptions) -> Self {
+    fn new(write: &'o LineWrite<'a>, options: &'o ParseOptions, floor_ns: i64) -> Self {
         Self {
             write,
             options,
             scope: Scope::of(KeyKind::Tagged, write.policy.id),
-            oldest_ns: oldest_ns(write.policy, write.now_ns),
+            oldest_ns: oldest_ns(write.policy, write.now_ns).max(floor_ns),
             lines: LineParser::new(write.body, options),
             fields: Fields::new(),
             groups: Groups::new(write.body.len()),

@@ -134,6 +134,8 @@ impl Checked {
 struct Target {
     policy: Arc<Policy>,
     field: FieldId,
+    /// Before this nothing is stored at the finest level.
+    floor_ns: i64,
 }
 
 /// Writes points with paths. Shared by all adapters.
@@ -362,7 +364,10 @@ impl PathIngest {
             let time_ns = point.time_s.saturating_mul(SECOND_NS);
             let age = now_ns.saturating_sub(time_ns);
             let levels = &target.policy.levels;
-            let Some(level) = levels.iter().position(|l| l.retention_ns == 0 || age < l.retention_ns) else {
+            let takes = |(at, l): (usize, &rhythmite_model::Level)| {
+                (l.retention_ns == 0 || age < l.retention_ns) && (at > 0 || time_ns >= target.floor_ns)
+            };
+            let Some(level) = levels.iter().enumerate().position(takes) else {
                 too_old += 1;
                 self.offenders.note("paths.too_old", points.text_of(&point.path).as_bytes(), now_ns / SECOND_NS);
                 continue;
@@ -389,7 +394,8 @@ impl PathIngest {
         let names = self.engine.registry().read();
         let policy = self.engine.policy(names.table(table)?.policy())?;
         let (field, _) = names.find_field(table, FIELD)?;
-        Some(Target { policy, field })
+        let floor_ns = self.engine.raw_floor(policy.id);
+        Some(Target { policy, field, floor_ns })
     }
 }
 

@@ -1,12 +1,32 @@
 use crate::{Column, FieldId, PolicyId, SeriesId, TableId, Tombstone};
 
 /// Which resolution level of a policy rows belong to: 0 is raw (the finest), `n` the policy's n-th coarser tier.
+///
+/// What is stored at a coarser level as it came (imported, or too late for a finer one) and what was rolled up from raw
+/// points are kept apart: [`Tier::rolled`] is the second of a level.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tier(pub u8);
 
 impl Tier {
     /// Points as they were sent.
     pub const RAW: Tier = Tier(0);
+    const ROLLED: u8 = 0x80;
+
+    /// The roll-ups of this level: fields are [`Aggregate`](crate::Aggregate)s.
+    #[must_use]
+    pub fn rolled(self) -> Tier {
+        Tier(self.0 | Self::ROLLED)
+    }
+
+    /// Whether these are roll-ups.
+    pub fn is_rolled(self) -> bool {
+        self.0 & Self::ROLLED != 0
+    }
+
+    /// Number among the levels of the policy.
+    pub fn level(self) -> usize {
+        usize::from(self.0 & !Self::ROLLED)
+    }
 }
 
 /// Rows of one table and tier that all have the same fields.

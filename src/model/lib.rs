@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, socket, file, tokio or arrow. Anything here may be used anywhere.
 
+mod aggregate;
 mod batch;
 mod column;
 mod error;
@@ -11,6 +12,7 @@ pub mod sketch;
 mod tombstone;
 mod value;
 
+pub use aggregate::{Aggregate, Aggregates};
 pub use batch::{Batch, Definition, KeyKind, RollupRule, Rows, Tier};
 pub use column::{Column, Strings};
 pub use error::{Error, ErrorKind, Result};

@@ -84,6 +84,12 @@ impl Figures {
             "Series removed because their last points expired.",
             engine.expired_series,
         );
+        add(
+            "rolled_partitions_total",
+            "engine.rolled_partitions",
+            "Partitions rolled up into coarser levels.",
+            engine.rolled_partitions,
+        );
         add("deletes_total", "engine.deletes", "Deletions carried out.", engine.deletes);
         add(
             "deletes_refused_total",

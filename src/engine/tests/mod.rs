@@ -12,4 +12,5 @@ mod oracle;
 mod partitions;
 mod sim;
 mod space;
+mod tiers;
 mod world;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rhythmite_env::sim::{SimFs, Unsynced};
 use rhythmite_env::{Clock, Env, ManualClock, Random, SeededRandom};
 use rhythmite_model::{
-    Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, TableId, Tier, Tombstone,
+    Aggregates, Column, Error, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, TableId, Tier, Tombstone,
 };
 
 use crate::manifest::{Edit, Manifest, State};
@@ -52,6 +52,8 @@ impl Manifest for MemoryManifest {
         let added = |id| edit.add_tombstones.iter().any(|t| t.id == id);
         state.tombstones.retain(|t| !edit.remove_tombstones.contains(&t.id) && !added(t.id));
         state.tombstones.extend(edit.add_tombstones.clone());
+        state.raw_floors.retain(|(policy, _)| edit.raw_floors.iter().all(|(p, _)| p != policy));
+        state.raw_floors.extend(edit.raw_floors.clone());
         state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
         if fault.is_some() { Err(Error::unavailable("the catalogue's answer was lost")) } else { Ok(()) }
     }
@@ -79,6 +81,9 @@ pub(super) struct World {
     pub options: Options,
     pub retention_s: i64,
     pub max_idle_s: i64,
+    /// Step and retention of coarser levels.
+    pub tiers_s: Vec<(i64, i64)>,
+    pub aggregates: Aggregates,
 }
 
 impl World {
@@ -98,8 +103,20 @@ impl World {
         options.merge_flushed_files = 3;
         options.merge_partition_files = 2;
         let clock = Arc::new(ManualClock::new(START_S * SECOND));
-        let manifest = Arc::default();
-        Self { fs, clock, random, manifest, engine: None, options, retention_s: 0, max_idle_s: 0 }
+        options.rollup_grace = std::time::Duration::ZERO;
+        options.rollup_delay = std::time::Duration::ZERO;
+        Self {
+            fs,
+            clock,
+            random,
+            manifest: Arc::default(),
+            engine: None,
+            options,
+            retention_s: 0,
+            max_idle_s: 0,
+            tiers_s: Vec::new(),
+            aggregates: Aggregates::USUAL,
+        }
     }
 
     pub fn open(&mut self) -> Result<OpenReport> {
@@ -119,9 +136,13 @@ impl World {
             id: POLICY,
             database: "d".to_owned(),
             name: "p".to_owned(),
-            levels: vec![Level { step_ns: 0, retention_ns: self.retention_s * SECOND }],
+            levels: std::iter::once((0, self.retention_s))
+                .chain(self.tiers_s.iter().copied())
+                .map(|(step, retention)| Level { step_ns: step * SECOND, retention_ns: retention * SECOND })
+                .collect(),
             partition_ns: 100 * SECOND,
             max_idle_ns: self.max_idle_s * SECOND,
+            aggregates: self.aggregates,
         }
     }
 

@@ -72,7 +72,7 @@ impl InfluxWriter {
     /// `Overloaded`: nothing was written, try again later. `Unavailable`: the log has failed.
     pub fn write_series(&self, write: &SeriesWrite<'_>) -> Result<SeriesOutcome> {
         let mut refused = Refused::default();
-        let oldest_ns = oldest_ns(write.policy, write.now_ns);
+        let oldest_ns = oldest_ns(write.policy, write.now_ns).max(self.engine.raw_floor(write.policy.id));
         let young: Vec<u32> =
             (0..write.times_ns.len() as u32).filter(|row| write.times_ns[*row as usize] >= oldest_ns).collect();
         refused.add((write.times_ns.len() - young.len()) as u64, || texts::BEYOND_RETENTION.to_owned());

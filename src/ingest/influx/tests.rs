@@ -310,7 +310,7 @@ async fn when_the_engine_is_full_nothing_is_written() {
 }
 
 #[test]
-fn the_longest_level_says_what_is_kept() {
+fn the_finest_level_says_what_is_taken() {
     let policy = |retentions: &[i64]| Policy {
         id: rhythmite_model::PolicyId(1),
         database: String::new(),
@@ -318,10 +318,11 @@ fn the_longest_level_says_what_is_kept() {
         levels: retentions.iter().map(|&retention_ns| Level { step_ns: 0, retention_ns }).collect(),
         partition_ns: 1,
         max_idle_ns: 0,
+        aggregates: rhythmite_model::Aggregates::USUAL,
     };
     assert_eq!(oldest_ns(&policy(&[10]), 100), 90);
-    assert_eq!(oldest_ns(&policy(&[10, 30]), 100), 70);
-    assert_eq!(oldest_ns(&policy(&[10, 0]), 100), i64::MIN);
+    assert_eq!(oldest_ns(&policy(&[10, 30]), 100), 90);
+    assert_eq!(oldest_ns(&policy(&[0, 10]), 100), i64::MIN);
 }
 
 /// A line of few names and times, so that lines meet. Most are good; some have another type, a tag or field `time`, or

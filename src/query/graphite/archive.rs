@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot};
-use rhythmite_engine::{Engine, SeriesFilter, Snapshot};
-use rhythmite_model::{Column, Error, FieldId, Level, Result, RollupRule, SeriesId, TableId, Tier};
+use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, Snapshot, Stream};
+use rhythmite_model::{Aggregates, Column, Error, FieldId, Level, Policy, Result, RollupRule, SeriesId, TableId, Tier};
 
-use super::rollup::{Rule, fill};
+use super::rollup::{Rule, fill, raw_from_s};
 use super::window::{self, Window};
 use crate::ingest::paths::FIELD;
 
@@ -25,8 +25,8 @@ pub struct Place {
     pub id: SeriesId,
     /// Its key: the path.
     pub name: String,
-    /// Finest first.
-    pub levels: Vec<Level>,
+    /// By which it is kept.
+    pub policy: Arc<Policy>,
     /// How coarser levels come from the finest, if that was said.
     pub rollup: Option<RollupRule>,
     field: FieldId,
@@ -40,7 +40,7 @@ impl Place {
         let policy = engine.policy(table.policy())?;
         let (field, _) = names.find_field(table.id(), FIELD)?;
         let (name, rollup) = (names.key(slot).to_owned(), names.rollup(slot));
-        Some(Self { id, name, levels: policy.levels.clone(), rollup, field })
+        Some(Self { id, name, policy, rollup, field })
     }
 }
 
@@ -50,7 +50,7 @@ impl Place {
 /// Those of a scan.
 pub fn stored(snapshot: &Snapshot, places: &[Place], tier: Tier) -> Result<HashMap<SeriesId, Points>> {
     let mut tables: HashMap<(TableId, FieldId), Vec<SeriesId>> = HashMap::new();
-    for place in places.iter().filter(|p| usize::from(tier.0) < p.levels.len()) {
+    for place in places.iter().filter(|p| tier.level() < p.policy.levels.len()) {
         tables.entry((place.id.table(), place.field)).or_default().push(place.id);
     }
     let mut found = HashMap::new();
@@ -76,27 +76,74 @@ pub fn stored(snapshot: &Snapshot, places: &[Place], tier: Tier) -> Result<HashM
 /// # Errors
 /// Those of a scan; `Invalid` for a series with a level that has no step or no end, or more than `slots_max` slots.
 pub fn laps(snapshot: &Snapshot, places: &[Place], slots_max: u64) -> Result<Vec<Result<Vec<Points>>>> {
-    let deepest = places.iter().map(|p| p.levels.len()).max().unwrap_or(0);
-    let tiers = (0..deepest).map(|i| u8::try_from(i).map(Tier).map_err(|e| Error::internal(e.to_string())));
-    let stored = tiers.map(|tier| stored(snapshot, places, tier?)).collect::<Result<Vec<_>>>()?;
-    Ok(places.iter().map(|place| lap_of_each(place, &stored, slots_max)).collect())
+    let deepest = places.iter().map(|p| p.policy.levels.len()).max().unwrap_or(0);
+    let (mut all_stored, mut all_rolled) = (Vec::new(), Vec::new());
+    for level in 0..deepest {
+        let tier = u8::try_from(level).map(Tier).map_err(|e| Error::internal(e.to_string()))?;
+        all_stored.push(stored(snapshot, places, tier)?);
+        all_rolled.push(if level > 0 { rolled(snapshot, places, tier)? } else { HashMap::new() });
+    }
+    Ok(places.iter().map(|place| lap_of_each(place, &all_stored, &all_rolled, slots_max)).collect())
 }
 
-fn lap_of_each(place: &Place, stored: &[HashMap<SeriesId, Points>], slots_max: u64) -> Result<Vec<Points>> {
+/// What is rolled up of one level, by series.
+fn rolled(snapshot: &Snapshot, places: &[Place], tier: Tier) -> Result<HashMap<SeriesId, Vec<Stream>>> {
+    let mut tables: HashMap<TableId, Vec<&Place>> = HashMap::new();
+    for place in places.iter().filter(|p| tier.level() < p.policy.levels.len()) {
+        tables.entry(place.id.table()).or_default().push(place);
+    }
+    let mut found = HashMap::new();
+    for (table, of_table) in tables {
+        let Some(first) = of_table.first() else { continue };
+        let (policy, fields) = (first.policy.clone(), Some([first.field].into()));
+        let rule = |place: &&Place| Rule::of(&place.policy.levels, place.rollup);
+        let wanted = of_table.iter().fold(Aggregates::NONE, |all, place| all.and(rule(place).aggregates()));
+        let mut ids: Vec<_> = of_table.iter().map(|place| place.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let ids = SeriesFilter::List(ids.into());
+        let asked = RollupsOf {
+            policy: &policy,
+            table,
+            level: tier,
+            series: &ids,
+            fields,
+            aggregates: wanted,
+            times_ns: i64::MIN..=i64::MAX,
+        };
+        for points in snapshot.rollups(asked)? {
+            let points = points?;
+            found.insert(points.series, points.streams);
+        }
+    }
+    Ok(found)
+}
+
+fn lap_of_each(
+    place: &Place,
+    stored: &[HashMap<SeriesId, Points>],
+    rolled: &[HashMap<SeriesId, Vec<Stream>>],
+    slots_max: u64,
+) -> Result<Vec<Points>> {
+    let levels = &place.policy.levels;
+    let streams_of = |level: usize| rolled.get(level).and_then(|of| of.get(&place.id)).map_or(&[][..], Vec::as_slice);
     let empty = Points::default();
     let of = |level: usize| stored.get(level).and_then(|s| s.get(&place.id)).unwrap_or(&empty);
-    let newest_ns = (0..place.levels.len()).filter_map(|i| of(i).0.last()).max();
-    let counts = place.levels.iter().map(slots).collect::<Result<Vec<_>>>()?;
+    let newest_ns = (0..levels.len()).flat_map(|i| {
+        let rolled = streams_of(i).iter().flat_map(|stream| &stream.times_ns);
+        of(i).0.last().into_iter().chain(rolled)
+    });
+    let newest_ns = newest_ns.max();
+    let counts = levels.iter().map(slots).collect::<Result<Vec<_>>>()?;
     if counts.iter().sum::<u64>() > slots_max {
         return Err(Error::invalid(format!("more than {slots_max} slots")));
     }
     let Some(newest_s) = newest_ns.map(|t| t.div_euclid(SECOND_NS)) else {
-        return Ok(vec![Points::default(); place.levels.len()]);
+        return Ok(vec![Points::default(); levels.len()]);
     };
-    let rule = Rule::of(&place.levels, place.rollup);
-    let mut scratch = Vec::new();
-    let mut laps = Vec::with_capacity(place.levels.len());
-    for (i, (level, count)) in place.levels.iter().zip(counts).enumerate() {
+    let rule = Rule::of(levels, place.rollup);
+    let mut laps = Vec::with_capacity(levels.len());
+    for (i, (level, count)) in levels.iter().zip(counts).enumerate() {
         let step_s = window::step_s(level);
         let end_s = newest_s - newest_s.rem_euclid(step_s) + step_s;
         let count = usize::try_from(count).map_err(|e| Error::internal(e.to_string()))?;
@@ -109,8 +156,7 @@ fn lap_of_each(place: &Place, stored: &[HashMap<SeriesId, Points>], slots_max: u
         let mut values = vec![f64::NAN; slots];
         fill(&window, times_ns, stored, &mut values);
         if i > 0 && step_s % rule.fine_step_s == 0 {
-            let (times_ns, raw) = of(0);
-            rule.apply(&window, times_ns, raw, &mut values, &mut scratch);
+            rule.apply(&window, raw_from_s(levels, newest_s), (place.field, streams_of(i)), &mut values);
         }
         let last = values.iter().rposition(|v| !v.is_nan()).unwrap_or(0);
         let lap = values.iter().enumerate().skip((last + 1).saturating_sub(count));

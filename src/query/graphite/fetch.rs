@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot, Want};
-use rhythmite_engine::{Engine, SeriesFilter, Snapshot};
+use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, SeriesPoints, Snapshot};
 use rhythmite_env::CpuPool;
 use rhythmite_graphite::series::roll_up;
 use rhythmite_graphite::{Fetch, FetchRequest, Query, RawSeries};
-use rhythmite_model::{Column, Error, FieldId, Result, SeriesId, TableId, Tier};
+use rhythmite_model::{Aggregates, Column, Error, FieldId, Policy, Result, SeriesId, TableId, Tier};
 use serde::Serialize;
 
 use super::find::{find, find_tagged};
-use super::rollup::{Rule, fill};
+use super::rollup::{Rule, fill, raw_from_s};
 use super::window::{Window, window};
 use super::{Limits, Patience};
 use crate::catalog::Events;
@@ -116,7 +116,7 @@ impl Fetch for Fetcher {
                 self.patience.check()?;
                 found.push(self.find(&requests[i].query, range, &mut reads)?);
             }
-            self.read(&mut reads)?;
+            self.read(&mut reads, range.2)?;
             let done = reads.finish();
             for (i, leaves) in members.into_iter().zip(found) {
                 if self.notes.len() < NOTES_MAX {
@@ -183,14 +183,15 @@ impl Fetcher {
     }
 
     /// Fills the slots of all series, on as many threads as are free.
-    fn read(&self, reads: &mut Reads) -> Result<()> {
+    fn read(&self, reads: &mut Reads, now_s: i64) -> Result<()> {
         let mut parts = Vec::new();
         for (&table, group) in &mut reads.tables {
-            let (window, field) = (group.window, group.field);
+            let (window, field, policy) = (group.window, group.field, group.policy.clone());
             let mut series = std::mem::take(&mut group.series).into_iter().peekable();
             let per_part = (PART_SLOTS / window.slots().max(1)).max(1);
             while series.peek().is_some() {
-                parts.push(Part { table, window, field, series: series.by_ref().take(per_part).collect() });
+                let series = series.by_ref().take(per_part).collect();
+                parts.push(Part { table, window, policy: policy.clone(), now_s, field, series });
             }
         }
         let (snapshot, patience) = (self.snapshot.clone(), self.patience.clone());
@@ -213,6 +214,9 @@ impl Fetcher {
 struct Part {
     table: TableId,
     window: Window,
+    policy: Arc<Policy>,
+    /// Whose `now` it is.
+    now_s: i64,
     field: FieldId,
     /// Ascending.
     series: Vec<(SeriesId, Answer)>,
@@ -230,14 +234,31 @@ impl Part {
         if window.tier == Tier::RAW {
             return Ok(self);
         }
-        // Live slots of a coarser level come from the finest one.
+        // Live slots of a coarser level are rolled up from the finest one.
         let live = |a: &Answer| a.rule.live_from_s(&window).filter(|_| window.step_s % a.rule.fine_step_s == 0);
-        let ids = self.series.iter().filter(|(_, a)| live(a).is_some()).map(|(id, _)| *id).collect();
+        let ids: Vec<SeriesId> = self.series.iter().filter(|(_, a)| live(a).is_some()).map(|(id, _)| *id).collect();
         let Some(from_s) = self.series.iter().filter_map(|(_, a)| live(a)).min() else { return Ok(self) };
-        let mut scratch = Vec::new();
-        self.scan(snapshot, patience, Tier::RAW, ids, from_s, |answer, times_ns, values| {
-            answer.rule.apply(&window, times_ns, values, &mut answer.values, &mut scratch);
-        })?;
+        let raw_from_s = raw_from_s(&self.policy.levels, self.now_s);
+        let scan = snapshot.rollups(RollupsOf {
+            policy: &self.policy,
+            table: self.table,
+            level: window.tier,
+            series: &SeriesFilter::List(ids.into()),
+            fields: Some([self.field].into()),
+            aggregates: self.series.iter().fold(Aggregates::NONE, |all, (_, a)| all.and(a.rule.aggregates())),
+            times_ns: from_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1),
+        });
+        let mut series = self.series.iter_mut().peekable();
+        for points in or_empty(scan)? {
+            let points = points?;
+            patience.check()?;
+            // Both ascend.
+            while series.next_if(|(id, _)| *id < points.series).is_some() {}
+            let Some((_, Answer { rule, values, .. })) = series.next_if(|(id, _)| *id == points.series) else {
+                continue;
+            };
+            rule.apply(&window, raw_from_s, (self.field, &points.streams), values);
+        }
         Ok(self)
     }
 
@@ -271,9 +292,9 @@ impl Part {
 }
 
 /// A table that was dropped meanwhile has no points.
-fn or_empty(
-    scan: Result<rhythmite_engine::Scan>,
-) -> Result<impl Iterator<Item = Result<rhythmite_engine::SeriesPoints>>> {
+fn or_empty<S: Iterator<Item = Result<SeriesPoints>>>(
+    scan: Result<S>,
+) -> Result<impl Iterator<Item = Result<SeriesPoints>>> {
     match scan {
         Ok(scan) => Ok(Some(scan).into_iter().flatten()),
         Err(e) if e.kind() == rhythmite_model::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
@@ -284,6 +305,7 @@ fn or_empty(
 /// Series of one table, all with the same window since they share a policy.
 struct Group {
     window: Window,
+    policy: Arc<Policy>,
     field: FieldId,
     series: BTreeMap<SeriesId, Answer>,
 }
@@ -306,7 +328,7 @@ impl Reads {
                 let (from_s, until_s, now_s) = range;
                 let window = window(&policy.levels, from_s, until_s, now_s)?;
                 let (field, _) = names.find_field(table.id(), FIELD)?;
-                place.insert(Group { window, field, series: BTreeMap::new() })
+                place.insert(Group { window, policy: policy.clone(), field, series: BTreeMap::new() })
             }
         };
         let window = group.window;

@@ -1,13 +1,12 @@
-//! Points of the finest level, rolled up into the slots of a coarser one at read.
+//! What is kept of the windows of a coarser level, and the slots that a series' method and xFilesFactor make of it.
 
-use rhythmite_graphite::series::{RollupMethod, roll_up};
-use rhythmite_model::{Level, RollupRule};
+use rhythmite_engine::Stream;
+use rhythmite_graphite::series::RollupMethod;
+use rhythmite_model::{Aggregate, Aggregates, Column, FieldId, Level, RollupRule};
 
 use super::window::{self, Window};
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// Fine slots that are rolled up in one call.
-const BLOCK_SLOTS: usize = 64 * 1024;
 
 /// Puts `values` into their slots; of two in one slot the later one stays. Times ascend. What lies outside is left
 /// out.
@@ -28,6 +27,14 @@ pub(super) fn fill(window: &Window, times_ns: &[i64], values: &[f64], slots: &mu
             Some(slot) => *slot = v,
             None => return,
         }
+    }
+}
+
+/// The first second that the finest level still reaches, as seen at `now_s`.
+pub(super) fn raw_from_s(levels: &[Level], now_s: i64) -> i64 {
+    match levels.first().map_or(0, |level| level.retention_ns) {
+        0 => i64::MIN,
+        retention_ns => now_s.saturating_sub(retention_ns / SECOND_NS),
     }
 }
 
@@ -63,46 +70,90 @@ impl Rule {
         Some(imported_s.max(window.start_s))
     }
 
-    /// Computes the slots of `window` that are live and have a fine point, and puts them over what `slots` holds.
+    /// What the method needs to be known of a window.
+    pub(super) fn aggregates(&self) -> Aggregates {
+        Aggregates::NONE.with(match self.method {
+            RollupMethod::Average | RollupMethod::Sum | RollupMethod::AvgZero => Aggregate::Sum,
+            RollupMethod::Last => Aggregate::Last,
+            RollupMethod::Max => Aggregate::Max,
+            RollupMethod::Min => Aggregate::Min,
+            RollupMethod::AbsMax => Aggregate::AbsMax,
+            RollupMethod::AbsMin => Aggregate::AbsMin,
+            RollupMethod::Median => Aggregate::Median,
+        })
+    }
+
+    /// Puts what was rolled up of one field into the slots of `window` that are live. Of slots before `raw_from_s`, where the
+    /// finest level does not reach, those that hold a value of their own keep it: it came too late for finer levels.
     ///
-    /// `times_ns` ascend. A slot without a fine point keeps its stored value; one with too few of them is empty.
+    /// A slot without a point keeps its stored value; one with too few of them is empty.
     pub(super) fn apply(
         &self,
         window: &Window,
-        times_ns: &[i64],
-        values: &[f64],
+        raw_from_s: i64,
+        (field, streams): (FieldId, &[Stream]),
         slots: &mut [f64],
-        scratch: &mut Vec<f64>,
     ) {
         let Some(live_s) = self.live_from_s(window) else { return };
-        let ratio = usize::try_from(window.step_s / self.fine_step_s).unwrap_or(1).max(1);
-        let block = (BLOCK_SLOTS / ratio).max(1);
-        let block_ns = (block as i64).saturating_mul(window.step_s).saturating_mul(SECOND_NS);
-        let live_ns = live_s.saturating_mul(SECOND_NS);
-        let mut next = times_ns.partition_point(|&t| t < live_ns);
-        while let Some(&t) = times_ns.get(next) {
-            // Blocks begin at multiples of the window's step from the first live slot on.
-            let start_ns = t - (t - live_ns).rem_euclid(block_ns);
-            let end = next + times_ns[next..].partition_point(|&t| t < start_ns.saturating_add(block_ns));
-            let start_s = start_ns / SECOND_NS;
-            let fine = Window {
-                start_s,
-                end_s: start_s + block as i64 * window.step_s,
-                step_s: self.fine_step_s,
-                tier: window.tier,
-            };
-            scratch.clear();
-            scratch.resize(block * ratio, f64::NAN);
-            fill(&fine, &times_ns[next..end], &values[next..end], scratch);
-            let factor = self.x_files_factor;
-            let (_, coarse) = roll_up(start_s, self.fine_step_s, scratch, window.step_s, self.method, factor);
-            let first = usize::try_from((start_s - window.start_s) / window.step_s).unwrap_or(usize::MAX);
-            for ((slot, value), known) in slots.iter_mut().skip(first).zip(coarse).zip(scratch.chunks(ratio)) {
-                if known.iter().any(|v| !v.is_nan()) {
-                    *slot = value;
+        let stream = |aggregate: Aggregate| streams.iter().find(|s| Some(s.field) == aggregate.of(field));
+        let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = stream(Aggregate::Count) else { return };
+        let values = self.aggregates().iter().next().and_then(stream);
+        let values = values.and_then(|s| match &s.values {
+            Column::Float(values) => Some((s.times_ns.as_slice(), values.as_slice())),
+            _ => None,
+        });
+        let expected = (window.step_s / self.fine_step_s).max(1) as f64;
+        let slot_of = |time_ns: i64| (time_ns.div_euclid(SECOND_NS) - window.start_s).div_euclid(window.step_s);
+        let mut next = times_ns.partition_point(|&t| t < live_s.saturating_mul(SECOND_NS));
+        let mut at = values.map_or(0, |(times, _)| times.partition_point(|&t| t < live_s.saturating_mul(SECOND_NS)));
+        while let Some(&time_ns) = times_ns.get(next) {
+            // A window may be in several pieces.
+            let slot = slot_of(time_ns);
+            let pieces = times_ns[next..].iter().take_while(|t| slot_of(**t) == slot).count();
+            let count: i64 = counts[next..next + pieces].iter().sum();
+            next += pieces;
+            let found = match values {
+                Some((times, values)) => {
+                    at += times[at..].iter().take_while(|t| slot_of(**t) < slot).count();
+                    let pieces = times[at..].iter().take_while(|t| slot_of(**t) == slot).count();
+                    at += pieces;
+                    self.join(&values[at - pieces..at], count, expected)
                 }
+                None => None,
+            };
+            let Some(place) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else { continue };
+            let start_s = window.start_s + slot * window.step_s;
+            let came_late = start_s >= self.imported_until_s && start_s < raw_from_s && !place.is_nan();
+            if count > 0 && !came_late {
+                let enough = count as f64 / expected >= f64::from(self.x_files_factor);
+                *place = found.filter(|_| enough).unwrap_or(f64::NAN);
             }
-            next = end;
+        }
+    }
+
+    /// The value of a window from those of its pieces.
+    fn join(&self, pieces: &[f64], count: i64, expected: f64) -> Option<f64> {
+        let sum = || pieces.iter().sum::<f64>();
+        let best =
+            |better: fn(f64, f64) -> bool| pieces.iter().copied().reduce(|a, v| if better(v, a) { v } else { a });
+        if pieces.is_empty() {
+            return None;
+        }
+        match self.method {
+            RollupMethod::Average => Some(sum() / count as f64),
+            RollupMethod::AvgZero => Some(sum() / expected),
+            RollupMethod::Sum => Some(sum()),
+            RollupMethod::Last => pieces.last().copied(),
+            RollupMethod::Max => best(|a, b| a > b),
+            RollupMethod::Min => best(|a, b| a < b),
+            RollupMethod::AbsMax => best(|a, b| a.abs() > b.abs()),
+            RollupMethod::AbsMin => best(|a, b| a.abs() < b.abs()),
+            // Of a window in several pieces this is the median of their medians.
+            RollupMethod::Median => {
+                let mut sorted = pieces.to_vec();
+                sorted.sort_unstable_by(f64::total_cmp);
+                Some((sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0)
+            }
         }
     }
 }

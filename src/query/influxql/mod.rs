@@ -42,6 +42,7 @@ mod statement;
 mod technical;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tier;
 mod transform;
 mod types;
 mod users;

@@ -10,6 +10,7 @@ use super::into::Into as Target;
 use super::select::{Rows, Select};
 use super::sink::ResultSink;
 use super::source::{self, Registered};
+use super::tier;
 use super::window::{Windows, zone_offset_ns};
 
 /// Runs a SELECT and hands its rows out, or writes them to its target.
@@ -154,8 +155,9 @@ pub(super) fn explain(
 ) -> Result<()> {
     let compiled = prepare(context, request, statement)?;
     let mut lines = vec![format!("EXPRESSION: {}", compiled.statement)];
+    let select = Select::new(context, request);
+    lines.extend(tier::explain(&select, &compiled)?);
     if analyze {
-        let select = Select::new(context, request);
         let began = context.clock.monotonic();
         let (mut series, mut rows) = (0_u64, 0_u64);
         select.run(&compiled, &mut |found| {

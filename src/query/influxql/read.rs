@@ -3,12 +3,12 @@
 //! What a batch of groups weighs is asked of the indexes first. Most batches are read in one go. A heavier one of
 //! functions that fold is read in pieces of time, of which nothing is kept. Of a heavier one of raw points each group is
 //! read for itself, and where one is heavy too its rows are given out piece by piece, in the order of the answer, until
-//! LIMIT is reached. Other functions need all points of a group, which [`super::select::Select::hold`] bounds.
+//! LIMIT is reached. Functions that a coarser level has the aggregates for are answered from it (`tier`). Other functions need all points of a group, which [`super::select::Select::hold`] bounds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rhythmite_engine::{SeriesFilter, SeriesPieces, SeriesPoints, Stretch, Weight};
+use rhythmite_engine::{RollupsOf, SeriesFilter, SeriesPieces, SeriesPoints, Stretch, Weight};
 use rhythmite_influx::influxql::Fill;
 use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
 
@@ -18,9 +18,11 @@ use super::condition::Residual;
 use super::failure::Result;
 use super::frame::{Cast, FramePlan, Series, Stream, cast_to};
 use super::group::{Group, Reader, check_type, frame_type};
+use super::plan::PlannedCall;
 use super::points::Page;
 use super::select::{Emit, Rows, Tags};
 use super::source::reads_tag;
+use super::tier::{Asked, Choice};
 use crate::query::slices::Slices;
 
 /// Values read at a time, about: 32 MiB.
@@ -70,6 +72,10 @@ impl Reader<'_, '_, '_> {
     pub(super) fn batch(&self, groups: Vec<Members>, rows_of: &[Vec<Series>], emit: &mut Emit<'_>) -> Result<()> {
         let mut batch = self.begin(&groups, rows_of)?;
         let range = self.plan.bounded(self.plan.widest());
+        self.read_tiers(&mut batch, range)?;
+        if batch.targets.is_empty() && !self.plan.keeps_series() {
+            return self.finish(batch, emit);
+        }
         if rows_of.is_empty() && self.read_ends(&mut batch, range)? {
             return self.finish(batch, emit);
         }
@@ -288,6 +294,67 @@ impl Reader<'_, '_, '_> {
             }
         }
         Ok(held)
+    }
+
+    /// Reads windows of coarser levels into the groups where these have all that is asked for; what they answer is not
+    /// read again.
+    fn read_tiers(&self, batch: &mut Batch, range: (i64, i64)) -> Result<()> {
+        let Some(asked) = Asked::of(self.plan, self.residual.is_some()) else { return Ok(()) };
+        let mut series = vec![0_usize; batch.groups.len()];
+        batch.places.iter().for_each(|place| series[place.group] += 1);
+        if asked.of_one_series && series.iter().any(|count| *count > 1) {
+            return Ok(());
+        }
+        for target in std::mem::take(&mut batch.targets) {
+            let Some(choice) = Choice::of(self.select, &asked, target.table, range) else {
+                batch.targets.push(target);
+                continue;
+            };
+            let others = std::mem::replace(&mut batch.targets, vec![target]);
+            // Windows of the level that the range cuts.
+            let (first, last) = choice.range;
+            if range.0 < first && choice.begins_raw {
+                self.read(batch, (range.0, first - 1))?;
+            }
+            self.read_rolled(batch, &asked, &choice)?;
+            if last < range.1 {
+                self.read(batch, (last + 1, range.1))?;
+            }
+            batch.targets = others;
+        }
+        Ok(())
+    }
+
+    fn read_rolled(&self, batch: &mut Batch, asked: &Asked, choice: &Choice) -> Result<()> {
+        let Some(target) = batch.targets.first() else { return Ok(()) };
+        let field = |call: &PlannedCall<'_>| {
+            target.names.iter().position(|name| **name == *call.leaf.driver.name).map(|at| target.fields[at])
+        };
+        let fields: Vec<Option<FieldId>> = self.plan.calls.iter().map(field).collect();
+        let scan = self.select.snapshot.rollups(RollupsOf {
+            policy: &choice.policy,
+            table: target.table,
+            level: choice.tier,
+            series: &SeriesFilter::List(target.series.clone()),
+            fields: Some(target.fields.clone()),
+            aggregates: asked.aggregates,
+            times_ns: choice.range.0..=choice.range.1,
+        })?;
+        for points in scan {
+            self.select.check()?;
+            let points = points?;
+            let start = batch.places.partition_point(|place| place.series < points.series);
+            let found = batch.places[start..].iter().take_while(|place| place.series == points.series);
+            for place in found {
+                let group = &mut batch.groups[place.group];
+                for (field, folded) in fields.iter().zip(&mut group.folded) {
+                    if let (Some(field), Some(folded)) = (field, folded) {
+                        folded.add_rolled(*field, &points.streams, &self.plan.windows, self.plan.range);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Hands out the rows of groups that are read.

@@ -34,6 +34,11 @@ impl Windows {
         self.every_ns
     }
 
+    /// Whether windows begin and end with steps of a coarser level.
+    pub(super) fn nest(&self, step_ns: i64) -> bool {
+        self.zone.is_none() && self.every_ns > 0 && self.every_ns % step_ns == 0 && self.offset_ns % step_ns == 0
+    }
+
     pub(super) fn zone(&self) -> Option<&TimeZone> {
         self.zone.as_ref()
     }

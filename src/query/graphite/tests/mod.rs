@@ -1,7 +1,8 @@
 pub(crate) mod world;
 
+use rhythmite_engine::Stream;
 use rhythmite_graphite::series::RollupMethod;
-use rhythmite_model::{Level, Tier};
+use rhythmite_model::{Aggregate, Column, FieldId, Level, Tier};
 
 use super::rollup::{Rule, fill};
 use super::tags;
@@ -87,6 +88,25 @@ fn points_fall_into_their_slots() {
     }
 }
 
+/// What is kept of points, as the engine gives it.
+fn rolled(times: &[i64], values: &[f64], step_s: i64) -> Vec<Stream> {
+    let mut windows: std::collections::BTreeMap<i64, Vec<f64>> = std::collections::BTreeMap::new();
+    times.iter().zip(values).for_each(|(t, v)| windows.entry(t - t.rem_euclid(step_s)).or_default().push(*v));
+    let starts = ns(&windows.keys().copied().collect::<Vec<_>>());
+    let stream = |aggregate: Aggregate, values: Column| Stream {
+        field: aggregate.of(FieldId(0)).unwrap(),
+        times_ns: starts.clone(),
+        values,
+    };
+    let each = |f: &dyn Fn(&[f64]) -> f64| Column::Float(windows.values().map(|v| f(v)).collect());
+    vec![
+        stream(Aggregate::Count, Column::Integer(windows.values().map(|v| v.len() as i64).collect())),
+        stream(Aggregate::Sum, each(&|v| v.iter().sum())),
+        stream(Aggregate::Last, each(&|v| v[v.len() - 1])),
+        stream(Aggregate::Median, each(&|v| (v[(v.len() - 1) / 2] + v[v.len() / 2]) / 2.0)),
+    ]
+}
+
 #[test]
 fn live_slots_are_computed_and_imported_ones_are_not() {
     let window = Window { tier: Tier(1), start_s: 60, end_s: 300, step_s: 60 };
@@ -95,20 +115,25 @@ fn live_slots_are_computed_and_imported_ones_are_not() {
     let check = |imported_until_s, method, x_files_factor, points: usize, stored: [f64; 4], want: [f64; 4]| {
         let rule = Rule { method, x_files_factor, fine_step_s: 10, imported_until_s };
         let mut slots = stored.to_vec();
-        rule.apply(&window, &ns(&times[..points]), &values[..points], &mut slots, &mut Vec::new());
+        let streams = rolled(&times[..points], &values[..points], 60);
+        // The finest level reaches back to the middle of the range.
+        rule.apply(&window, 180, (FieldId(0), &streams), &mut slots);
         same(&slots, &want, &format!("{imported_until_s} {method:?} {x_files_factor} {points}"));
     };
     use RollupMethod::{Average, Last, Median, Sum};
     let all = times.len();
     check(0, Average, 0.5, all, [N; 4], [85., 145., 205., 265.]);
-    check(0, Sum, 0.0, all, [1.; 4], [510., 870., 1230., 1590.]);
+    check(300, Sum, 0.0, all, [1.; 4], [1.; 4]);
+    check(0, Sum, 0.0, all, [N; 4], [510., 870., 1230., 1590.]);
+    // What came too late for the points stands.
+    check(0, Sum, 0.0, all, [N, 1., 1., N], [510., 1., 1230., 1590.]);
     check(0, Median, 0.0, all, [N; 4], [85., 145., 205., 265.]);
     // Two of six points of the last window: too few for a half, enough for a third.
     check(0, Last, 0.5, 20, [N; 4], [110., 170., 230., N]);
     check(0, Last, 0.3, 20, [N; 4], [110., 170., 230., 250.]);
-    // Too few points make a slot empty, stored or not; no point leaves the stored value.
-    check(0, Last, 0.5, 20, [1.; 4], [110., 170., 230., N]);
-    check(0, Last, 0.5, 18, [1.; 4], [110., 170., 230., 1.]);
+    // Too few points make a slot of the import empty, too.
+    check(250, Last, 0.5, 20, [1.; 4], [1., 1., 1., N]);
+    check(0, Last, 0.5, 18, [N, N, 1., 1.], [110., 170., 230., 1.]);
     // A window that ends at the import was imported; the one across it was not.
     check(120, Last, 0.0, all, [1., N, N, N], [1., 170., 230., 290.]);
     check(121, Last, 0.0, all, [N; 4], [N, 170., 230., 290.]);
@@ -118,14 +143,14 @@ fn live_slots_are_computed_and_imported_ones_are_not() {
 }
 
 #[test]
-fn long_gaps_and_long_ranges_are_rolled_up_block_by_block() {
+fn long_gaps_and_long_ranges_are_rolled_up() {
     let steps = 200_000;
     let window = Window { tier: Tier(1), start_s: 0, end_s: steps * 60, step_s: 60 };
     let times: Vec<i64> = (0..steps).filter(|i| i % 9 == 0 || *i > steps - 40).map(|i| i * 60 + 30).collect();
     let values: Vec<f64> = times.iter().map(|t| *t as f64).collect();
     let rule = Rule { method: RollupMethod::Sum, x_files_factor: 0.0, fine_step_s: 10, imported_until_s: 0 };
     let mut slots = vec![N; window.slots()];
-    rule.apply(&window, &ns(&times), &values, &mut slots, &mut Vec::new());
+    rule.apply(&window, 0, (FieldId(0), &rolled(&times, &values, 60)), &mut slots);
     let mut want = vec![N; window.slots()];
     times.iter().for_each(|t| want[(t / 60) as usize] = *t as f64);
     same(&slots, &want, "one point a window");
@@ -149,6 +174,46 @@ fn coarse_slots_come_from_the_store_before_the_import_and_from_raw_after_it() {
     world.check("imported", (-1_260, 0), "60: 18*7 2*1 -");
     world.check("live", (-30, 0), "10: 2*1 -");
     world.check("{live,imported}", (-180, -120), "10: 6*1 | 10: 6*1");
+}
+
+#[test]
+fn what_is_rolled_up_answers_when_raw_points_have_gone() {
+    let archives = [(10, 600), (60, 7 * DAY), (600, 0)];
+    for (method, coarse, coarser) in [
+        (1, "60: 2.5 8.5 14.5", "600: - 29.5 89.5"),
+        (2, "60: 15 51 87", "600: - 1770 5370"),
+        (3, "60: 5 11 17", "600: - 59 119"),
+        (7, "60: 5 11 17", "600: - 59 119"),
+        (9, "60: 2.5 8.5 14.5", "600: - 29.5 89.5"),
+    ] {
+        let world = World::with(|options| options.rollup_delay = std::time::Duration::ZERO);
+        let now = world::NOW_S;
+        let id = world.series("p", &archives, (method, 0.5, 0));
+        // Midnight.
+        let start = now - 216_000;
+        let raw: Vec<_> = (0..120).map(|i| (start + i * 10, i as f64)).collect();
+        world.write(id, 0, &raw);
+        let check = |what: &str| {
+            let shown = |range| {
+                let found = world.fetch("p", range).unwrap();
+                found.iter().map(world::show).collect::<String>()
+            };
+            assert_eq!(shown((-216_001, -215_850)), coarse, "{what}, method {method}");
+            // As it will be answered when the second level does not reach back any more.
+            let found = world.fetch_at("p", (start - 601, start + 1_199), now + 7 * DAY).unwrap();
+            assert_eq!(found.iter().map(world::show).collect::<String>(), coarser, "{what}, method {method}");
+        };
+        check("in memory");
+        world.engine.drain().unwrap();
+        world.engine.compact_all().unwrap();
+        while world.engine.compact_once().unwrap() {}
+        assert!(world.engine.files().iter().all(|file| file.tier.is_rolled()), "raw points have gone");
+        check("rolled up");
+        // A late point takes its slot.
+        world.write(id, 1, &[(start + 60, 1000.0)]);
+        let late = coarse.split(' ').enumerate().map(|(i, v)| if i == 2 { "1000" } else { v }).collect::<Vec<_>>();
+        world.check("p", (-216_001, -215_850), &late.join(" "));
+    }
 }
 
 #[test]

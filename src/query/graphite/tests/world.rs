@@ -97,7 +97,7 @@ impl World {
     }
 }
 
-fn show(series: &Series) -> String {
+pub(crate) fn show(series: &Series) -> String {
     let mut text = format!("{}:", series.step_s);
     let mut values = series.values.iter().map(|v| if v.is_nan() { "-".to_owned() } else { v.to_string() }).peekable();
     while let Some(value) = values.next() {

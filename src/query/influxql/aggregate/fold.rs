@@ -1,7 +1,7 @@
 //! Functions that fold: the result of a group is put together from the results of its series.
 
-use rhythmite_engine::Stretch;
-use rhythmite_model::{Column, FieldType};
+use rhythmite_engine::{Stream, Stretch};
+use rhythmite_model::{Aggregate, Column, FieldId, FieldType};
 
 use super::super::column::Col;
 use super::super::frame::{Frame, within};
@@ -221,6 +221,57 @@ impl Partial {
             *self = Partial { window_ns: self.window_ns, ..other };
         }
         self.count = count;
+    }
+}
+
+impl Folded {
+    /// Adds what a coarser level keeps of one field of a series: pieces of windows, see [`Aggregate`].
+    pub(in super::super) fn add_rolled(
+        &mut self,
+        field: FieldId,
+        streams: &[Stream],
+        windows: &Windows,
+        range: (i64, i64),
+    ) {
+        let stream = |aggregate: Aggregate| streams.iter().find(|s| Some(s.field) == aggregate.of(field));
+        let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = stream(Aggregate::Count) else { return };
+        let (first, second) = match self.fold {
+            Fold::Count => (stream(Aggregate::Count), None),
+            Fold::Sum | Fold::Mean => (stream(Aggregate::Sum), None),
+            Fold::Min => (stream(Aggregate::Min), None),
+            Fold::Max => (stream(Aggregate::Max), None),
+            Fold::First => (stream(Aggregate::First), None),
+            Fold::Last => (stream(Aggregate::Last), None),
+            Fold::Spread => (stream(Aggregate::Min), stream(Aggregate::Max)),
+        };
+        let Some(first) = first else { return };
+        // Of count, what is counted may be of any type.
+        let field_type = if self.fold == Fold::Count { FieldType::Float } else { first.values.field_type() };
+        self.field_type.get_or_insert(field_type);
+        let mut fresh: Vec<Partial> = Vec::new();
+        for_each_run(windows, range, &first.times_ns, |window_ns, rows| {
+            for row in rows {
+                let time_ns = first.times_ns[row];
+                let count = times_ns.binary_search(&time_ns).map_or(0, |at| counts[at].unsigned_abs());
+                let value = if self.fold == Fold::Count { Value::Null } else { first.values.get(row).into() };
+                let high = second.map_or(Value::Null, |s| match s.times_ns.binary_search(&time_ns) {
+                    Ok(at) => s.values.get(at).into(),
+                    Err(_) => Value::Null,
+                });
+                let time_ns = if self.fold.selects() { time_ns } else { window_ns };
+                let piece = Partial { window_ns, count, time_ns, value, high, aux: Vec::new() };
+                match fresh.last_mut() {
+                    Some(known) if known.window_ns == window_ns => known.merge(piece, self.fold),
+                    _ => fresh.push(piece),
+                }
+            }
+        });
+        for piece in fresh {
+            match self.partials.binary_search_by_key(&piece.window_ns, |partial| partial.window_ns) {
+                Ok(at) => self.partials[at].merge(piece, self.fold),
+                Err(at) => self.partials.insert(at, piece),
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 mod ends;
 mod select;
+mod tiers;
 mod users;
 pub(crate) mod world;
 

@@ -8,11 +8,11 @@ use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::{CpuPool, Env, ManualClock};
 use rhythmite_influx::answer::{AnswerOptions, AnswerWriter, Cell, Message, SeriesHead, StatementEnd};
 use rhythmite_influx::influxql::{Mistakes, Params, parse_query};
-use rhythmite_model::{FieldType, KeyKind, Level};
+use rhythmite_model::{Aggregate, Aggregates, FieldType, KeyKind, Level};
 use serde_json::Value;
 
 use crate::auth::Passwords;
-use crate::catalog::{Catalog, NewPolicy};
+use crate::catalog::{Catalog, NewPolicy, PolicyChange};
 use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
 use crate::query::influxql::{Context, Limits, Request, ResultSink, Users, execute};
 
@@ -63,6 +63,17 @@ impl World {
             durability: Durability::Interval,
         };
         drop(InfluxWriter::new(self.context.engine.clone()).write(&write).unwrap());
+    }
+
+    /// Gives the default policy of `d` other retention and tiers (steps and retentions in seconds), `first` among what is kept.
+    pub(crate) fn tiers(&self, retention_s: i64, tiers: &[(i64, i64)]) {
+        const SECOND_NS: i64 = 1_000_000_000;
+        let change = PolicyChange { retention_ns: Some(retention_s * SECOND_NS), ..PolicyChange::default() };
+        self.runtime.block_on(self.context.catalog.alter_policy("d", "autogen", change)).unwrap();
+        let level = |&(step, kept): &(i64, i64)| Level { step_ns: step * SECOND_NS, retention_ns: kept * SECOND_NS };
+        let kept = Aggregates::USUAL.with(Aggregate::First);
+        let set = self.context.catalog.set_tiers("d", "", tiers.iter().map(level).collect(), kept);
+        self.runtime.block_on(set).unwrap();
     }
 
     /// Makes Graphite series, kept by a storage schema of their own.

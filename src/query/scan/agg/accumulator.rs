@@ -168,6 +168,20 @@ impl Accumulator {
         }
     }
 
+    /// Adds results of others: the number of values of each, and what was made of them (but of `Count`).
+    pub fn add_rolled(&mut self, times_ns: &[i64], counts: &[i64], values: Option<&Column>, runs: &[Run]) {
+        if self.what != What::Count {
+            let Some(values) = values else { return };
+            self.add(times_ns, values, runs);
+        }
+        // Each counts for more than one.
+        for run in runs {
+            let more: u64 = counts[run.rows()].iter().map(|count| count.unsigned_abs()).sum();
+            let counted = if self.what == What::Count { 0 } else { run.rows().len() as u64 };
+            self.counts[run.slot as usize] += more.saturating_sub(counted);
+        }
+    }
+
     /// Of `First` and `Last` with nulls: the rows are those of `rows_ns`, some of which have a value.
     pub fn add_rows_with_nulls(&mut self, rows_ns: &[i64], runs: &[Run], stream: Option<(&[i64], &Column)>) {
         let last = match self.what {

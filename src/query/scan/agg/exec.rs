@@ -19,14 +19,15 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt};
-use rhythmite_engine::Stream;
-use rhythmite_model::{FieldId, SeriesId, TableId};
+use rhythmite_engine::{RollupScan, RollupsOf, Scan, Stream};
+use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
 
 use super::SLOTS_MAX;
 use super::accumulator::What;
 use super::gaps;
 use super::newest;
 use super::query::{Key, RowsOf, Spec};
+use super::rolled::Rolled;
 use super::state::State;
 use super::windows::Windows;
 use crate::query::scan::backwards::Backwards;
@@ -142,6 +143,13 @@ fn likely_times(plan: &Plan) -> RangeInclusive<i64> {
 }
 
 impl Job {
+    /// The level that answers for the first policy that has one.
+    fn rolled(&self) -> Option<Rolled> {
+        let mut policies: Vec<_> = self.plan.partitions.iter().flatten().map(|piece| piece.policy).collect();
+        policies.dedup();
+        policies.into_iter().find_map(|policy| Rolled::of(&self.plan.scope, &self.spec, policy))
+    }
+
     /// The fields in a table; `None` if it has been dropped.
     pub fn fields(&self, table: TableId) -> Option<TableFields> {
         let names = self.plan.scope.engine.registry().read();
@@ -177,6 +185,42 @@ pub(super) struct Part {
     pub seen: Vec<(SeriesId, u32)>,
 }
 
+/// Where the streams of series come from.
+enum Source {
+    Points(Box<Scan>),
+    Rolled(Box<RollupScan>),
+}
+
+impl Source {
+    fn points(plan: &Plan, piece: &Piece, tier: Tier, times_ns: RangeInclusive<i64>) -> Result<Self> {
+        let (series, fields) = (piece.series.clone(), piece.fields.clone());
+        let scan = plan.scope.snapshot.scan(piece.table, tier, series, fields, times_ns);
+        Ok(Self::Points(Box::new(scan.map_err(external)?)))
+    }
+
+    fn rolled(
+        plan: &Plan,
+        piece: &Piece,
+        rolled: &Rolled,
+        fields: &TableFields,
+        times_ns: RangeInclusive<i64>,
+    ) -> Result<Self> {
+        let mut named: Vec<FieldId> = fields.named.iter().flatten().copied().collect();
+        named.sort_unstable();
+        named.dedup();
+        let scan = plan.scope.snapshot.rollups(RollupsOf {
+            policy: &rolled.policy,
+            table: piece.table,
+            level: rolled.tier,
+            series: &piece.series,
+            fields: Some(named.into()),
+            aggregates: rolled.aggregates,
+            times_ns,
+        });
+        Ok(Self::Rolled(Box::new(scan.map_err(external)?)))
+    }
+}
+
 /// What a part is read with.
 struct Reader {
     job: Arc<Job>,
@@ -192,32 +236,57 @@ impl Reader {
         let mut state = State::new(spec.clone());
         let mut seen = Vec::new();
         let mut values = 0;
+        let mut rolled_tables: Vec<TableId> = Vec::new();
+        let mut sources: Vec<(&Piece, Source)> = Vec::new();
         for piece in &plan.partitions[partition] {
-            let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
-            let Some(fields) = self.job.fields(piece.table).filter(|_| !times_ns.is_empty()) else { continue };
-            let scan = plan.scope.snapshot.scan(
-                piece.table,
-                piece.window.tier,
-                piece.series.clone(),
-                piece.fields.clone(),
-                times_ns,
-            );
-            let mut scan = scan.map_err(external)?;
+            let Some(rolled) = Rolled::of(&plan.scope, spec, piece.policy) else {
+                let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
+                if !times_ns.is_empty() {
+                    sources.push((piece, Source::points(plan, piece, piece.window.tier, times_ns)?));
+                }
+                continue;
+            };
+            // All pieces of a table in one partition are of the same series; one of them stands for all times.
+            if rolled_tables.contains(&piece.table) {
+                continue;
+            }
+            rolled_tables.push(piece.table);
+            let Some(fields) = self.job.fields(piece.table) else { continue };
+            for (times_ns, from_rollups) in rolled.spans(&time::intersect(&plan.times_ns, &times_ns)) {
+                let source = match from_rollups {
+                    true => Source::rolled(plan, piece, &rolled, &fields, times_ns)?,
+                    false => Source::points(plan, piece, Tier::RAW, times_ns)?,
+                };
+                sources.push((piece, source));
+            }
+        }
+        for (piece, source) in sources {
+            let Some(fields) = self.job.fields(piece.table) else { continue };
+            let mut scan = match source {
+                Source::Points(scan) => scan,
+                Source::Rolled(mut scan) => {
+                    loop {
+                        let timer = self.baseline.elapsed_compute().timer();
+                        let Some(points) = scan.next() else { break };
+                        let points = points.map_err(external)?;
+                        let Some(group) = self.group(&mut state, &mut seen, points.series) else { continue };
+                        state.add_rolled(group, &fields.named, &points.streams);
+                        self.series.add(1);
+                        values += points.streams.iter().map(|s| s.times_ns.len()).sum::<usize>();
+                        drop(timer);
+                        if values >= VALUES_AT_A_TIME {
+                            values = 0;
+                            self.charge(&state, &seen)?;
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    continue;
+                }
+            };
             loop {
                 let timer = self.baseline.elapsed_compute().timer();
                 let Some(pieces) = scan.next_pieces().map_err(external)? else { break };
-                let series = pieces.series();
-                let group = if spec.tags.is_empty() {
-                    // One that has been dropped has no rows any more.
-                    let known = plan.scope.engine.registry().read().slot(series).is_some();
-                    known.then(|| state.only_group())
-                } else {
-                    key_of(&plan.scope, series).map(|key| state.group(plan.kind, &key))
-                };
-                let Some(group) = group else { continue };
-                if !spec.tags.is_empty() {
-                    seen.push((series, group));
-                }
+                let Some(group) = self.group(&mut state, &mut seen, pieces.series()) else { continue };
                 self.series.add(1);
                 if spec.rows == RowsOf::Any {
                     for (id, stretches) in pieces.streams() {
@@ -237,13 +306,30 @@ impl Reader {
                 drop(timer);
                 if values >= VALUES_AT_A_TIME {
                     values = 0;
-                    self.reservation.try_resize(state.heap_bytes() + seen.capacity() * size_of::<(SeriesId, u32)>())?;
+                    self.charge(&state, &seen)?;
                     tokio::task::yield_now().await;
                 }
             }
         }
-        self.reservation.try_resize(state.heap_bytes() + seen.capacity() * size_of::<(SeriesId, u32)>())?;
+        self.charge(&state, &seen)?;
         Ok(Part { state, seen })
+    }
+
+    fn charge(&self, state: &State, seen: &Vec<(SeriesId, u32)>) -> Result<()> {
+        self.reservation.try_resize(state.heap_bytes() + seen.capacity() * size_of::<(SeriesId, u32)>())
+    }
+
+    /// The group of a series, which is noted in `seen` where groups are made by tags; `None` if it has been dropped: it has
+    /// no rows any more.
+    fn group(&self, state: &mut State, seen: &mut Vec<(SeriesId, u32)>, series: SeriesId) -> Option<u32> {
+        let (plan, spec) = (&self.job.plan, &self.job.spec);
+        if spec.tags.is_empty() {
+            let known = plan.scope.engine.registry().read().slot(series).is_some();
+            return known.then(|| state.only_group());
+        }
+        let group = key_of(&plan.scope, series).map(|key| state.group(plan.kind, &key))?;
+        seen.push((series, group));
+        Some(group)
     }
 }
 
@@ -307,7 +393,8 @@ impl Running {
     async fn run(&self) -> Result<State> {
         let spec = &self.job.spec;
         let times_ns = self.job.plan.times_ns.clone();
-        let mut state = match spec.newest_first() {
+        let rolled = self.job.rolled().is_some();
+        let mut state = match spec.newest_first().filter(|_| !rolled) {
             Some((windows, fetch)) => self.newest(windows, fetch).await?,
             None => self.range(times_ns).await?,
         };
@@ -381,7 +468,11 @@ impl DisplayAs for TsAggExec {
         if spec.picked.is_some() {
             f.write_str(", newest row of each group")?;
         }
-        if spec.newest_first().is_some() || spec.picked.is_some() {
+        let rolled = self.job.rolled();
+        if let Some(rolled) = &rolled {
+            write!(f, ", windows of tier={}s", rolled.step_ns / 1_000_000_000)?;
+        }
+        if (spec.newest_first().is_some() && rolled.is_none()) || spec.picked.is_some() {
             f.write_str(", newest first")?;
         }
         Ok(())

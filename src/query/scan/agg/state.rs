@@ -9,9 +9,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rhythmite_engine::registry::key;
 use rhythmite_engine::{Stream, Stretch};
-use rhythmite_model::{Column, KeyKind};
+use rhythmite_model::{Aggregate, Column, FieldId, KeyKind};
 
-use super::accumulator::{Accumulator, Run};
+use super::accumulator::{Accumulator, Run, What};
 use super::query::{RowsOf, Spec};
 use crate::query::scan::predicate;
 use crate::query::scan::schema::ColumnKind;
@@ -245,6 +245,30 @@ impl State {
             (run.start, run.end) = (run.start + from, run.end + from);
         }
         self.add_values(field, stretch.times_ns, stretch.values);
+    }
+
+    /// Adds what a coarser level keeps of the fields of the query, `None` where the table has none.
+    pub fn add_rolled(&mut self, group: u32, fields: &[Option<FieldId>], streams: &[Stream]) {
+        let spec = self.spec.clone();
+        for (at, field) in fields.iter().enumerate() {
+            let Some(field) = *field else { continue };
+            let stream = |aggregate: Aggregate| streams.iter().find(|s| Some(s.field) == aggregate.of(field));
+            let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = stream(Aggregate::Count) else {
+                continue;
+            };
+            self.cut(group, times_ns);
+            self.grow();
+            for (aggregate, result) in spec.aggregates.iter().zip(&mut self.results).filter(|(a, _)| a.field == at) {
+                let values = match aggregate.what {
+                    What::Min => stream(Aggregate::Min),
+                    What::Max => stream(Aggregate::Max),
+                    _ => stream(Aggregate::Sum),
+                };
+                // These are kept of every window that has a count.
+                let values = values.filter(|values| values.times_ns == *times_ns).map(|values| &values.values);
+                result.add_rolled(times_ns, counts, values, &self.runs);
+            }
+        }
     }
 
     /// Adds values in the windows that `runs` say.

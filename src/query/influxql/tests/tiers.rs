@@ -1,0 +1,146 @@
+//! Statements answered from coarser levels: as from points, and after these have gone.
+
+use std::fmt::Write as _;
+
+use rhythmite_influx::line_protocol::Precision;
+
+use super::world::{NOW_NS, World, two_policies};
+use crate::ingest::influx::TimeUnit;
+
+const S: TimeUnit = TimeUnit::Fixed(Precision::Second);
+const NOW_S: i64 = NOW_NS / 1_000_000_000;
+const DAY_S: i64 = 86_400;
+/// Two midnights ago.
+const START_S: i64 = NOW_S - 12 * 3_600 - DAY_S;
+
+/// Two hosts, a point each ten seconds of an hour.
+fn filled() -> World {
+    let world = two_policies();
+    let mut lines = String::new();
+    for at in 0..360 {
+        for (host, by) in [("a", 1), ("b", 3)] {
+            let time = START_S + at * 10;
+            let _ = writeln!(lines, "cpu,host={host} usage={},n={}i,up=true {time}", at * by % 50, at * by);
+        }
+    }
+    world.write("d", "", S, &lines);
+    world
+}
+
+/// Statements, and the level that answers them.
+fn statements() -> Vec<(String, &'static str)> {
+    let all = |what: &str, rest: &str| {
+        format!("SELECT {what} FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h {rest}")
+    };
+    vec![
+        (all("mean(usage)", "GROUP BY time(10m)"), "600s"),
+        (all("mean(usage)", "GROUP BY time(20m), host"), "600s"),
+        (all("count(usage), sum(n), min(usage), max(usage), spread(usage)", "GROUP BY time(5m), host"), "60s"),
+        (all("first(n), last(n)", "GROUP BY time(10m), host"), "600s (where groups are single series, else raw)"),
+        (
+            all("first(n), last(n)", "AND host = 'a' GROUP BY time(10m)"),
+            "600s (where groups are single series, else raw)",
+        ),
+        (all("sum(n)", "GROUP BY time(10m, 1m)"), "60s"),
+        (all("max(usage)", "GROUP BY time(1h) fill(none)"), "600s"),
+        (all("derivative(mean(usage), 1m)", "GROUP BY time(10m)"), "600s"),
+        (all("count(up)", "GROUP BY time(10m)"), "600s"),
+        (all("mean(usage) / 2 + max(n)", "GROUP BY time(10m) ORDER BY time DESC LIMIT 3"), "600s"),
+        (
+            format!(
+                "SELECT max(m) FROM (SELECT mean(usage) AS m FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h GROUP BY time(10m))"
+            ),
+            "",
+        ),
+        (
+            format!(
+                "SELECT mean(usage) FROM cpu WHERE time >= {START_S}s + 90s AND time < {START_S}s + 41m GROUP BY time(10m)"
+            ),
+            "600s",
+        ),
+    ]
+}
+
+/// Statements that only points answer.
+fn of_points() -> Vec<String> {
+    let all = |what: &str, rest: &str| {
+        format!("SELECT {what} FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h {rest}")
+    };
+    vec![
+        all("mean(usage)", "GROUP BY time(7s) LIMIT 5"),
+        all("mean(usage)", "GROUP BY time(10m) tz('Asia/Kolkata')"),
+        all("median(usage)", "GROUP BY time(10m)"),
+        all("mean(usage)", "AND usage > 5 GROUP BY time(10m)"),
+        all("max(usage)", ""),
+        all("usage", "LIMIT 3"),
+        all("first(n)", "GROUP BY time(10m)"),
+    ]
+}
+
+fn explain(world: &World, statement: &str) -> String {
+    world.text("d", &format!("EXPLAIN {statement}"))
+}
+
+#[test]
+fn levels_answer_as_points_do() {
+    let raw = filled();
+    let tiered = filled();
+    assert!(!explain(&raw, &statements()[0].0).contains("TIER"), "a policy without tiers says nothing of them");
+    tiered.tiers(0, &[(60, 0), (600, 0)]);
+    for state in ["in memory", "rolled up", "with late points"] {
+        match state {
+            "rolled up" => {
+                // The week of the points is over.
+                tiered.advance_s(10 * DAY_S as u64);
+                tiered.context.engine.compact_all().unwrap();
+            }
+            "with late points" => {
+                for world in [&raw, &tiered] {
+                    let lines =
+                        format!("cpu,host=a usage=1000,n=7i {}\ncpu,host=c usage=-3 {}", START_S + 700, START_S + 65);
+                    world.write("d", "", S, &lines);
+                    world.ask("d", &format!("DELETE FROM cpu WHERE host = 'b' AND time > {START_S}s + 50m"), None);
+                }
+            }
+            _ => {}
+        }
+        for (statement, tier) in statements() {
+            assert_eq!(tiered.text("d", &statement), raw.text("d", &statement), "{state}: {statement}");
+            if !tier.is_empty() {
+                let plan = explain(&tiered, &statement);
+                assert!(plan.ends_with(&format!("TIER: cpu: {tier}")), "{statement}: {plan}");
+            }
+        }
+        for statement in of_points() {
+            assert_eq!(tiered.text("d", &statement), raw.text("d", &statement), "{state}: {statement}");
+        }
+    }
+    assert!(tiered.context.engine.stats().rolled_partitions > 0);
+}
+
+#[test]
+fn levels_answer_when_points_have_gone() {
+    let (raw, tiered) = (filled(), filled());
+    tiered.tiers(3_600, &[(60, 0), (600, 0)]);
+    tiered.context.engine.compact_all().unwrap();
+    // The week of the points, and their retention, are over.
+    tiered.advance_s(10 * DAY_S as u64);
+    while tiered.context.engine.compact_once().unwrap() {}
+    assert!(tiered.context.engine.files().iter().all(|file| file.tier.is_rolled()), "raw points have gone");
+    let mut whole = statements();
+    let cut = whole.split_off(whole.len() - 1);
+    for (statement, _) in whole {
+        assert_eq!(tiered.text("d", &statement), raw.text("d", &statement), "{statement}");
+    }
+    // Windows that the range cuts are answered whole.
+    for (statement, _) in cut {
+        let wider = statement.replace("s + 90s", "s").replace("+ 41m", "+ 50m");
+        assert_eq!(tiered.text("d", &statement), raw.text("d", &wider), "{statement}");
+    }
+    assert_eq!(tiered.text("d", "SELECT count(usage) FROM cpu"), "");
+    assert!(tiered.text("d", "SHOW SERIES").contains("host=a"));
+    // And after a restart.
+    let tiered = tiered.restart();
+    let (statement, _) = &statements()[0];
+    assert_eq!(tiered.text("d", statement), raw.text("d", statement));
+}
