@@ -13,7 +13,9 @@
 
 mod fold;
 mod machine;
+mod output;
 mod rewrite;
+mod routes;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,44 @@
 use crate::plaintext::is_space;
 
+/// Digits of a mantissa that a u64 holds and an f64 holds exactly.
+const EXACT_DIGITS: usize = 15;
+/// Powers of ten that are exact in an f64, up to that of [`EXACT_DIGITS`].
+const EXACT_POWERS: [f64; EXACT_DIGITS + 1] =
+    [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+
+/// Takes a plain decimal (`-12.5`, no exponent, 15 digits at most) from the end of `text`: what stands before it, and the
+/// number, which is the nearest. `None` if there is none, or one that only [`parse_float`] reads.
+#[inline]
+pub(crate) fn take_decimal(text: &[u8]) -> Option<(&[u8], f64)> {
+    let (mut mantissa, mut weight) = (0u64, 1u64);
+    let (mut digits, mut fraction) = (0, None);
+    let mut at = text.len();
+    while let Some(b) = at.checked_sub(1).map(|before| text[before]) {
+        match b {
+            b'0'..=b'9' if digits < EXACT_DIGITS => {
+                mantissa += u64::from(b - b'0') * weight;
+                weight *= 10;
+                digits += 1;
+            }
+            b'.' if fraction.is_none() => fraction = Some(digits),
+            _ => break,
+        }
+        at -= 1;
+    }
+    if digits == 0 {
+        return None;
+    }
+    // Both are exact, so that the division rounds once.
+    let value = match fraction {
+        None => mantissa as f64,
+        Some(digits) => mantissa as f64 / EXACT_POWERS[digits],
+    };
+    Some(match &text[..at] {
+        [before @ .., b'-'] => (before, -value),
+        before => (before, value),
+    })
+}
+
 /// Reads a number as Python's `float()` does: blanks around it, a sign, underscores between digits,
 /// `inf`, `infinity` and `nan` in any case; no hexadecimal. Digits of other scripts are not read.
 pub fn parse_float(text: &str) -> Option<f64> {
@@ -21,7 +60,7 @@ pub fn parse_float(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_float;
+    use super::{parse_float, take_decimal};
 
     #[test]
     fn numbers_are_what_python_takes() {
@@ -55,6 +94,38 @@ mod tests {
         }
         for text in ["nan", "NaN", "-nan", "+NAN"] {
             assert!(parse_float(text).is_some_and(f64::is_nan), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_at_the_end_is_what_python_reads() {
+        for (text, before) in [
+            ("a 12.5", "a "),
+            ("-0.1", ""),
+            ("-0", ""),
+            ("x-.5", "x"),
+            ("x 5.", "x "),
+            ("1.2.3", "1."),
+            ("1e5", "1e"),
+            ("+7", "+"),
+            ("a 999999999999999", "a "),
+            ("0.123456789012345", "0"),
+            ("1999999999999999", "1"),
+            ("a 000000000.000003", "a "),
+        ] {
+            let (rest, value) = take_decimal(text.as_bytes()).unwrap();
+            let number = parse_float(&text[before.len()..]).unwrap();
+            assert_eq!((rest, value.to_bits()), (before.as_bytes(), number.to_bits()), "{text}");
+        }
+        for n in 0..20_000u64 {
+            let digits = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 10u64.pow(1 + n as u32 % 15);
+            let mut text = digits.to_string();
+            text.insert(n as usize % (text.len() + 1), '.');
+            let (rest, value) = take_decimal(text.as_bytes()).unwrap();
+            assert_eq!((rest, value.to_bits()), (&b""[..], parse_float(&text).unwrap().to_bits()), "{text}");
+        }
+        for text in ["", ".", "-", "a", "1 ", "-.", "1e"] {
+            assert_eq!(take_decimal(text.as_bytes()), None, "{text}");
         }
     }
 

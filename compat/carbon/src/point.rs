@@ -97,10 +97,10 @@ fn check<'a>(
     now_s: i64,
 ) -> Result<Point<'a>, Reason> {
     let value = value.ok_or(Reason::Value)?;
-    let ts_s = ts_s.ok_or(Reason::Timestamp)?.trunc();
-    let ts_s = match ts_s {
-        -1.0 => now_s,
-        0.0..=TIMESTAMP_S_MAX => ts_s as i64,
+    // Truncated towards 0: from above -2 to -1 is -1, which is now, and from above -1 to below 1 is 0.
+    let ts_s = match ts_s.ok_or(Reason::Timestamp)? {
+        ts_s if ts_s > -1.0 && ts_s < TIMESTAMP_S_MAX + 1.0 => ts_s as i64,
+        ts_s if ts_s > -2.0 && ts_s <= -1.0 => now_s,
         _ => return Err(Reason::Timestamp),
     };
     if value.is_nan() {

@@ -1,12 +1,14 @@
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::fold::Fold;
+use super::output::Output;
 use super::rewrite::{self, RewriteRules};
+use super::routes::{Forward, Route, Routes};
 use super::rules::AggregationRules;
 use crate::name;
 use crate::point::Point;
@@ -71,44 +73,13 @@ pub struct Aggregator {
     rewrites: RewriteRules,
     options: Options,
     counters: Counters,
-    routes: HashMap<Box<str>, Route>,
+    routes: Routes,
     outputs: Vec<Output>,
-    by_name: HashMap<Arc<str>, usize>,
+    by_name: HashMap<Arc<str>, u32>,
     /// When which output emits next.
-    due: BinaryHeap<Reverse<(i64, usize)>>,
+    due: BinaryHeap<Reverse<(i64, u32)>>,
     intervals_held: usize,
     values_held: usize,
-}
-
-/// What becomes of the points of one name.
-#[derive(Debug)]
-struct Route {
-    forward: Forward,
-    /// Rule and output; one entry per rule that matches.
-    targets: SmallVec<[(usize, usize); 2]>,
-}
-
-#[derive(Debug)]
-enum Forward {
-    No,
-    Same,
-    As(Box<str>),
-}
-
-#[derive(Debug)]
-struct Output {
-    name: Arc<str>,
-    /// The rule that brought the first point, and so decides frequency and method.
-    rule: usize,
-    /// By the interval's first second; empty while nothing is waiting.
-    intervals: BTreeMap<i64, Interval>,
-}
-
-#[derive(Debug)]
-struct Interval {
-    fold: Fold,
-    /// Has a value that was not emitted yet.
-    active: bool,
 }
 
 impl Aggregator {
@@ -119,7 +90,7 @@ impl Aggregator {
             rewrites,
             options,
             counters: Counters::default(),
-            routes: HashMap::new(),
+            routes: Routes::default(),
             outputs: Vec::new(),
             by_name: HashMap::new(),
             due: BinaryHeap::new(),
@@ -131,14 +102,11 @@ impl Aggregator {
     /// Takes one point; what is forwarded goes to `out` at once.
     pub fn input(&mut self, point: Point<'_>, now_s: i64, out: &mut impl FnMut(Point<'_>)) {
         self.counters.points_in += 1;
-        if !self.routes.contains_key(point.path) {
-            if self.routes.len() >= self.options.routes_max {
-                self.forget_routes();
-            }
-            let route = self.route(point.path);
-            self.routes.insert(point.path.into(), route);
-        }
-        let route = &self.routes[point.path];
+        let at = match self.routes.find(point.path) {
+            Some(at) => at,
+            None => self.remember(point.path),
+        };
+        let route = self.routes.get(at);
         match &route.forward {
             Forward::No => {}
             Forward::Same => out(point),
@@ -146,7 +114,8 @@ impl Aggregator {
         }
         self.counters.forwarded += u64::from(!matches!(route.forward, Forward::No));
         self.counters.unmatched += u64::from(route.targets.is_empty());
-        for (rule, output) in route.targets.clone() {
+        for n in 0..route.targets.len() {
+            let (rule, output) = self.routes.get(at).targets[n];
             self.add(rule, output, point, now_s);
         }
     }
@@ -159,7 +128,7 @@ impl Aggregator {
             self.due.pop();
             self.emit(output, out);
             self.expire(output, now_s);
-            if !self.outputs[output].intervals.is_empty() {
+            if !self.outputs[output as usize].is_idle() {
                 let period_s = self.period_s(output);
                 let missed = (now_s - due_s) / period_s;
                 self.due.push(Reverse((due_s + (missed + 1) * period_s, output)));
@@ -176,7 +145,7 @@ impl Aggregator {
     /// [`reload`](Self::reload).
     pub fn drain(&mut self, out: &mut impl FnMut(Point<'_>)) {
         for output in 0..self.outputs.len() {
-            self.emit(output, out);
+            self.emit(output as u32, out);
         }
         self.outputs.clear();
         self.by_name.clear();
@@ -206,6 +175,16 @@ impl Aggregator {
         self.rules.patterns_exhausted() + self.rewrites.patterns_exhausted()
     }
 
+    /// Finds out what becomes of a name, and remembers it.
+    #[cold]
+    fn remember(&mut self, path: &str) -> u32 {
+        if !self.routes.has_room(path, self.options.routes_max) {
+            self.forget_routes();
+        }
+        let route = self.route(path);
+        self.routes.insert(path, route)
+    }
+
     fn route(&mut self, sent: &str) -> Route {
         let mut targets = SmallVec::new();
         let Some(path) = self.rewritten(sent, |rules| &rules.pre) else {
@@ -220,8 +199,8 @@ impl Aggregator {
                 continue;
             };
             replaced |= *name == *path;
-            let output = self.output(name, index);
-            targets.push((index, output));
+            let rule = index as u32;
+            targets.push((rule, self.output(name, rule)));
         }
         let mut forward = Forward::No;
         if self.options.forward_all
@@ -242,13 +221,13 @@ impl Aggregator {
         name
     }
 
-    fn output(&mut self, name: &str, rule: usize) -> usize {
+    fn output(&mut self, name: &str, rule: u32) -> u32 {
         if let Some(output) = self.by_name.get(name) {
             return *output;
         }
-        let (output, name) = (self.outputs.len(), Arc::<str>::from(name));
+        let (output, name) = (self.outputs.len() as u32, Arc::<str>::from(name));
         self.by_name.insert(Arc::clone(&name), output);
-        self.outputs.push(Output { name, rule, intervals: BTreeMap::new() });
+        self.outputs.push(Output::new(name, rule));
         output
     }
 
@@ -260,10 +239,11 @@ impl Aggregator {
         let mut renumbered = HashMap::new();
         let mut old = 0;
         self.outputs.retain(|output| {
-            let keep = !output.intervals.is_empty();
+            let keep = !output.is_idle();
             if keep {
-                self.by_name.insert(Arc::clone(&output.name), renumbered.len());
-                renumbered.insert(old, renumbered.len());
+                let new = renumbered.len() as u32;
+                self.by_name.insert(Arc::clone(&output.name), new);
+                renumbered.insert(old, new);
             }
             old += 1;
             keep
@@ -272,19 +252,18 @@ impl Aggregator {
         self.due = due.filter_map(|Reverse((at, output))| Some(Reverse((at, *renumbered.get(&output)?)))).collect();
     }
 
-    fn add(&mut self, rule: usize, index: usize, point: Point<'_>, now_s: i64) {
-        let output = &mut self.outputs[index];
-        let idle = output.intervals.is_empty();
+    fn add(&mut self, rule: u32, index: u32, point: Point<'_>, now_s: i64) {
+        let output = &mut self.outputs[index as usize];
+        let idle = output.is_idle();
         if idle {
             output.rule = rule;
         }
-        let rule = &self.rules.rules[output.rule];
-        let start_s = point.ts_s - point.ts_s.rem_euclid(rule.frequency_s.into());
+        let rule = &self.rules.rules[output.rule as usize];
         if rule.method.keeps_values() && self.values_held >= self.options.values_max {
             self.counters.values_refused += 1;
             return;
         }
-        match output.intervals.get_mut(&start_s) {
+        match output.interval(point.ts_s, rule.frequency_s.into()) {
             Some(interval) => {
                 interval.fold.add(rule.method, point.value);
                 interval.active = true;
@@ -295,8 +274,7 @@ impl Aggregator {
             }
             None => {
                 self.intervals_held += 1;
-                let interval = Interval { fold: Fold::new(rule.method, point.value), active: true };
-                output.intervals.insert(start_s, interval);
+                output.insert(point.ts_s, rule.frequency_s.into(), Fold::new(rule.method, point.value));
             }
         }
         self.values_held += usize::from(rule.method.keeps_values());
@@ -305,16 +283,16 @@ impl Aggregator {
         }
     }
 
-    fn period_s(&self, output: usize) -> i64 {
-        let frequency_s = self.rules.rules[self.outputs[output].rule].frequency_s;
+    fn period_s(&self, output: u32) -> i64 {
+        let frequency_s = self.rules.rules[self.outputs[output as usize].rule as usize].frequency_s;
         let write_back_s = self.options.write_back_frequency_s.unwrap_or(frequency_s).max(1);
         frequency_s.min(write_back_s).into()
     }
 
-    fn emit(&mut self, output: usize, out: &mut impl FnMut(Point<'_>)) {
-        let Output { name, rule, intervals } = &mut self.outputs[output];
-        let method = self.rules.rules[*rule].method;
-        for (&ts_s, interval) in intervals.iter_mut().filter(|(_, interval)| interval.active) {
+    fn emit(&mut self, output: u32, out: &mut impl FnMut(Point<'_>)) {
+        let output = &mut self.outputs[output as usize];
+        let (name, method) = (Arc::clone(&output.name), self.rules.rules[output.rule as usize].method);
+        for interval in output.intervals().filter(|interval| interval.active) {
             interval.active = false;
             let value = interval.fold.result(method);
             if value.is_nan() {
@@ -322,18 +300,17 @@ impl Aggregator {
                 continue;
             }
             self.counters.emitted += 1;
-            out(Point { path: name, ts_s, value });
+            out(Point { path: &name, ts_s: interval.start_s, value });
         }
     }
 
     /// Drops the intervals of one output that are older than is kept.
-    fn expire(&mut self, output: usize, now_s: i64) {
-        let output = &mut self.outputs[output];
-        let frequency_s = i64::from(self.rules.rules[output.rule].frequency_s);
+    fn expire(&mut self, output: u32, now_s: i64) {
+        let output = &mut self.outputs[output as usize];
+        let frequency_s = i64::from(self.rules.rules[output.rule as usize].frequency_s);
         let kept_s = i64::from(self.options.max_aggregation_intervals) * frequency_s;
         let oldest_s = now_s - now_s.rem_euclid(frequency_s) - kept_s;
-        let kept = output.intervals.split_off(&oldest_s);
-        for interval in std::mem::replace(&mut output.intervals, kept).into_values() {
+        for interval in output.expire(oldest_s) {
             self.intervals_held -= 1;
             self.values_held -= interval.fold.held();
         }
