@@ -101,7 +101,7 @@ fn fetch(sst: &Arc<SstReader>, ids: &[u32], range_ns: RangeInclusive<i64>) -> us
     let mut cursor = sst.cursor();
     let (mut times, mut out) = (Vec::new(), Column::new(FieldType::Float));
     for n in ids {
-        let entry = sst.stream(series(*n), FieldId(0)).expect("the series was written");
+        let entry = sst.stream(series(*n), FieldId(0)).expect("the file is whole").expect("the series was written");
         cursor.read(&entry, range_ns.clone(), &mut times, &mut out).expect("the file is whole");
     }
     times.len()
@@ -145,6 +145,7 @@ fn reads(c: &mut Criterion) {
             let (mut times, mut out) = (Vec::new(), Vec::new());
             let mut rows = 0;
             for entry in sst.entries() {
+                let entry = entry.expect("the file is whole");
                 times.clear();
                 out.clear();
                 let mut column = Column::Float(out);
@@ -163,6 +164,7 @@ fn reads(c: &mut Criterion) {
             let mut cursor = sst.cursor();
             let (mut times, mut out) = (Vec::new(), Column::new(FieldType::Float));
             for entry in sst.entries() {
+                let entry = entry.expect("the file is whole");
                 cursor.read(&entry, hour.clone(), &mut times, &mut out).expect("the file is whole");
             }
             assert_eq!(times.len(), SERIES as usize * 360);

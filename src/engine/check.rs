@@ -298,17 +298,23 @@ fn corrected(record: &FileRecord, meta: &SstMeta) -> FileRecord {
 /// Names files have a row for everything in the file, and say what the registry says.
 fn compare_names(context: &Context<'_>, reader: &SstReader, rolled: bool, found: &mut Found<'_>) -> Result<()> {
     let names = context.names.read();
-    let unknown = reader.series().find(|id| names.slot(*id).is_none() && !names.was_made(*id));
+    let mut walk = reader.walk();
+    let mut unknown = None;
+    while let Some(id) = walk.series()?.filter(|_| unknown.is_none()) {
+        unknown = (names.slot(id).is_none() && !names.was_made(id)).then_some(id);
+        walk.advance();
+    }
     if let Some(id) = unknown {
         let what = format!("has points of series {:#x}, which the registry never had", id.0);
         found.add(&found.paths.points.clone(), Place::Contents, what);
     }
     if !found.has(SstPart::Series) {
-        let mut wanted = reader.series();
+        let mut wanted = reader.walk();
         let read = sst::read_series(context.env, &found.paths.series, |id, table, key| {
-            if wanted.next() != Some(id) {
+            if wanted.series()? != Some(id) {
                 return Err(Error::corrupt(format!("series {:#x} is not the next one of the points", id.0)));
             }
+            wanted.advance();
             let known = names.slot(id).map(|slot| (names.table(id.table()).map_or("", |t| t.name()), names.key(slot)));
             match known {
                 // Made again by `repair` after a drop: nobody knows its name.
@@ -318,7 +324,7 @@ fn compare_names(context: &Context<'_>, reader: &SstReader, rolled: bool, found:
                 _ => Ok(()),
             }
         });
-        let left = wanted.next();
+        let left = wanted.series()?;
         match (read, left) {
             (Err(e), _) => found.error(SstPart::Series, e)?,
             (Ok(()), Some(id)) => found.part(SstPart::Series, &format!("series {:#x} has points but no name", id.0)),
@@ -326,8 +332,8 @@ fn compare_names(context: &Context<'_>, reader: &SstReader, rolled: bool, found:
         }
     }
     if !found.has(SstPart::Fields) {
-        let mut wanted: HashSet<_> =
-            reader.entries().map(|e| (e.series.table(), e.field, e.field_type().name())).collect();
+        let wanted = reader.entries().map(|e| e.map(|e| (e.series.table(), e.field, e.field_type().name())));
+        let mut wanted = wanted.collect::<Result<HashSet<_>>>()?;
         let read = sst::read_fields(context.env, &found.paths.fields, |table, id, name, kind| {
             if let Some((known, field_type)) = field_of(&names, table, id, rolled)
                 && (&*known, field_type.name()) != (name, kind)

@@ -346,6 +346,7 @@ fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
         // A file's range can be far wider than its points (one late point): ask the index, not the calendar.
         let mut seen = None;
         for entry in reader.entries() {
+            let entry = entry?;
             let (first, last) = (entry.min_time_ns.div_euclid(length), entry.max_time_ns.div_euclid(length));
             if seen == Some((first, last)) {
                 continue;

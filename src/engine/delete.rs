@@ -265,23 +265,20 @@ impl View {
                 continue;
             }
             let reader = file.reader()?;
-            let mut position = 0;
-            let mut failed = Ok(());
-            series.retain(|&id| {
-                position = reader.seek(position, id);
-                if reader.series_at(position) != Some(id) {
-                    return true;
+            let mut walk = reader.walk();
+            let mut left = Vec::new();
+            for &id in &*series {
+                let mut has = false;
+                if walk.seek(id)? == Some(id) {
+                    for entry in walk.streams()? {
+                        has = has || has_point(file, &reader, &entry, &self.deletes, times_ns)?;
+                    }
                 }
-                let points = reader.streams_at(position);
-                let mut points = points.map(|entry| has_point(file, &reader, &entry, &self.deletes, times_ns));
-                !points.any(|has| {
-                    has.unwrap_or_else(|e| {
-                        failed = Err(e);
-                        true
-                    })
-                })
-            });
-            failed?;
+                if !has {
+                    left.push(id);
+                }
+            }
+            *series = left;
         }
         if series.is_empty() {
             return Ok(());
@@ -318,13 +315,14 @@ impl View {
         for file in self.files_of(table).filter(|file| !self.is_live(file)) {
             let reader = file.reader()?;
             let mut rows = 0;
-            for entry in file.entries_of(&reader, tombstone) {
+            file.each_entry_of(&reader, tombstone, |entry| {
                 let n = count_points(file, &reader, &entry, &self.deletes, times_ns)?;
                 if n > 0 {
                     series.insert(entry.series.0);
                 }
                 rows += n;
-            }
+                Ok(())
+            })?;
             points += rows;
             bytes += (u128::from(file.record.bytes) * u128::from(rows) / u128::from(file.record.rows.max(1))) as u64;
         }

@@ -263,15 +263,14 @@ impl Finder<'_> {
             return Ok(());
         }
         let reader = source.file.reader()?;
-        let (mut position, mut cursor) = (0, None);
+        let (mut walk, mut cursor) = (reader.walk(), None);
         for at in open {
-            position = reader.seek(position, self.series[at]);
-            match reader.series_at(position) {
+            match walk.seek(self.series[at])? {
                 Some(found) if found == self.series[at] => {}
                 Some(_) => continue,
                 None => break,
             }
-            for entry in reader.streams_at(position) {
+            for entry in walk.streams()? {
                 if entry.overlaps(self.within_ns) && self.fields.binary_search(&entry.field).is_ok() {
                     self.look_at(at, number, source, &entry, &reader, &mut cursor)?;
                 }

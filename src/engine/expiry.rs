@@ -93,6 +93,7 @@ impl Engine {
             self.drop_without_points(table, std::mem::take(series), Tombstone::ALL_TIMES, gone)
         };
         for entry in reader.entries() {
+            let entry = entry?;
             let last = series.last();
             if last == Some(&entry.series) {
                 continue;

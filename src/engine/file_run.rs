@@ -224,42 +224,52 @@ impl FileRun {
         (self.at, self.behind) = (0, None);
         let enough = (ENTRIES / wanted.files.max(1)).max(ENTRIES_MIN);
         match wanted.filter {
-            SeriesFilter::Range(range) => self.load_range(&reader, from, *range.end(), wanted, enough),
+            SeriesFilter::Range(range) => self.load_range(&reader, from, *range.end(), wanted, enough)?,
             SeriesFilter::List(list) => {
                 let list = &list[list.partition_point(|&s| s < from)..];
-                self.load_list(&reader, list, wanted, enough);
+                self.load_list(&reader, list, wanted, enough)?;
             }
         }
         Ok(())
     }
 
-    fn load_range(&mut self, reader: &SstReader, from: SeriesId, last: SeriesId, wanted: &Wanted<'_>, enough: usize) {
-        let mut position = reader.seek(0, from);
-        while let Some(series) = reader.series_at(position).filter(|&s| s <= last) {
+    fn load_range(
+        &mut self,
+        reader: &SstReader,
+        from: SeriesId,
+        last: SeriesId,
+        wanted: &Wanted<'_>,
+        enough: usize,
+    ) -> Result<()> {
+        let mut walk = reader.walk();
+        let mut next = walk.seek(from)?;
+        while let Some(series) = next.filter(|&s| s <= last) {
             if self.entries.len() >= enough {
                 self.behind = Some(series);
-                return;
+                break;
             }
-            self.entries.extend(reader.streams_at(position).filter(|entry| wanted.has(entry)));
-            position += 1;
+            self.entries.extend(walk.streams()?.filter(|entry| wanted.has(entry)));
+            walk.advance();
+            next = walk.series()?;
         }
+        Ok(())
     }
 
-    fn load_list(&mut self, reader: &SstReader, list: &[SeriesId], wanted: &Wanted<'_>, enough: usize) {
-        let mut position = 0;
+    fn load_list(&mut self, reader: &SstReader, list: &[SeriesId], wanted: &Wanted<'_>, enough: usize) -> Result<()> {
+        let mut walk = reader.walk();
         for &series in list {
             if self.entries.len() >= enough {
                 self.behind = Some(series);
-                return;
+                break;
             }
-            position = reader.seek(position, series);
-            match reader.series_at(position) {
+            match walk.seek(series)? {
                 Some(found) if found == series => {
-                    self.entries.extend(reader.streams_at(position).filter(|entry| wanted.has(entry)));
+                    self.entries.extend(walk.streams()?.filter(|entry| wanted.has(entry)));
                 }
                 Some(_) => {}
-                None => return,
+                None => break,
             }
         }
+        Ok(())
     }
 }

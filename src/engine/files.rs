@@ -1,8 +1,8 @@
 //! Live files: what is in memory of each, and how the rest is loaded and let go again.
 //!
-//! Resident is the record of the manifest: ranges of times and series, counts. The index (about 85 bytes a stream) and
-//! the Parquet footer are loaded when a scan first meets a series of the file, and kept in one cache for all files that
-//! is bounded by bytes; open files are bounded by their number. A scan holds a file's footer, and of its index a
+//! Resident is the record of the manifest: ranges of times and series, counts. The head of the index and the Parquet footer
+//! are loaded when a scan first meets a series of the file, pieces of the index (about 85 bytes a stream) when one among
+//! theirs is asked for; both are kept in caches for all files that are bounded by bytes, and open files by their number. A scan holds a file's footer, and of its index a
 //! few entries at a time (`file_run.rs`).
 
 use std::io;
@@ -18,12 +18,16 @@ use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, Result};
 
 use crate::lru::Lru;
 use crate::manifest::{FileRecord, TombstoneId};
-use crate::sst::{self, Handles, SstPaths, SstReader, StreamEntry};
+use crate::sst::{self, Handles, Pieces, SstPaths, SstReader, StreamEntry};
+
+/// The part of the cache that heads and footers may take; the rest is for pieces.
+const HEADS_PART: usize = 4;
 
 /// What all live files share.
 pub(crate) struct FileCache {
     env: Env,
     handles: Arc<Handles>,
+    pieces: Arc<Pieces>,
     loaded: Mutex<Lru<u64, Arc<SstReader>>>,
     bytes_max: usize,
     next_key: AtomicU64,
@@ -34,13 +38,13 @@ pub(crate) struct FileCache {
 /// Counts of a [`FileCache`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CacheStats {
-    /// Indexes in the cache.
+    /// Files whose index is in the cache, at least its head.
     pub(crate) indexes: u64,
-    /// Their bytes, footers included.
+    /// Bytes of indexes, footers included.
     pub(crate) bytes: u64,
-    /// Indexes loaded since the start.
+    /// Indexes, and pieces of large ones, loaded since the start.
     pub(crate) loads: u64,
-    /// Indexes given up since the start.
+    /// The same given up since the start.
     pub(crate) evictions: u64,
     /// Points files open now.
     pub(crate) open_files: u64,
@@ -52,8 +56,11 @@ impl FileCache {
     /// A cache of at most `bytes_max` bytes of indexes (one larger index is kept alone) and `files_max` open files.
     pub(crate) fn new(env: &Env, bytes_max: usize, files_max: usize) -> Arc<Self> {
         let handles = Handles::new(env.fs.clone(), files_max);
-        let (next_key, loads, evictions) = Default::default();
-        Arc::new(Self { env: env.clone(), handles, loaded: Mutex::default(), bytes_max, next_key, loads, evictions })
+        let heads_max = bytes_max / HEADS_PART;
+        let pieces = Pieces::new(bytes_max - heads_max);
+        let (loaded, next_key, loads, evictions) = Default::default();
+        let env = env.clone();
+        Arc::new(Self { env, handles, pieces, loaded, bytes_max: heads_max, next_key, loads, evictions })
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
@@ -63,9 +70,9 @@ impl FileCache {
         };
         CacheStats {
             indexes,
-            bytes,
-            loads: self.loads.load(Ordering::Relaxed),
-            evictions: self.evictions.load(Ordering::Relaxed),
+            bytes: bytes + self.pieces.bytes() as u64,
+            loads: self.loads.load(Ordering::Relaxed) + self.pieces.loads(),
+            evictions: self.evictions.load(Ordering::Relaxed) + self.pieces.evictions(),
             open_files: self.handles.open_files() as u64,
             opened_files: self.handles.opened(),
         }
@@ -131,7 +138,7 @@ impl LiveFile {
             .at(self.dir.display()))
     }
 
-    /// The file's index and footer, from the cache or from the disk.
+    /// The file's index, at least its head, and footer, from the cache or from the disk.
     ///
     /// # Errors
     /// `Corrupt` when the file is damaged or is not the one that the manifest names; `Unavailable` for the disk.
@@ -151,7 +158,7 @@ impl LiveFile {
 
     fn load(&self) -> Result<Arc<SstReader>> {
         let (cache, record) = (&self.cache, &self.record);
-        let loaded = SstReader::open_shared(&cache.env, &cache.handles, &self.dir, &record.id);
+        let loaded = SstReader::open_shared(&cache.env, &cache.handles, &cache.pieces, &self.dir, &record.id);
         let reader = loaded.map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::corrupt(e.message().to_owned()),
             _ => e,

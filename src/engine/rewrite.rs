@@ -93,23 +93,34 @@ impl View {
 }
 
 impl LiveFile {
-    /// Streams that have rows among those a tombstone takes away, perhaps.
-    pub(crate) fn entries_of(&self, reader: &SstReader, tombstone: &Tombstone) -> impl Iterator<Item = StreamEntry> {
+    /// Calls `f` with the streams that have rows among those a tombstone takes away, perhaps.
+    ///
+    /// # Errors
+    /// As [`LiveFile::reader`]; those of `f`.
+    pub(crate) fn each_entry_of(
+        &self,
+        reader: &SstReader,
+        tombstone: &Tombstone,
+        mut f: impl FnMut(StreamEntry) -> Result<()>,
+    ) -> Result<()> {
         let times_ns = self.rows_of(&tombstone.times_ns);
         let runs = tombstone.series.runs();
         let from = runs.partition_point(|run| run.1 < self.record.min_series.0);
         let runs = runs[from..].iter().take_while(|run| run.0 <= self.record.max_series.0);
-        let mut position = 0;
-        runs.flat_map(move |&(first, last)| {
-            position = reader.seek(position, SeriesId(first));
-            let start = position;
-            while reader.series_at(position).is_some_and(|id| id.0 <= last) {
-                position += 1;
+        let mut walk = reader.walk();
+        for &(first, last) in runs {
+            let mut next = walk.seek(SeriesId(first))?;
+            while next.is_some_and(|series| series.0 <= last) {
+                for entry in walk.streams()? {
+                    if tombstone.has_field(self.field_of(&entry)) && entry.overlaps(&times_ns) {
+                        f(entry)?;
+                    }
+                }
+                walk.advance();
+                next = walk.series()?;
             }
-            start..position
-        })
-        .flat_map(|position| reader.streams_at(position))
-        .filter(move |entry| tombstone.has_field(self.field_of(entry)) && entry.overlaps(&times_ns))
+        }
+        Ok(())
     }
 
     /// About how many rows a deletion takes away that the file has not seen; 0 only if it is none.
@@ -131,7 +142,11 @@ impl LiveFile {
             return Ok(rows);
         }
         let reader = self.reader()?;
-        let rows = self.entries_of(&reader, tombstone).map(|entry| share(&entry, from, to)).sum();
+        let mut rows = 0;
+        self.each_entry_of(&reader, tombstone, |entry| {
+            rows += share(&entry, from, to);
+            Ok(())
+        })?;
         self.dead.lock().insert(delete.id, rows);
         Ok(rows)
     }

@@ -1,5 +1,7 @@
 //! How much a scan would read, before it does: so that whoever reads much can cut the time first.
 
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::ops::RangeInclusive;
 
 use rhythmite_model::{FieldId, Result, SeriesId};
@@ -56,21 +58,26 @@ impl Asked<'_> {
 
     /// Calls `f` with each series that is asked for and that `seek` finds: `seek(s)` is the first of a source that is
     /// not below `s`.
-    fn each(&self, mut seek: impl FnMut(SeriesId) -> Option<SeriesId>, mut f: impl FnMut(SeriesId)) {
+    fn each<E>(
+        &self,
+        mut seek: impl FnMut(SeriesId) -> Result<Option<SeriesId>, E>,
+        mut f: impl FnMut(SeriesId) -> Result<(), E>,
+    ) -> Result<(), E> {
         match self.series {
             SeriesFilter::Range(range) => {
                 let mut next = Some(*range.start());
-                while let Some(found) = next.and_then(&mut seek).filter(|found| found <= range.end()) {
-                    f(found);
+                while let Some(wanted) = next {
+                    let Some(found) = seek(wanted)?.filter(|found| found <= range.end()) else { break };
+                    f(found)?;
                     next = found.0.checked_add(1).map(SeriesId);
                 }
             }
             SeriesFilter::List(list) => {
                 let mut at = 0;
                 while let Some(&wanted) = list.get(at) {
-                    let Some(found) = seek(wanted) else { return };
+                    let Some(found) = seek(wanted)? else { break };
                     if found == wanted {
-                        f(found);
+                        f(found)?;
                         at += 1;
                     } else {
                         at += list[at..].partition_point(|series| *series < found);
@@ -78,6 +85,7 @@ impl Asked<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// What a file would give, from its index.
@@ -87,16 +95,14 @@ impl Asked<'_> {
     pub(crate) fn file(&self, file: &LiveFile) -> Result<Option<Weight>> {
         let reader = file.reader()?;
         let mut sum = None;
-        let position = std::cell::Cell::new(0);
-        let seek = |series| {
-            position.set(reader.seek(position.get(), series));
-            reader.series_at(position.get())
-        };
+        let walk = RefCell::new(reader.walk());
+        let seek = |series| walk.borrow_mut().seek(series);
         self.each(seek, |_| {
-            let entries = reader.streams_at(position.get());
-            let read = entries.filter(|entry| entry.overlaps(self.times_ns) && self.has_field(entry.field));
+            let mut walk = walk.borrow_mut();
+            let read = walk.streams()?.filter(|entry| entry.overlaps(self.times_ns) && self.has_field(entry.field));
             read.for_each(|entry| Weight::of_stream(&entry, self.times_ns).add_to(&mut sum));
-        });
+            Ok(())
+        })?;
         Ok(sum)
     }
 
@@ -105,16 +111,16 @@ impl Asked<'_> {
         let (head, block) = (part.series_head, &part.block);
         let columns = block.fields().iter().filter(|(field, _)| self.has_field(*field)).count();
         let mut sum = None;
-        let row = std::cell::Cell::new(0);
+        let row = Cell::new(0);
         let seek = |series: SeriesId| {
             let wanted = series.0 >> 32 << 32;
             if wanted > head {
-                return None;
+                return Ok(None);
             }
             row.set(block.seek(row.get(), if wanted < head { 0 } else { series.0 as u32 }));
-            block.series().get(row.get()).map(|&sequence| SeriesId(head | u64::from(sequence)))
+            Ok(block.series().get(row.get()).map(|&sequence| SeriesId(head | u64::from(sequence))))
         };
-        self.each(seek, |_| {
+        let Ok(()) = self.each::<Infallible>(seek, |_| {
             let times = &block.times_ns()[block.series_rows(row.get())];
             let start = times.partition_point(|t| t < self.times_ns.start());
             let end = times.partition_point(|t| t <= self.times_ns.end());
@@ -122,6 +128,7 @@ impl Asked<'_> {
                 let (min_time_ns, max_time_ns) = (times[start], times[end - 1]);
                 Weight { values: ((end - start) * columns) as u64, min_time_ns, max_time_ns }.add_to(&mut sum);
             }
+            Ok(())
         });
         sum
     }

@@ -1,7 +1,8 @@
 //! The exact index of one file, in memory: a row range, a time range and aggregates for every stream.
 //!
 //! Columns, not objects: a million streams are about a dozen vectors. Streams are in file order, (series, field), so
-//! the streams of a series are a range, found by binary search among the distinct series.
+//! the streams of a series are a range, found by binary search among the distinct series. A file of many streams is
+//! read in pieces, whole series each; a [`Piece`] says which.
 
 use std::ops::{Range, RangeInclusive};
 
@@ -10,6 +11,9 @@ use rhythmite_model::{FieldId, FieldType, SeriesId};
 use super::layout::TimeUnit;
 use super::rows::RunKind;
 use super::stats::{Aggregates, RawStats};
+
+/// What one stream takes in memory, but for its series.
+const STREAM_BYTES: usize = 2 + 8 + 8 + 8 + 1 + 1 + 4 + 5 * 8;
 
 /// Which value columns a stream uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,18 +142,58 @@ pub struct FileFacts {
     pub fields: FileCheck,
 }
 
-/// The index. Columns of one group are equally long.
+/// Where one piece of the index is and what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Least series.
+    pub first: u64,
+    /// Greatest series.
+    pub last: u64,
+    /// Number of distinct series, at least 1.
+    pub series: u32,
+    /// Number of streams.
+    pub streams: u32,
+    /// First row of the first stream.
+    pub row_start: u64,
+}
+
+/// The index of a file that is being written or made again: all of its streams at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Index {
     /// The file.
     pub facts: FileFacts,
+    /// Its streams.
+    pub streams: Streams,
+    /// Its pages.
+    pub pages: Pages,
+}
+
+impl Index {
+    /// An index without streams.
+    pub fn new(facts: FileFacts) -> Self {
+        Self { facts, streams: Streams::new(0), pages: Pages::default() }
+    }
+}
+
+/// Pages of the points file, dictionaries too.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pages {
+    /// Offset of each, ascending.
+    pub offset: Vec<u64>,
+    /// CRC-32C of each, header included.
+    pub crc: Vec<u32>,
+}
+
+/// Streams that follow each other in a file, of whole series. Columns of one group are equally long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Streams {
     /// Distinct series, ascending.
     pub series: Vec<u64>,
     /// First stream of each series, and the number of streams at the end.
     pub first_stream: Vec<u32>,
     /// Per stream.
     pub field: Vec<u16>,
-    /// First row of each stream, and the number of rows at the end.
+    /// First row of each stream, and the row behind the last one at the end.
     pub row_start: Vec<u64>,
     /// Per stream.
     pub min_time_ns: Vec<i64>,
@@ -171,21 +215,16 @@ pub struct Index {
     pub first: Vec<u64>,
     /// Per stream.
     pub last: Vec<u64>,
-    /// Offset of every page (dictionaries too) of the points file, ascending.
-    pub page_offset: Vec<u64>,
-    /// CRC-32C of each page, header included.
-    pub page_crc: Vec<u32>,
 }
 
-impl Index {
-    /// An index without streams.
-    pub fn new(facts: FileFacts) -> Self {
+impl Streams {
+    /// None yet; the first will begin at this row.
+    pub fn new(row_start: u64) -> Self {
         Self {
-            facts,
             series: Vec::new(),
             first_stream: vec![0],
             field: Vec::new(),
-            row_start: vec![0],
+            row_start: vec![row_start],
             min_time_ns: Vec::new(),
             max_time_ns: Vec::new(),
             kind: Vec::new(),
@@ -196,17 +235,15 @@ impl Index {
             max: Vec::new(),
             first: Vec::new(),
             last: Vec::new(),
-            page_offset: Vec::new(),
-            page_crc: Vec::new(),
         }
     }
 
     /// Number of streams.
-    pub fn streams(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.field.len()
     }
 
-    /// Appends a stream behind the last one; its `row_start` must be the number of rows so far.
+    /// Appends a stream behind the last one; its `row_start` must be where that one ends.
     pub fn push(&mut self, entry: &StreamEntry) {
         debug_assert_eq!(self.row_start.last(), Some(&entry.row_start));
         if self.series.last() != Some(&entry.series.0) {
@@ -229,18 +266,22 @@ impl Index {
         self.last.push(entry.stats.last);
     }
 
-    /// Positions of the streams of a series.
-    pub fn range_of(&self, series: SeriesId) -> Range<usize> {
-        match self.series.binary_search(&series.0) {
-            Ok(i) => self.first_stream[i] as usize..self.first_stream[i + 1] as usize,
-            Err(_) => 0..0,
+    /// Position of the first series that is not below `series`, looking from position `from` on.
+    pub fn seek(&self, from: usize, series: SeriesId) -> usize {
+        let ids = &self.series;
+        // Gallop: a scan visits series in order, so the answer is mostly near.
+        let (mut low, mut step) = (from, 1);
+        while low + step < ids.len() && ids[low + step] < series.0 {
+            low += step;
+            step *= 2;
         }
+        let high = (low + step + 1).min(ids.len());
+        low + ids[low.min(high)..high].partition_point(|id| *id < series.0)
     }
 
-    /// Position of one stream.
-    pub fn find(&self, series: SeriesId, field: FieldId) -> Option<usize> {
-        let range = self.range_of(series);
-        self.field[range.clone()].binary_search(&field.0).ok().map(|i| range.start + i)
+    /// Positions of the streams of the series at a position among the distinct ones.
+    pub fn range_at(&self, position: usize) -> Range<usize> {
+        self.first_stream[position] as usize..self.first_stream[position + 1] as usize
     }
 
     /// Stream `i`, which belongs to `series`.
@@ -267,22 +308,14 @@ impl Index {
 
     /// Every stream, in file order.
     pub fn entries(&self) -> impl Iterator<Item = StreamEntry> + '_ {
-        self.entries_from(0)
-    }
-
-    /// Every stream of the series at position `from` (among the distinct ones) and behind it, in file order.
-    pub fn entries_from(&self, from: usize) -> impl Iterator<Item = StreamEntry> + '_ {
-        (from..self.series.len()).flat_map(move |s| {
-            let streams = self.first_stream[s] as usize..self.first_stream[s + 1] as usize;
-            streams.map(move |i| self.entry(SeriesId(self.series[s]), i))
+        (0..self.series.len()).flat_map(move |at| {
+            let series = SeriesId(self.series[at]);
+            self.range_at(at).map(move |i| self.entry(series, i))
         })
     }
 
     /// Memory held, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        self.series.capacity() * 8
-            + self.first_stream.capacity() * 4
-            + self.field.capacity() * (2 + 8 + 8 + 8 + 1 + 1 + 4 + 5 * 8)
-            + self.page_offset.capacity() * 12
+        self.series.capacity() * 8 + self.first_stream.capacity() * 4 + self.field.capacity() * STREAM_BYTES
     }
 }

@@ -1,25 +1,37 @@
 //! The index as bytes. `docs/formats/sst.md` has the table.
 //!
-//! A checksummed header names the sections; each section is one column, checksummed, and either as it is or made of
-//! small numbers first, its bytes transposed and compressed. Reading never trusts a count: every section's length must
+//! A checksummed header names the sections: four of the file as a whole, then those of each piece of the index, which can
+//! be read without the other pieces. Each section is one column, checksummed, and either as it is or made of small
+//! numbers first, its bytes transposed and compressed. Reading never trusts a count: every section's length must
 //! follow from the number of streams, and that is bounded by what the bytes at hand can hold.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rhythmite_model::{Error, Result};
 
-use super::index::{FileCheck, FileFacts, Index, StreamKind};
-use super::layout::{FORMAT_VERSION, TimeUnit};
+use super::index::{FileCheck, FileFacts, Index, Pages, Piece, StreamKind, Streams};
+use super::layout::TimeUnit;
 
 const MAGIC: [u8; 8] = *b"RHYTHIDX";
+/// Version of these bytes, which changes apart from that of the points.
+const VERSION: u32 = 2;
 /// magic, version, sections, header checksum.
 const PREFIX_BYTES: usize = 8 + 4 + 4 + 4;
 /// offset, stored bytes, plain bytes, checksum, encoding.
 const SECTION_BYTES: usize = 8 + 8 + 8 + 4 + 1;
 const FACTS_BYTES: usize = 8 * 4 + 2 + (8 + 4) * 3 + 8 + 4 + 3 * 8;
+/// first, last, series, streams, row.
+const PIECE_BYTES: usize = 8 + 8 + 4 + 4 + 8;
 
-/// Sections in file order.
-const SECTIONS: usize = 17;
+/// Sections of the file: facts, pieces, offsets of pages, checksums of pages.
+const HEAD_SECTIONS: usize = 4;
+/// Sections of a piece, in file order.
+const PIECE_SECTIONS: usize = 14;
+
+/// Streams of a piece; one more series may go beyond it. Large enough that its sections compress well, and small enough
+/// that who asks for one series waits a tenth of a millisecond. Few in tests, which then meet every boundary.
+const PIECE_STREAMS: usize = if cfg!(test) { 32 } else { 4096 };
 
 const RAW: u8 = 0;
 /// Bytes transposed (all first bytes, all second bytes, ...), then snap.
@@ -56,33 +68,31 @@ pub fn encode(index: &Index) -> Encoded {
     }
     facts.extend_from_slice(&f.footer_start.to_le_bytes());
     facts.extend_from_slice(&f.footer_crc.to_le_bytes());
-    for count in [index.series.len(), index.streams(), index.page_offset.len()] {
+    let pieces = cut(&index.streams);
+    for count in [index.streams.len(), pieces.len(), index.pages.offset.len()] {
         facts.extend_from_slice(&(count as u64).to_le_bytes());
     }
 
-    let per_stream = |v: &[u64]| pack(v.iter().zip(&index.first).map(|(x, first)| (x ^ first).to_le_bytes()));
-    let sections: [Section; SECTIONS] = [
-        Section { encoding: RAW, plain: facts.len() as u64, bytes: facts },
-        pack(steps(std::iter::once(&0).chain(&index.series)).map(u64::to_le_bytes)),
-        pack(index.first_stream.windows(2).map(|w| (w[1] - w[0]).to_le_bytes())),
-        pack(index.field.iter().map(|x| x.to_le_bytes())),
-        pack(index.row_start.windows(2).map(|w| ((w[1] - w[0]) as u32).to_le_bytes())),
-        pack(index.min_time_ns.iter().map(|t| t.wrapping_sub(f.min_time_ns).to_le_bytes())),
-        pack(index.max_time_ns.iter().zip(&index.min_time_ns).map(|(t, min)| t.wrapping_sub(*min).to_le_bytes())),
-        pack(index.kind.iter().map(|x| [*x])),
-        pack(index.overflow.iter().map(|x| [*x])),
-        pack(index.nans.iter().map(|x| x.to_le_bytes())),
-        pack(index.first.iter().map(|x| x.to_le_bytes())),
-        per_stream(&index.last),
-        per_stream(&index.sum),
-        per_stream(&index.min),
-        per_stream(&index.max),
-        pack(steps(std::iter::once(&0).chain(&index.page_offset)).map(u64::to_le_bytes)),
-        pack(index.page_crc.iter().map(|x| x.to_le_bytes())),
+    let mut directory = Vec::with_capacity(pieces.len() * PIECE_BYTES);
+    for (_, piece) in &pieces {
+        directory.extend_from_slice(&piece.first.to_le_bytes());
+        directory.extend_from_slice(&piece.last.to_le_bytes());
+        directory.extend_from_slice(&piece.series.to_le_bytes());
+        directory.extend_from_slice(&piece.streams.to_le_bytes());
+        directory.extend_from_slice(&piece.row_start.to_le_bytes());
+    }
+    let mut sections = vec![
+        Section::raw(facts),
+        Section::raw(directory),
+        pack(steps(std::iter::once(&0).chain(&index.pages.offset)).map(u64::to_le_bytes)),
+        pack(index.pages.crc.iter().map(|x| x.to_le_bytes())),
     ];
+    for (series, _) in &pieces {
+        sections.extend(encode_piece(&index.streams, series.clone(), f.min_time_ns));
+    }
 
-    let mut offset = (PREFIX_BYTES + SECTIONS * SECTION_BYTES) as u64;
-    let mut table = Vec::with_capacity(SECTIONS * SECTION_BYTES);
+    let mut offset = (PREFIX_BYTES + sections.len() * SECTION_BYTES) as u64;
+    let mut table = Vec::with_capacity(sections.len() * SECTION_BYTES);
     for section in &sections {
         table.extend_from_slice(&offset.to_le_bytes());
         table.extend_from_slice(&(section.bytes.len() as u64).to_le_bytes());
@@ -93,8 +103,8 @@ pub fn encode(index: &Index) -> Encoded {
     }
     let mut bytes = Vec::with_capacity(offset as usize);
     bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(SECTIONS as u32).to_le_bytes());
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&(sections.len() as u32).to_le_bytes());
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &table);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     bytes.extend_from_slice(&table);
@@ -104,85 +114,261 @@ pub fn encode(index: &Index) -> Encoded {
     Encoded { bytes, checksum }
 }
 
-/// Decodes an index and tests everything that later code relies on. Returns it with the header's checksum.
+/// Whole series, until there are enough streams for a piece.
+fn cut(all: &Streams) -> Vec<(Range<usize>, Piece)> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    while from < all.series.len() {
+        let stream = all.first_stream[from] as usize;
+        let enough = (stream + PIECE_STREAMS) as u32;
+        let to = (all.first_stream.partition_point(|first| *first <= enough) - 1).clamp(from + 1, all.series.len());
+        let piece = Piece {
+            first: all.series[from],
+            last: all.series[to - 1],
+            series: (to - from) as u32,
+            streams: all.first_stream[to] - all.first_stream[from],
+            row_start: all.row_start[stream],
+        };
+        pieces.push((from..to, piece));
+        from = to;
+    }
+    pieces
+}
+
+fn encode_piece(all: &Streams, series: Range<usize>, base_ns: i64) -> [Section; PIECE_SECTIONS] {
+    let ids = &all.series[series.clone()];
+    let first_stream = &all.first_stream[series.start..=series.end];
+    let streams = first_stream[0] as usize..all.first_stream[series.end] as usize;
+    let (min, max) = (&all.min_time_ns[streams.clone()], &all.max_time_ns[streams.clone()]);
+    let first = &all.first[streams.clone()];
+    let per_stream = |v: &[u64]| pack(v[streams.clone()].iter().zip(first).map(|(x, first)| (x ^ first).to_le_bytes()));
+    [
+        pack(steps(std::iter::once(&0).chain(ids)).map(u64::to_le_bytes)),
+        pack(first_stream.windows(2).map(|w| (w[1] - w[0]).to_le_bytes())),
+        pack(all.field[streams.clone()].iter().map(|x| x.to_le_bytes())),
+        pack(all.row_start[streams.start..=streams.end].windows(2).map(|w| ((w[1] - w[0]) as u32).to_le_bytes())),
+        pack(min.iter().map(|t| t.wrapping_sub(base_ns).to_le_bytes())),
+        pack(max.iter().zip(min).map(|(t, min)| t.wrapping_sub(*min).to_le_bytes())),
+        pack(all.kind[streams.clone()].iter().map(|x| [*x])),
+        pack(all.overflow[streams.clone()].iter().map(|x| [*x])),
+        pack(all.nans[streams.clone()].iter().map(|x| x.to_le_bytes())),
+        pack(first.iter().map(|x| x.to_le_bytes())),
+        per_stream(&all.last),
+        per_stream(&all.sum),
+        per_stream(&all.min),
+        per_stream(&all.max),
+    ]
+}
+
+/// Bytes of an index that lies somewhere.
+pub trait Source {
+    /// Length of the file.
+    fn len(&self) -> u64;
+
+    /// Bytes of it, which are known to be there.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>>;
+}
+
+impl Source for &[u8] {
+    fn len(&self) -> u64 {
+        <[u8]>::len(self) as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        let bytes = self.get(range.start as usize..range.end as usize);
+        bytes.map(Cow::Borrowed).ok_or_else(|| corrupt("shorter than it says"))
+    }
+}
+
+/// All of an index but its streams.
+pub struct Head {
+    /// The file.
+    pub facts: FileFacts,
+    /// Ascending by series.
+    pub pieces: Vec<Piece>,
+    /// Number of streams.
+    pub streams: u64,
+    /// Its pages.
+    pub pages: Pages,
+    /// CRC-32C of the header.
+    pub checksum: u32,
+    /// Sections of the pieces.
+    sections: Vec<Place>,
+}
+
+/// Where a section is.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    stored: u64,
+    plain: u64,
+    crc: u32,
+    encoding: u8,
+}
+
+impl Head {
+    /// Reads the header and what it says of the file as a whole, and tests that the rest is where it says.
+    ///
+    /// # Errors
+    /// `Corrupt`: a checksum or a count does not fit, or the version is not ours. Those of the disk.
+    pub fn read(source: &impl Source) -> Result<Self> {
+        let (mut places, checksum) = places(source)?;
+        let pieces = (places.len() - HEAD_SECTIONS) / PIECE_SECTIONS;
+        let sections = places.split_off(HEAD_SECTIONS);
+        let end = places.last().map_or(0, |last| last.offset + last.stored);
+        let bytes = source.read(places[0].offset..end)?;
+        let head = open_sections(&bytes, &places)?;
+
+        let mut facts = Bytes { bytes: &head[0].plain };
+        let (rows, min_time_ns, max_time_ns, seq) =
+            (facts.u64()?, facts.u64()? as i64, facts.u64()? as i64, facts.u64()?);
+        let (level, unit) = (facts.u8()?, facts.u8()?);
+        let time_unit = TimeUnit::from_code(unit).ok_or_else(|| corrupt("a time unit of no meaning"))?;
+        let mut file = || Ok::<_, Error>(FileCheck { len: facts.u64()?, crc: facts.u32()? });
+        let (points, series, fields) = (file()?, file()?, file()?);
+        let (footer_start, footer_crc) = (facts.u64()?, facts.u32()?);
+        let (streams, piece_count, page_count) = (facts.u64()?, facts.count()?, facts.count()?);
+        if !facts.bytes.is_empty() || piece_count != pieces {
+            return Err(corrupt("facts of another length"));
+        }
+        let facts = FileFacts {
+            rows,
+            min_time_ns,
+            max_time_ns,
+            seq,
+            level,
+            time_unit,
+            points,
+            footer_start,
+            footer_crc,
+            series,
+            fields,
+        };
+        let pages = Pages {
+            offset: sums(0, head[2].column::<8>(page_count)?)?[1..].to_vec(),
+            crc: head[3].column::<4>(page_count)?.into_iter().map(|x| x as u32).collect(),
+        };
+        if !ascends(&pages.offset) {
+            return Err(corrupt("pages do not ascend"));
+        }
+        let pieces = directory(&head[1].plain, pieces)?;
+        let known = pieces.iter().map(|piece| u64::from(piece.streams)).sum::<u64>();
+        if known != streams || known > u64::from(u32::MAX) {
+            return Err(corrupt("streams without a piece"));
+        }
+        Ok(Self { facts, pieces, streams, pages, checksum, sections })
+    }
+
+    /// Memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let pages = self.pages.offset.capacity() * 8 + self.pages.crc.capacity() * 4;
+        self.pieces.capacity() * size_of::<Piece>() + self.sections.capacity() * size_of::<Place>() + pages
+    }
+
+    /// Where a piece lies in the file.
+    fn place(&self, piece: usize) -> &[Place] {
+        &self.sections[piece * PIECE_SECTIONS..][..PIECE_SECTIONS]
+    }
+
+    /// Decodes the streams of a piece and tests everything that later code relies on.
+    ///
+    /// # Errors
+    /// `Corrupt`: a checksum or a count does not fit. Those of the disk.
+    pub fn piece(&self, source: &impl Source, number: usize) -> Result<Streams> {
+        let (places, piece) = (self.place(number), self.pieces[number]);
+        let last = places[PIECE_SECTIONS - 1];
+        let bytes = source.read(places[0].offset..last.offset + last.stored)?;
+        let sections = open_sections(&bytes, places)?;
+        let streams = decode_piece(&sections, &piece, self.facts.min_time_ns)?;
+        let row_end = self.pieces.get(number + 1).map_or(self.facts.rows, |next| next.row_start);
+        validate(&streams, &piece, &self.facts, row_end)?;
+        Ok(streams)
+    }
+}
+
+/// Decodes a whole index. Returns it with the header's checksum.
 ///
 /// # Errors
-/// `Corrupt`: a checksum or a count does not fit, or the version is not ours.
+/// See [`Head::read`] and [`Head::piece`].
 pub fn decode(bytes: &[u8]) -> Result<(Index, u32)> {
-    let (sections, checksum) = split(bytes)?;
-    let mut facts = Bytes { bytes: &sections[0].plain };
-    let (rows, min_time_ns, max_time_ns, seq) = (facts.u64()?, facts.u64()? as i64, facts.u64()? as i64, facts.u64()?);
-    let (level, unit) = (facts.u8()?, facts.u8()?);
-    let time_unit = TimeUnit::from_code(unit).ok_or_else(|| corrupt("a time unit of no meaning"))?;
-    let mut file = || Ok::<_, Error>(FileCheck { len: facts.u64()?, crc: facts.u32()? });
-    let (points, series_file, fields_file) = (file()?, file()?, file()?);
-    let (footer_start, footer_crc) = (facts.u64()?, facts.u32()?);
-    let (series_count, streams, pages) = (facts.count()?, facts.count()?, facts.count()?);
-    if !facts.bytes.is_empty() {
-        return Err(corrupt("facts of another length"));
+    let head = Head::read(&bytes)?;
+    let mut streams = Streams::new(0);
+    for piece in 0..head.pieces.len() {
+        head.piece(&bytes, piece)?.entries().for_each(|entry| streams.push(&entry));
     }
-    let facts = FileFacts {
-        rows,
-        min_time_ns,
-        max_time_ns,
-        seq,
-        level,
-        time_unit,
-        points,
-        footer_start,
-        footer_crc,
-        series: series_file,
-        fields: fields_file,
-    };
+    Ok((Index { facts: head.facts, streams, pages: head.pages }, head.checksum))
+}
 
-    let series = sums(sections[1].column::<8>(series_count)?)?;
-    let first_stream = sums(sections[2].column::<4>(series_count)?)?;
+fn directory(bytes: &[u8], count: usize) -> Result<Vec<Piece>> {
+    let mut bytes = Bytes { bytes };
+    let mut pieces: Vec<Piece> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (first, last) = (bytes.u64()?, bytes.u64()?);
+        let (series, streams, row_start) = (bytes.u32()?, bytes.u32()?, bytes.u64()?);
+        let piece = Piece { first, last, series, streams, row_start };
+        let follows = match pieces.last() {
+            Some(before) => before.last < first && before.row_start < row_start,
+            None => row_start == 0,
+        };
+        if !follows || first > last || series == 0 || streams < series {
+            return Err(corrupt("pieces do not ascend"));
+        }
+        pieces.push(piece);
+    }
+    if bytes.bytes.is_empty() { Ok(pieces) } else { Err(corrupt("pieces of another number")) }
+}
+
+fn decode_piece(sections: &[Stored<'_>], piece: &Piece, base_ns: i64) -> Result<Streams> {
+    let (series, streams) = (piece.series as usize, piece.streams as usize);
+    let first_stream = sums(0, sections[1].column::<4>(series)?)?;
     let first_stream = first_stream.into_iter().map(u32::try_from).collect::<Result<Vec<_>, _>>();
-    let row_start = sums(sections[4].column::<4>(streams)?)?;
-    let add = |base: &i64, step: u64| base.wrapping_add(step as i64);
-    let min_time_ns = sections[5].column::<8>(streams)?.into_iter().map(|t| add(&facts.min_time_ns, t));
+    let min_time_ns = sections[4].column::<8>(streams)?.into_iter().map(|t| base_ns.wrapping_add(t as i64));
     let min_time_ns = min_time_ns.collect::<Vec<_>>();
-    let max_time_ns = sections[6].column::<8>(streams)?.into_iter().zip(&min_time_ns).map(|(t, min)| add(min, t));
-    let max_time_ns = max_time_ns.collect();
-    let first = sections[10].column::<8>(streams)?;
+    let max_time_ns = sections[5].column::<8>(streams)?.into_iter().zip(&min_time_ns);
+    let max_time_ns = max_time_ns.map(|(t, min)| min.wrapping_add(t as i64)).collect();
+    let first = sections[9].column::<8>(streams)?;
     let per_stream = |section: &Stored<'_>| -> Result<Vec<u64>> {
         let mut bits = section.column::<8>(streams)?;
         bits.iter_mut().zip(&first).for_each(|(x, first)| *x ^= first);
         Ok(bits)
     };
     let (last, sum, min, max) = (
+        per_stream(&sections[10])?,
         per_stream(&sections[11])?,
         per_stream(&sections[12])?,
         per_stream(&sections[13])?,
-        per_stream(&sections[14])?,
     );
-    let index = Index {
-        facts,
-        series: series[1..].to_vec(),
+    Ok(Streams {
+        series: sums(0, sections[0].column::<8>(series)?)?[1..].to_vec(),
         first_stream: first_stream.map_err(|_| corrupt("more streams than a file may have"))?,
-        field: sections[3].column::<2>(streams)?.into_iter().map(|x| x as u16).collect(),
-        row_start,
+        field: sections[2].column::<2>(streams)?.into_iter().map(|x| x as u16).collect(),
+        row_start: sums(piece.row_start, sections[3].column::<4>(streams)?)?,
         min_time_ns,
         max_time_ns,
-        kind: sections[7].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
-        overflow: sections[8].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
-        nans: sections[9].column::<4>(streams)?.into_iter().map(|x| x as u32).collect(),
+        kind: sections[6].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
+        overflow: sections[7].column::<1>(streams)?.into_iter().map(|x| x as u8).collect(),
+        nans: sections[8].column::<4>(streams)?.into_iter().map(|x| x as u32).collect(),
         first,
         last,
         sum,
         min,
         max,
-        page_offset: sums(sections[15].column::<8>(pages)?)?[1..].to_vec(),
-        page_crc: sections[16].column::<4>(pages)?.into_iter().map(|x| x as u32).collect(),
-    };
-    validate(&index)?;
-    Ok((index, checksum))
+    })
 }
 
 struct Section {
     encoding: u8,
     plain: u64,
     bytes: Vec<u8>,
+}
+
+impl Section {
+    fn raw(bytes: Vec<u8>) -> Self {
+        Self { encoding: RAW, plain: bytes.len() as u64, bytes }
+    }
 }
 
 /// Differences of neighbours.
@@ -232,49 +418,70 @@ impl Stored<'_> {
     }
 }
 
-/// Tests the header and every section's checksum, and unpacks the sections.
-fn split(bytes: &[u8]) -> Result<(Vec<Stored<'_>>, u32)> {
-    let mut prefix = Bytes { bytes };
+/// Reads and tests the header: the places of all sections, which follow each other to the end of the file.
+fn places(source: &impl Source) -> Result<(Vec<Place>, u32)> {
+    let len = source.len();
+    if len < PREFIX_BYTES as u64 {
+        return Err(corrupt("shorter than a header"));
+    }
+    let start = source.read(0..PREFIX_BYTES as u64)?;
+    let mut prefix = Bytes { bytes: &start };
     if prefix.take(8)? != MAGIC {
         return Err(corrupt("not an index"));
     }
     let version = prefix.u32()?;
-    if version != FORMAT_VERSION {
-        return Err(corrupt(format!("index version {version}; this program reads {FORMAT_VERSION}")));
+    if version != VERSION {
+        return Err(corrupt(format!("index version {version}; this program reads {VERSION}")));
     }
-    if prefix.u32()? as usize != SECTIONS {
+    let sections = prefix.u32()? as usize;
+    if sections < HEAD_SECTIONS || !(sections - HEAD_SECTIONS).is_multiple_of(PIECE_SECTIONS) {
         return Err(corrupt("another number of sections"));
     }
     let checksum = prefix.u32()?;
-    let mut table = Bytes { bytes: prefix.take(SECTIONS * SECTION_BYTES)? };
-    if crc32c::crc32c_append(crc32c::crc32c(&bytes[..16]), table.bytes) != checksum {
+    let end = (PREFIX_BYTES + sections * SECTION_BYTES) as u64;
+    if end > len {
+        return Err(corrupt("shorter than its header"));
+    }
+    let table = source.read(PREFIX_BYTES as u64..end)?;
+    if crc32c::crc32c_append(crc32c::crc32c(&start[..16]), &table) != checksum {
         return Err(corrupt("the header fails its checksum"));
     }
-    let mut data = prefix;
-    let mut next = (PREFIX_BYTES + SECTIONS * SECTION_BYTES) as u64;
-    let mut sections = Vec::with_capacity(SECTIONS);
-    for i in 0..SECTIONS {
+    let mut table = Bytes { bytes: &table };
+    let mut next = end;
+    let mut places = Vec::with_capacity(sections);
+    for i in 0..sections {
         let (offset, stored, plain) = (table.u64()?, table.u64()?, table.u64()?);
         let (crc, encoding) = (table.u32()?, table.u8()?);
         if offset != next {
             return Err(corrupt(format!("section {i} is not where the one before ends")));
         }
-        let stored = data.take(usize::try_from(stored).map_err(|_| corrupt("a section beyond the address space"))?)?;
-        next += stored.len() as u64;
-        if crc32c::crc32c(stored) != crc {
-            return Err(corrupt(format!("section {i} fails its checksum")));
+        next = offset.checked_add(stored).filter(|end| *end <= len).ok_or_else(|| corrupt("shorter than it says"))?;
+        places.push(Place { offset, stored, plain, crc, encoding });
+    }
+    if next != len {
+        return Err(corrupt("bytes behind the last section"));
+    }
+    Ok((places, checksum))
+}
+
+/// Tests the checksums of sections that lie one behind the other in `bytes`, and unpacks them.
+fn open_sections<'a>(bytes: &'a [u8], places: &[Place]) -> Result<Vec<Stored<'a>>> {
+    let mut data = Bytes { bytes };
+    let mut sections = Vec::with_capacity(places.len());
+    for (i, place) in places.iter().enumerate() {
+        let stored = usize::try_from(place.stored).map_err(|_| corrupt("a section beyond the address space"))?;
+        let stored = data.take(stored)?;
+        if crc32c::crc32c(stored) != place.crc {
+            return Err(corrupt(format!("section {i} of {} fails its checksum", places.len())));
         }
-        let plain = match encoding {
-            RAW if plain == stored.len() as u64 => Cow::Borrowed(stored),
-            PACKED => Cow::Owned(unpack(stored, plain)?),
-            _ => return Err(corrupt(format!("section {i} has an encoding of no meaning"))),
+        let plain = match place.encoding {
+            RAW if place.plain == place.stored => Cow::Borrowed(stored),
+            PACKED => Cow::Owned(unpack(stored, place.plain)?),
+            _ => return Err(corrupt(format!("section {i} of {} has an encoding of no meaning", places.len()))),
         };
         sections.push(Stored { plain });
     }
-    if !data.bytes.is_empty() {
-        return Err(corrupt("bytes behind the last section"));
-    }
-    Ok((sections, checksum))
+    Ok(sections)
 }
 
 fn unpack(stored: &[u8], plain_bytes: u64) -> Result<Vec<u8>> {
@@ -301,11 +508,11 @@ fn unpack(stored: &[u8], plain_bytes: u64) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// 0, and the sums of one, two, ... of the numbers.
-fn sums(numbers: Vec<u64>) -> Result<Vec<u64>> {
-    let mut sum = 0u64;
+/// `start`, and the sums of it and one, two, ... of the numbers.
+fn sums(start: u64, numbers: Vec<u64>) -> Result<Vec<u64>> {
+    let mut sum = start;
     let mut out = Vec::with_capacity(numbers.len() + 1);
-    out.push(0);
+    out.push(sum);
     for number in numbers {
         sum = sum.checked_add(number).ok_or_else(|| corrupt("a sum beyond 64 bits"))?;
         out.push(sum);
@@ -313,31 +520,35 @@ fn sums(numbers: Vec<u64>) -> Result<Vec<u64>> {
     Ok(out)
 }
 
-/// Everything that [`Index`] promises.
-fn validate(index: &Index) -> Result<()> {
-    let facts = &index.facts;
-    let ascends = |v: &[u64]| v.windows(2).all(|w| w[0] < w[1]);
+fn ascends(numbers: &[u64]) -> bool {
+    numbers.windows(2).all(|w| w[0] < w[1])
+}
+
+/// Everything that [`Streams`] promises, and that they are those of their piece, which ends in front of row `row_end`.
+fn validate(streams: &Streams, piece: &Piece, facts: &FileFacts, row_end: u64) -> Result<()> {
     let test = |ok: bool, what: &'static str| if ok { Ok(()) } else { Err(corrupt(what)) };
-    test(ascends(&index.series), "series do not ascend")?;
-    test(index.first_stream.windows(2).all(|w| w[0] < w[1]), "a series without a stream")?;
-    test(index.first_stream.last().copied() == u32::try_from(index.streams()).ok(), "streams without a series")?;
-    test(ascends(&index.row_start), "a stream without rows")?;
-    test(index.row_start.last() == Some(&facts.rows), "another number of rows")?;
+    test(ascends(&streams.series), "series do not ascend")?;
+    let ends = (streams.series.first().copied(), streams.series.last().copied());
+    test(ends == (Some(piece.first), Some(piece.last)), "series of another piece")?;
+    test(streams.first_stream.windows(2).all(|w| w[0] < w[1]), "a series without a stream")?;
+    test(streams.first_stream.last() == Some(&piece.streams), "streams without a series")?;
+    test(ascends(&streams.row_start), "a stream without rows")?;
+    test(streams.row_start.last() == Some(&row_end), "another number of rows")?;
     test(
-        index.first_stream.windows(2).all(|w| {
-            let fields = &index.field[w[0] as usize..w[1] as usize];
+        streams.first_stream.windows(2).all(|w| {
+            let fields = &streams.field[w[0] as usize..w[1] as usize];
             fields.windows(2).all(|f| f[0] < f[1])
         }),
         "fields of a series do not ascend",
     )?;
+    let (min, max) = (&streams.min_time_ns, &streams.max_time_ns);
     let within = |t: &i64| (facts.min_time_ns..=facts.max_time_ns).contains(t);
-    test(index.min_time_ns.iter().all(within) && index.max_time_ns.iter().all(within), "times outside the file's")?;
-    test(index.min_time_ns.iter().zip(&index.max_time_ns).all(|(a, b)| a <= b), "a stream that ends before it starts")?;
-    test(index.kind.iter().all(|k| StreamKind::from_code(*k).is_some()), "a kind of no meaning")?;
-    test(index.overflow.iter().all(|o| *o <= 1), "a flag of no meaning")?;
-    let rows = index.row_start.windows(2).map(|w| w[1] - w[0]);
-    test(index.nans.iter().zip(rows).all(|(n, rows)| u64::from(*n) <= rows), "more NaN than rows")?;
-    test(ascends(&index.page_offset), "pages do not ascend")
+    test(min.iter().all(within) && max.iter().all(within), "times outside the file's")?;
+    test(min.iter().zip(max).all(|(a, b)| a <= b), "a stream that ends before it starts")?;
+    test(streams.kind.iter().all(|k| StreamKind::from_code(*k).is_some()), "a kind of no meaning")?;
+    test(streams.overflow.iter().all(|o| *o <= 1), "a flag of no meaning")?;
+    let rows = streams.row_start.windows(2).map(|w| w[1] - w[0]);
+    test(streams.nans.iter().zip(rows).all(|(n, rows)| u64::from(*n) <= rows), "more NaN than rows")
 }
 
 struct Bytes<'a> {

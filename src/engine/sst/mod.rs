@@ -7,7 +7,8 @@
 //! [`SstCursor::read`] fetches rows of one stream. `docs/formats/sst.md` describes the bytes.
 //!
 //! Limits: a stream has fewer than 2^32 rows in one file, a file fewer than 2^32 streams and 32,767 row groups. The
-//! writer holds one row group and the index (about 80 bytes a stream) in memory, the reader the index.
+//! writer holds one row group and the index (about 80 bytes a stream) in memory, the reader the index of a file of up to
+//! 4,096 streams; of larger ones pieces of so many are kept in a cache that all readers share.
 //!
 //! An SST never changes, and nothing here decides which ones live: the catalogue does.
 
@@ -25,12 +26,14 @@ mod names;
 mod names_read;
 mod output;
 mod page_header;
+mod pieces;
 mod places;
 mod reader;
 mod rebuild;
 mod rows;
 mod stats;
 mod verify;
+mod walk;
 mod writer;
 
 #[cfg(test)]
@@ -48,9 +51,11 @@ pub use index::{StreamEntry, StreamKind};
 pub use layout::{FORMAT_VERSION, PageCompression, TimeUnit};
 pub use names::{FieldRow, SeriesRow};
 pub(crate) use names_read::{read_fields, read_series};
+pub use pieces::Pieces;
 pub use reader::SstReader;
 pub(crate) use rebuild::{NamesFile, Rebuilt};
 pub use stats::Aggregates;
+pub use walk::{Entries, Walk};
 pub use writer::{SstWriter, WriteOptions};
 
 /// What the catalogue keeps of one SST.

@@ -1,5 +1,7 @@
-//! An open SST: its index and Parquet metadata, shared by any number of cursors.
+//! An open SST: the head of its index and Parquet metadata, shared by any number of cursors. The streams of a large file are
+//! loaded in pieces, when a series among them is asked for.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,14 @@ use rhythmite_env::{Env, File};
 use rhythmite_model::{Error, FieldId, Result, SeriesId};
 
 use super::cursor::SstCursor;
-use super::handles::Handles;
-use super::index::{FileFacts, Index, StreamEntry};
+use super::handles::{Handle, Handles};
+use super::index::{FileFacts, Piece, StreamEntry, Streams};
+use super::index_codec::{Head, Source};
 use super::input::{Footer, PageSource};
 use super::layout::{self, TimeUnit, column};
-use super::{SstMeta, SstPaths, index_codec, places, read_error};
+use super::pieces::Pieces;
+use super::walk::{Entries, Walk};
+use super::{SstMeta, SstPaths, places, read_error};
 
 /// Longest index that is read, in bytes: about 10^8 streams.
 pub(super) const INDEX_BYTES_MAX: u64 = 8 << 30;
@@ -29,15 +34,51 @@ pub(super) struct TimePage {
     pub min_ns: i64,
 }
 
+/// First bytes of an index, read at once: mostly all of it.
+const INDEX_START_BYTES: u64 = 64 << 10;
+
+/// Bytes of indexes of large files that a reader of its own keeps.
+const OWN_PIECES_BYTES: usize = 16 << 20;
+
 /// An open SST. Cheap to share; every thread reads by a cursor of its own.
 pub struct SstReader {
     pub(super) env: Env,
     pub(super) id: String,
     pub(super) paths: SstPaths,
-    pub(super) index: Index,
+    pub(super) head: Head,
     pub(super) points: Arc<PointsFile>,
-    checksum: u32,
+    streams: Loaded,
     index_bytes: u64,
+}
+
+/// Where the streams are.
+enum Loaded {
+    /// Of a file of one piece: here.
+    Whole(Arc<Streams>),
+    /// In the cache of pieces, or in the file.
+    Pieces { pieces: Arc<Pieces>, number: u64, index: Handle },
+}
+
+/// The file of an index, of which the first bytes were read.
+struct IndexFile<'a> {
+    start: &'a [u8],
+    file: &'a dyn File,
+    len: u64,
+}
+
+impl Source for IndexFile<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        if let Some(bytes) = self.start.get(range.start as usize..range.end as usize) {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.file.read_exact_at(&mut bytes, range.start).map_err(reading)?;
+        Ok(Cow::Owned(bytes))
+    }
 }
 
 /// What reading rows takes; cursors hold it, not the index, which is large.
@@ -58,72 +99,76 @@ impl SstReader {
     /// `NotFound`: no such SST. `Corrupt`: a file is damaged or not the one the index was written with; the message
     /// names it. `Unavailable`: disk.
     pub fn open(env: &Env, dir: &Path, id: &str) -> Result<Arc<Self>> {
-        Self::open_shared(env, &Handles::new(env.fs.clone(), 1), dir, id)
+        Self::open_shared(env, &Handles::new(env.fs.clone(), 1), &Pieces::new(OWN_PIECES_BYTES), dir, id)
     }
 
-    /// As [`SstReader::open`], for one of many: its points file counts among `handles`.
+    /// As [`SstReader::open`], for one of many: its open files count among `handles`, pieces of its index among `pieces`.
     ///
     /// # Errors
     /// See [`SstReader::open`].
-    pub fn open_shared(env: &Env, handles: &Arc<Handles>, dir: &Path, id: &str) -> Result<Arc<Self>> {
+    pub fn open_shared(
+        env: &Env,
+        handles: &Arc<Handles>,
+        pieces: &Arc<Pieces>,
+        dir: &Path,
+        id: &str,
+    ) -> Result<Arc<Self>> {
         let paths = SstPaths::new(dir, id)?;
-        let bytes = env.fs.read(&paths.index, INDEX_BYTES_MAX).map_err(|e| opening(e, &paths.index))?;
-        let (mut index, checksum) = index_codec::decode(&bytes).map_err(|e| e.at(paths.index.display()))?;
+        let (mut head, streams, index_bytes) = open_index(env, handles, pieces, &paths.index)?;
         let handle = handles.handle(paths.points.clone());
         let file = handle.file().map_err(|e| match e.kind() {
             // The index is renamed last: the points were there.
             io::ErrorKind::NotFound => Error::corrupt("is missing, its index is not").at(paths.points.display()),
             _ => opening(e, &paths.points),
         })?;
-        let opened = open_points(&*file, &index.facts).map_err(|e| e.at(paths.points.display()))?;
+        let opened = open_points(&*file, &head.facts).map_err(|e| e.at(paths.points.display()))?;
         let (metadata, group_start, time_pages) = opened;
-        let len = index.facts.points.len;
-        let page_offset = std::mem::take(&mut index.page_offset);
-        let source =
-            Arc::new(PageSource { file: handle, len, page_offset, page_crc: std::mem::take(&mut index.page_crc) });
-        let (path, time_unit) = (paths.points.clone(), index.facts.time_unit);
+        let (len, pages) = (head.facts.points.len, std::mem::take(&mut head.pages));
+        let source = Arc::new(PageSource { file: handle, len, page_offset: pages.offset, page_crc: pages.crc });
+        let (path, time_unit) = (paths.points.clone(), head.facts.time_unit);
         let points = Arc::new(PointsFile { path, time_unit, source, metadata, group_start, time_pages });
-        let (env, id, index_bytes) = (env.clone(), id.to_owned(), bytes.len() as u64);
-        Ok(Arc::new(Self { env, id, paths, index, points, checksum, index_bytes }))
+        let (env, id) = (env.clone(), id.to_owned());
+        Ok(Arc::new(Self { env, id, paths, head, points, streams, index_bytes }))
     }
 
     /// What the catalogue keeps of this file.
     pub fn meta(&self) -> SstMeta {
-        let facts = &self.index.facts;
+        let facts = &self.head.facts;
+        let ends = self.pieces().first().zip(self.pieces().last());
         SstMeta {
             id: self.id.clone(),
             rows: facts.rows,
-            streams: self.index.streams() as u64,
+            streams: self.head.streams,
             bytes: facts.points.len + facts.series.len + facts.fields.len + self.index_bytes,
             min_time_ns: facts.min_time_ns,
             max_time_ns: facts.max_time_ns,
-            min_series: SeriesId(self.index.series.first().copied().unwrap_or_default()),
-            max_series: SeriesId(self.index.series.last().copied().unwrap_or_default()),
+            min_series: SeriesId(ends.map_or(0, |(first, _)| first.first)),
+            max_series: SeriesId(ends.map_or(0, |(_, last)| last.last)),
             seq: facts.seq,
             level: facts.level,
             time_unit: facts.time_unit,
-            checksum: self.checksum,
+            checksum: self.head.checksum,
         }
     }
 
     /// Number of rows.
     pub fn rows(&self) -> u64 {
-        self.index.facts.rows
+        self.head.facts.rows
     }
 
     /// Order among files: of two points with the same series, field and time that of the higher wins.
     pub fn seq(&self) -> u64 {
-        self.index.facts.seq
+        self.head.facts.seq
     }
 
     /// Unit of the time column.
     pub fn time_unit(&self) -> TimeUnit {
-        self.index.facts.time_unit
+        self.head.facts.time_unit
     }
 
     /// Earliest and latest time.
     pub fn time_range_ns(&self) -> std::ops::RangeInclusive<i64> {
-        self.index.facts.min_time_ns..=self.index.facts.max_time_ns
+        self.head.facts.min_time_ns..=self.head.facts.max_time_ns
     }
 
     /// The points file, for messages.
@@ -131,59 +176,53 @@ impl SstReader {
         &self.paths.points
     }
 
-    /// Distinct series, ascending.
-    pub fn series(&self) -> impl ExactSizeIterator<Item = SeriesId> + DoubleEndedIterator + '_ {
-        self.index.series.iter().map(|id| SeriesId(*id))
+    /// Streams of one series, ascending by field.
+    ///
+    /// # Errors
+    /// See [`Walk::seek`].
+    pub fn streams(&self, series: SeriesId) -> Result<Vec<StreamEntry>> {
+        let mut walk = self.walk();
+        if walk.seek(series)? == Some(series) { Ok(walk.streams()?.collect()) } else { Ok(Vec::new()) }
     }
 
-    /// Whether the series has a stream here.
-    pub fn contains(&self, series: SeriesId) -> bool {
-        self.index.series.binary_search(&series.0).is_ok()
+    /// One stream.
+    ///
+    /// # Errors
+    /// See [`Walk::seek`].
+    pub fn stream(&self, series: SeriesId, field: FieldId) -> Result<Option<StreamEntry>> {
+        Ok(self.streams(series)?.into_iter().find(|entry| entry.field == field))
     }
 
-    /// Streams of one series, ascending by field. A binary search.
-    pub fn streams(&self, series: SeriesId) -> impl ExactSizeIterator<Item = StreamEntry> + '_ {
-        self.index.range_of(series).map(move |i| self.index.entry(series, i))
-    }
-
-    /// One stream. Two binary searches.
-    pub fn stream(&self, series: SeriesId, field: FieldId) -> Option<StreamEntry> {
-        self.index.find(series, field).map(|i| self.index.entry(series, i))
-    }
-
-    /// Position among the distinct series of the first that is not below `series`, looking from position `from` on.
-    pub fn seek(&self, from: usize, series: SeriesId) -> usize {
-        let ids = &self.index.series;
-        // Gallop: a scan visits series in order, so the answer is mostly near.
-        let (mut low, mut step) = (from, 1);
-        while low + step < ids.len() && ids[low + step] < series.0 {
-            low += step;
-            step *= 2;
-        }
-        let high = (low + step + 1).min(ids.len());
-        low + ids[low.min(high)..high].partition_point(|id| *id < series.0)
-    }
-
-    /// The series at a position among the distinct ones.
-    pub fn series_at(&self, position: usize) -> Option<SeriesId> {
-        self.index.series.get(position).map(|id| SeriesId(*id))
-    }
-
-    /// Streams of the series at a position among the distinct ones. Panics beyond the last.
-    pub fn streams_at(&self, position: usize) -> impl ExactSizeIterator<Item = StreamEntry> + '_ {
-        let series = SeriesId(self.index.series[position]);
-        let streams = self.index.first_stream[position] as usize..self.index.first_stream[position + 1] as usize;
-        streams.map(move |i| self.index.entry(series, i))
+    /// From the first series on.
+    pub fn walk(&self) -> Walk<'_> {
+        Walk::new(self)
     }
 
     /// All streams, in file order.
-    pub fn entries(&self) -> impl Iterator<Item = StreamEntry> + '_ {
-        self.index.entries()
+    pub fn entries(&self) -> Entries<'_> {
+        Entries::new(self)
     }
 
-    /// All streams of series `from` and later, in file order.
-    pub fn entries_from(&self, from: SeriesId) -> impl Iterator<Item = StreamEntry> + '_ {
-        self.index.entries_from(self.index.series.partition_point(|id| *id < from.0))
+    /// What the index is made of.
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.head.pieces
+    }
+
+    /// The streams of a piece.
+    pub(super) fn piece(&self, number: usize) -> Result<Arc<Streams>> {
+        let (pieces, reader, index) = match &self.streams {
+            Loaded::Whole(streams) => return Ok(streams.clone()),
+            Loaded::Pieces { pieces, number, index } => (pieces, *number, index),
+        };
+        if let Some(streams) = pieces.get(reader, number) {
+            return Ok(streams);
+        }
+        let file = index.file().map_err(|e| opening(e, &self.paths.index))?;
+        let source = IndexFile { start: &[], file: &*file, len: self.index_bytes };
+        let streams = self.head.piece(&source, number).map_err(|e| e.at(self.paths.index.display()))?;
+        let streams = Arc::new(streams);
+        pieces.put(reader, number, &streams);
+        Ok(streams)
     }
 
     /// A cursor at the file's start.
@@ -191,10 +230,43 @@ impl SstReader {
         SstCursor::new(self.points.clone())
     }
 
-    /// Memory held by the index and the metadata, in bytes.
+    /// Memory held by what is always there of the index, and by the metadata, in bytes.
     pub fn heap_bytes(&self) -> usize {
-        self.index.heap_bytes() + self.points.heap_bytes()
+        let streams = match &self.streams {
+            Loaded::Whole(streams) => streams.heap_bytes(),
+            Loaded::Pieces { .. } => 0,
+        };
+        streams + self.head.heap_bytes() + self.points.heap_bytes()
     }
+}
+
+impl Drop for SstReader {
+    fn drop(&mut self) {
+        if let Loaded::Pieces { pieces, number, .. } = &self.streams {
+            pieces.forget(*number, self.head.pieces.len());
+        }
+    }
+}
+
+/// Reads the head of an index, and its streams if they are few. Returns its length, too.
+fn open_index(env: &Env, handles: &Arc<Handles>, pieces: &Arc<Pieces>, path: &Path) -> Result<(Head, Loaded, u64)> {
+    let file = env.fs.open(path).map_err(|e| opening(e, path))?;
+    let len = file.len().map_err(|e| opening(e, path))?;
+    if len > INDEX_BYTES_MAX {
+        return Err(Error::corrupt(format!("{len} bytes long, at most {INDEX_BYTES_MAX} are read")).at(path.display()));
+    }
+    let mut start = vec![0; len.min(INDEX_START_BYTES) as usize];
+    file.read_exact_at(&mut start, 0).map_err(|e| opening(e, path))?;
+    let source = IndexFile { start: &start, file: &*file, len };
+    let head = Head::read(&source).map_err(|e| e.at(path.display()))?;
+    let streams = match head.pieces.len() {
+        1 => Loaded::Whole(Arc::new(head.piece(&source, 0).map_err(|e| e.at(path.display()))?)),
+        _ => {
+            let (pieces, number) = (pieces.clone(), pieces.number());
+            Loaded::Pieces { pieces, number, index: handles.handle(path.to_owned()) }
+        }
+    };
+    Ok((head, streams, len))
 }
 
 impl PointsFile {
@@ -230,10 +302,16 @@ impl PointsFile {
 fn opening(error: io::Error, path: &Path) -> Error {
     let error = match error.kind() {
         io::ErrorKind::NotFound => Error::not_found("no such file"),
-        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Error::corrupt(error.to_string()),
-        _ => Error::from(error),
+        _ => reading(error),
     };
     error.at(path.display())
+}
+
+fn reading(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => Error::corrupt(error.to_string()),
+        _ => Error::from(error),
+    }
 }
 
 fn open_points(file: &dyn File, facts: &FileFacts) -> Result<(ParquetMetaData, Vec<u64>, Vec<TimePage>)> {

@@ -77,13 +77,13 @@ impl Rebuilt {
 
     /// Distinct series, ascending.
     pub(crate) fn series(&self) -> &[u64] {
-        &self.index.series
+        &self.index.streams.series
     }
 
     /// Every field of every table that has points, ascending.
     pub(crate) fn fields(&self) -> Vec<(TableId, FieldId, FieldType)> {
         let mut fields: Vec<_> =
-            self.index.entries().map(|entry| (entry.series.table(), entry.field, entry.field_type())).collect();
+            self.index.streams.entries().map(|entry| (entry.series.table(), entry.field, entry.field_type())).collect();
         fields.sort_unstable();
         fields.dedup();
         fields
@@ -209,8 +209,8 @@ fn add_pages(index: &mut Index, metadata: &ParquetMetaData, file: &dyn File) -> 
         if offset < end {
             return Err(Error::corrupt("pages overlap"));
         }
-        index.page_offset.push(offset);
-        index.page_crc.push(crc(offset, bytes)?);
+        index.pages.offset.push(offset);
+        index.pages.crc.push(crc(offset, bytes)?);
         end = offset + bytes;
     }
     index.facts.footer_start = end;
@@ -368,7 +368,7 @@ impl Rows {
     fn close(&mut self) {
         let Some((mut entry, fold)) = self.open.take() else { return };
         entry.stats = fold.finish();
-        self.index.push(&entry);
+        self.index.streams.push(&entry);
         let facts = &mut self.index.facts;
         facts.rows += u64::from(entry.rows);
         facts.min_time_ns = facts.min_time_ns.min(entry.min_time_ns);

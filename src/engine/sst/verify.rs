@@ -39,7 +39,7 @@ impl SstReader {
     /// # Errors
     /// As [`SstReader::verify`].
     pub fn verify_part(&self, part: SstPart) -> Result<()> {
-        let facts = &self.index.facts;
+        let facts = &self.head.facts;
         let expected = match part {
             SstPart::Index => return Ok(()),
             SstPart::Points => facts.points,
@@ -78,6 +78,7 @@ impl SstReader {
         let mut ids = Ids { series: Decoder::new(column::SERIES), field: Decoder::new(column::FIELD) };
         let (mut min_ns, mut max_ns) = (i64::MAX, i64::MIN);
         for entry in self.entries() {
+            let entry = entry?;
             (min_ns, max_ns) = (min_ns.min(entry.min_time_ns), max_ns.max(entry.max_time_ns));
             let place = || format!("series {} field {}", entry.series.0, entry.field.0);
             self.verify_stream(&entry, &mut cursor, &mut ids).map_err(|e| e.at(place()))?;

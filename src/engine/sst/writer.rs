@@ -212,7 +212,7 @@ impl SstWriter {
             return Err(Error::invalid("an SST without a row").at(self.paths.points.display()));
         }
         self.close_points()?;
-        let written = names::write_series(&self.env, &self.paths.series, &self.index.series, series);
+        let written = names::write_series(&self.env, &self.paths.series, &self.index.streams.series, series);
         let series_bytes = written.map_err(|e| e.at(self.paths.series.display()))?;
         let fields = self.checked_fields(fields)?;
         let written = names::write_fields(&self.env, &self.paths.fields, &fields);
@@ -236,11 +236,11 @@ impl SstWriter {
         self.published = true;
 
         let facts = &self.index.facts;
-        let series = &self.index.series;
+        let series = &self.index.streams.series;
         Ok(SstMeta {
             id: self.id.clone(),
             rows: facts.rows,
-            streams: self.index.streams() as u64,
+            streams: self.index.streams.len() as u64,
             bytes: facts.points.len + facts.series.len + facts.fields.len + index_bytes.len,
             min_time_ns: facts.min_time_ns,
             max_time_ns: facts.max_time_ns,
@@ -297,7 +297,7 @@ impl SstWriter {
             return Ok(());
         }
         self.leave()?;
-        if self.index.streams() as u64 >= u64::from(u32::MAX) {
+        if self.index.streams.len() as u64 >= u64::from(u32::MAX) {
             return Err(Error::invalid("too many streams for a file"));
         }
         self.stream = Some(OpenStream {
@@ -324,7 +324,7 @@ impl SstWriter {
         }
         self.seal_pending()?;
         let Some(open) = self.stream.take() else { return Ok(()) };
-        self.index.push(&StreamEntry {
+        self.index.streams.push(&StreamEntry {
             series: open.series,
             field: open.field,
             row_start: open.row_start,
@@ -440,8 +440,8 @@ impl SstWriter {
         };
         facts.footer_crc = crc(facts.footer_start, written.len - facts.footer_start)?;
         for (offset, len) in pages(&metadata)? {
-            self.index.page_offset.push(offset);
-            self.index.page_crc.push(crc(offset, len)?);
+            self.index.pages.offset.push(offset);
+            self.index.pages.crc.push(crc(offset, len)?);
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ fn expect_error(dir: &Path, path: &Path, what: &str) {
     let result = SstReader::open(&Env::real(), dir, "d").and_then(|sst| {
         let mut cursor = sst.cursor();
         for entry in sst.entries() {
+            let entry = entry?;
             cursor.read_all(&entry, &mut Vec::new(), &mut Column::new(entry.field_type()))?;
         }
         Ok(sst)
@@ -38,6 +39,13 @@ fn expect_error_or_truth(dir: &Path, what: &str) {
     let Ok(sst) = SstReader::open(&Env::real(), dir, "d") else { return };
     let mut cursor = sst.cursor();
     for (entry, s) in sst.entries().zip(sample()) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::Corrupt, "{what}: {e}");
+                return;
+            }
+        };
         let (mut times, mut values) = (Vec::new(), Column::new(entry.field_type()));
         match cursor.read_all(&entry, &mut times, &mut values) {
             Ok(()) => {
@@ -68,6 +76,65 @@ fn every_flipped_byte_of_the_index_is_found() {
 }
 
 #[test]
+fn a_flipped_byte_of_a_large_index_hurts_its_piece_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let streams: Vec<_> = (0..80).map(|n| floats(n, 0, &[f64::from(n), 0.5])).collect();
+    write(dir.path(), "d", small(), &streams, 100).unwrap();
+    let path = SstPaths::new(dir.path(), "d").unwrap().index;
+    let good = std::fs::read(&path).unwrap();
+    let open = || SstReader::open(&Env::real(), dir.path(), "d");
+    assert_eq!(open().unwrap().pieces().len(), 3);
+    let (mut whole, mut parts) = (0, 0);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x11;
+        std::fs::write(&path, &bad).unwrap();
+        let error = match open() {
+            Err(e) => {
+                whole += 1;
+                e
+            }
+            Ok(sst) => {
+                parts += 1;
+                let found: Vec<_> = (0..80).map(|n| sst.streams(series(n))).collect();
+                let lost = found.iter().filter(|found| found.is_err()).count();
+                assert!([32, 16].contains(&lost), "byte {at}: {lost} series lost");
+                assert!(sst.verify().is_err(), "byte {at}");
+                assert_eq!(sst.entries().filter(Result::is_err).count(), 1, "an error ends them");
+                found.into_iter().find_map(Result::err).unwrap()
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {error}");
+        assert!(error.message().contains("points-d.idx"), "byte {at}: {error}");
+    }
+    assert!(whole > 20 + 29 * (4 + 3 * 14) && parts > 500, "{whole} {parts}");
+}
+
+#[test]
+fn pieces_are_kept_up_to_a_bound_and_leave_with_their_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let streams: Vec<_> = (0..320).map(|n| floats(n, 0, &[f64::from(n)])).collect();
+    write(dir.path(), "d", small(), &streams, 100).unwrap();
+    let env = Env::real();
+    let one = {
+        let pieces = Pieces::new(1 << 20);
+        let handles = Handles::new(env.fs.clone(), 4);
+        let sst = SstReader::open_shared(&env, &handles, &pieces, dir.path(), "d").unwrap();
+        assert_eq!((sst.streams(series(5)).unwrap().len(), pieces.loads()), (1, 1));
+        pieces.bytes()
+    };
+    let (pieces, handles) = (Pieces::new(3 * one), Handles::new(env.fs.clone(), 4));
+    let sst = SstReader::open_shared(&env, &handles, &pieces, dir.path(), "d").unwrap();
+    assert_eq!(pieces.loads(), 0, "opening loads none");
+    check_contents(&sst, &streams);
+    assert!(pieces.bytes() <= 3 * one && pieces.evictions() >= 7, "{} of {one}", pieces.bytes());
+    let loads = pieces.loads();
+    assert_eq!((sst.streams(series(319)).unwrap().len(), pieces.loads()), (1, loads), "used last");
+    drop(sst);
+    assert_eq!(pieces.bytes(), 0);
+}
+
+#[test]
 fn every_cut_of_the_index_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path()).index;
@@ -87,7 +154,7 @@ fn an_index_whose_checksums_were_made_to_fit_does_not_panic() {
     let dir = tempfile::tempdir().unwrap();
     let path = written(dir.path()).index;
     let good = std::fs::read(&path).unwrap();
-    let (prefix, section, sections) = (20, 29, 17);
+    let (prefix, section, sections) = (20, 29, 4 + 14);
     for at in 0..good.len() {
         for mask in [0x01, 0xff] {
             let mut bad = good.clone();
@@ -108,7 +175,7 @@ fn an_index_whose_checksums_were_made_to_fit_does_not_panic() {
             // May open (the order among files has no meaning to test), must not panic.
             if let Ok(sst) = SstReader::open(&Env::real(), dir.path(), "d") {
                 let mut cursor = sst.cursor();
-                for entry in sst.entries() {
+                for entry in sst.entries().flatten() {
                     let _ = cursor.read_all(&entry, &mut Vec::new(), &mut Column::new(entry.field_type()));
                 }
                 let _ = sst.verify();
