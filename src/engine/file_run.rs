@@ -65,10 +65,27 @@ pub(crate) struct FileRun {
     behind: Option<SeriesId>,
     /// Whether the columns stay open from one series to the next.
     stays_open: bool,
-    /// Times of the run decoded last: those of the next field of a series are mostly the same.
-    times_before: Arc<Vec<i64>>,
+    times: Times,
     /// Deletions are not applied.
     with_deleted: bool,
+}
+
+/// Times of runs: those of the next field of a series are mostly those of the one before.
+#[derive(Default)]
+struct Times {
+    before: Arc<Vec<i64>>,
+    /// Where they are decoded.
+    scratch: Vec<i64>,
+}
+
+impl Times {
+    /// The times just decoded.
+    fn shared(&mut self) -> Arc<Vec<i64>> {
+        if *self.before != self.scratch {
+            self.before = Arc::new(self.scratch.clone());
+        }
+        self.before.clone()
+    }
 }
 
 /// One file's decoded runs.
@@ -86,7 +103,7 @@ impl Runs<'_> {
         cursor: &mut SstCursor,
         entry: &StreamEntry,
         times_ns: &RangeInclusive<i64>,
-        times_before: &mut Arc<Vec<i64>>,
+        times: &mut Times,
         out: &mut Vec<(FieldId, Piece)>,
     ) -> Result<()> {
         let stream = entry.row_start..entry.row_start + u64::from(entry.rows);
@@ -100,13 +117,10 @@ impl Runs<'_> {
                     // What is not kept is not decoded beyond what was asked for.
                     let keep = self.budget.get() > 0;
                     let asked = if keep { chunk.clone() } else { rows.start..rows.end.min(chunk.end) };
-                    let mut times = Vec::with_capacity((asked.end - asked.start) as usize);
-                    let mut values = Column::with_capacity(entry.field_type(), times.capacity());
-                    cursor.read_exactly(entry, asked, &mut times, &mut values)?;
-                    if **times_before != times {
-                        *times_before = Arc::new(times);
-                    }
-                    let run = Arc::new(decoded::Run { times_ns: times_before.clone(), values });
+                    let mut values = Column::with_capacity(entry.field_type(), (asked.end - asked.start) as usize);
+                    times.scratch.clear();
+                    cursor.read_exactly(entry, asked, &mut times.scratch, &mut values)?;
+                    let run = Arc::new(decoded::Run { times_ns: times.shared(), values });
                     if keep {
                         self.budget.set(self.decoded.put(key, &run, self.budget.get()));
                     }
@@ -129,8 +143,8 @@ impl FileRun {
     pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize, with_deleted: bool) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
-        let times_before = Arc::default();
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times_before, with_deleted }
+        let times = Times::default();
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times, with_deleted }
     }
 
     /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
@@ -197,7 +211,7 @@ impl FileRun {
                 && !gone.touches(first, last)
             {
                 let runs = Runs { decoded, budget, rank: self.rank, file: self.file.key() };
-                runs.read(cursor, entry, wanted.within_ns, &mut self.times_before, out)?;
+                runs.read(cursor, entry, wanted.within_ns, &mut self.times, out)?;
                 continue;
             }
             let mut times = Vec::new();

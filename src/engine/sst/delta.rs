@@ -199,29 +199,37 @@ impl Unpacker {
     }
 
     /// Appends the next `count` values; false if there are not so many, or if the bytes end early.
+    // PERF: values are unpacked and added up where they stay. Proof: `cargo bench --bench sst_read`.
     pub(super) fn take(&mut self, bytes: &[u8], count: usize, out: &mut Vec<i64>) -> bool {
         if count > self.left {
             return false;
         }
         self.left -= count;
-        let end = out.len() + count;
-        if self.is_first && count > 0 {
+        let begin = out.len();
+        out.resize(begin + count, 0);
+        let first = usize::from(self.is_first && count > 0);
+        if first > 0 {
             self.is_first = false;
-            out.push(self.last);
+            out[begin] = self.last;
         }
-        let ready = (end - out.len()).min(STEP - self.ready_from);
-        out.extend_from_slice(&self.ready[self.ready_from..self.ready_from + ready]);
+        let rest = &mut out[begin + first..];
+        let ready = rest.len().min(STEP - self.ready_from);
+        let (head, rest) = rest.split_at_mut(ready);
+        head.copy_from_slice(&self.ready[self.ready_from..self.ready_from + ready]);
         self.ready_from += ready;
-        while out.len() < end {
-            let Some(values) = self.step(bytes) else { return false };
-            let values = self.add_up(values);
-            let wanted = (end - out.len()).min(STEP);
-            if wanted == STEP {
-                out.extend_from_slice(&values);
-            } else {
-                out.extend_from_slice(&values[..wanted]);
-                (self.ready, self.ready_from) = (values, wanted);
+        let (steps, tail) = rest.as_chunks_mut::<STEP>();
+        for values in steps {
+            if self.step(bytes, values).is_none() {
+                return false;
             }
+        }
+        if !tail.is_empty() {
+            let mut values = [0; STEP];
+            if self.step(bytes, &mut values).is_none() {
+                return false;
+            }
+            tail.copy_from_slice(&values[..tail.len()]);
+            (self.ready, self.ready_from) = (values, tail.len());
         }
         true
     }
@@ -237,23 +245,35 @@ impl Unpacker {
         let ready = (count - first).min(STEP - self.ready_from);
         self.ready_from += ready;
         let mut count = count - first - ready;
+        let mut values = [0; STEP];
         while count > 0 {
-            let Some(values) = self.step(bytes) else { return false };
             if count >= STEP {
+                let Some((packed, width)) = self.packed_step(bytes) else { return false };
                 // PERF: only the sum counts, which needs no order.
-                let sum = values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value));
+                let sum = match width {
+                    4 => packed.iter().fold(0, |sum, byte| sum + i64::from(byte & 15) + i64::from(byte >> 4)),
+                    8 => packed.iter().fold(0, |sum, byte| sum + i64::from(*byte)),
+                    _ => {
+                        unpack(packed, width, &mut values);
+                        values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value))
+                    }
+                };
                 self.last = self.last.wrapping_add(sum).wrapping_add(self.base.wrapping_mul(STEP as i64));
                 count -= STEP;
             } else {
-                (self.ready, self.ready_from) = (self.add_up(values), count);
+                if self.step(bytes, &mut values).is_none() {
+                    return false;
+                }
+                (self.ready, self.ready_from) = (values, count);
                 count = 0;
             }
         }
         true
     }
 
-    /// The next values as they are packed, without what they are added to; `None` if the bytes end before.
-    fn step(&mut self, bytes: &[u8]) -> Option<[i64; STEP]> {
+    /// The bytes of the next values and how many bits each has; `None` if the bytes end before.
+    #[inline]
+    fn packed_step<'b>(&mut self, bytes: &'b [u8]) -> Option<(&'b [u8], usize)> {
         if self.packed == 0 {
             self.next_miniblock(bytes)?;
         }
@@ -261,20 +281,41 @@ impl Unpacker {
         let step = bytes.get(self.at..self.at + STEP / 8 * width)?;
         self.at += step.len();
         self.packed -= STEP;
-        let mut values = [0_i64; STEP];
-        unpack(step, width, &mut values);
-        Some(values)
+        Some((step, width))
     }
 
-    /// Makes values of what a step gives.
-    fn add_up(&mut self, mut values: [i64; STEP]) -> [i64; STEP] {
+    /// Unpacks the next values and adds them up; `None` if the bytes end before.
+    #[inline]
+    fn step(&mut self, bytes: &[u8], values: &mut [i64; STEP]) -> Option<()> {
+        let (packed, width) = self.packed_step(bytes)?;
         let (mut last, base) = (self.last, self.base);
-        for value in &mut values {
-            last = last.wrapping_add(value.wrapping_add(base));
-            *value = last;
+        if width == 0 {
+            // Equal steps, which no value has to wait for.
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = last.wrapping_add(base.wrapping_mul(at as i64 + 1));
+            }
+            self.last = last.wrapping_add(base.wrapping_mul(STEP as i64));
+            return Some(());
+        }
+        let mut next = |offset: i64| {
+            last = last.wrapping_add(offset.wrapping_add(base));
+            last
+        };
+        match width {
+            // PERF: what walks of small steps and times of scrapers are made of, in one go.
+            4 => {
+                for (pair, byte) in values.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+                    *pair = [next(i64::from(byte & 15)), next(i64::from(byte >> 4))];
+                }
+            }
+            8 => values.iter_mut().zip(packed).for_each(|(value, byte)| *value = next(i64::from(*byte))),
+            _ => {
+                unpack(packed, width, values);
+                values.iter_mut().for_each(|value| *value = next(*value));
+            }
         }
         self.last = last;
-        values
+        Some(())
     }
 
     /// Goes on to the next miniblock, if need be of the next block; `None` if the bytes end before.

@@ -5,7 +5,7 @@
 //! into the caller's vector. What does not look like our own page (another encoding, levels packed as bits, damage) is left
 //! to the Parquet crate, which reads it or says what is wrong: this module never decides that a file is damaged.
 //!
-//! Limits: a page of more than [`PAGE_BYTES_MAX`] is left to the Parquet crate, too.
+//! Limits: a page of more than [`PAGE_BYTES_MAX`] or [`PAGE_ROWS_MAX`] is left to the Parquet crate, too.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -20,6 +20,8 @@ use super::reader::PointsFile;
 
 /// Longest page, unpacked or not: ours have at most 8192 rows of 8 bytes, their levels and heads.
 const PAGE_BYTES_MAX: usize = 256 * 1024;
+/// Rows of the longest page: ours have 8192.
+const PAGE_ROWS_MAX: u64 = 1 << 16;
 
 /// Rows for which room is made at once.
 const ROWS_RESERVED: u64 = 1 << 15;
@@ -134,6 +136,7 @@ fn unpack(
     let rows = place.rows.end - place.rows.start;
     let usual = header.encoding == ENCODING_DELTA_BINARY_PACKED
         && header.values as u64 == rows
+        && rows <= PAGE_ROWS_MAX
         && header.compressed == page.len()
         && header.uncompressed <= PAGE_BYTES_MAX;
     if !usual {
