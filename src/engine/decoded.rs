@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rhythmite_model::Column;
@@ -62,6 +62,8 @@ pub(crate) struct Stats {
 pub(crate) struct Decoded {
     shards: [Mutex<Lru<Key, Arc<Run>>>; SHARDS],
     bytes_max: usize,
+    /// What others use of the memory.
+    lent: AtomicUsize,
     hits: AtomicU64,
     misses: AtomicU64,
     evictions: AtomicU64,
@@ -70,8 +72,18 @@ pub(crate) struct Decoded {
 impl Decoded {
     /// A cache of at most `bytes_max` bytes; of none with 0.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        let (shards, hits, misses, evictions) = Default::default();
-        Self { shards, bytes_max, hits, misses, evictions }
+        let (shards, lent, hits, misses, evictions) = Default::default();
+        Self { shards, bytes_max, lent, hits, misses, evictions }
+    }
+
+    /// Bytes that it may hold, together with what is lent.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Lends so many bytes instead of what was lent before; runs are given up for them as others come.
+    pub(crate) fn lend(&self, bytes: usize) {
+        self.lent.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes that one scan may put in.
@@ -100,7 +112,8 @@ impl Decoded {
         let gone = {
             let mut shard = self.shard(key).lock();
             let twin = shard.insert(key, run.clone(), bytes);
-            (twin, shard.shrink(self.bytes_max / SHARDS))
+            let bytes_max = self.bytes_max.saturating_sub(self.lent.load(Ordering::Relaxed));
+            (twin, shard.shrink(bytes_max / SHARDS))
         };
         self.evictions.fetch_add(gone.1.len() as u64, Ordering::Relaxed);
         rest

@@ -22,10 +22,11 @@ use crate::idle::IdleCheck;
 use crate::layout;
 use crate::manifest::{FileRecord, Manifest, SegmentRecord, TombstoneId};
 use crate::memtable::Generation;
-use crate::registry::{Creator, Limits, Mark, Registry};
+use crate::registry::{Creator, Limits, Mark, Registry, TagValues};
 use crate::rewrite::Rewrites;
 use crate::rollup::Rolled;
 use crate::scan::{Scan, SeriesFilter};
+use crate::sorted_names::SortedNames;
 use crate::space::Space;
 use crate::wal::{self, Commit, Durability, Wal};
 use crate::weight::{Asked, Weight};
@@ -62,7 +63,7 @@ pub struct Options {
     pub open_files_max: usize,
     /// Memory of the indexes and footers of files that are kept loaded.
     pub index_cache_bytes: usize,
-    /// Memory of decoded points of files that are kept for the next reader.
+    /// Memory of decoded points of files, and of sorted names, that are kept for the next reader.
     pub decoded_cache_bytes: usize,
     /// Writes are refused while less than this is free on the disk; 0: until it is full.
     pub free_bytes_min: u64,
@@ -247,6 +248,10 @@ pub struct Stats {
     pub decoded_misses: u64,
     /// Decoded runs given up for others.
     pub decoded_evictions: u64,
+    /// Memory of names that are kept sorted.
+    pub sorted_names_bytes: u64,
+    /// Lists of sorted names given up for others.
+    pub sorted_names_evictions: u64,
 }
 
 #[derive(Default)]
@@ -293,6 +298,7 @@ pub(crate) struct Inner {
     pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) decoded: Arc<Decoded>,
+    sorted_names: SortedNames,
     next_file: AtomicU64,
     /// Deletions found in the log, of which nobody knows whether they left series without a point.
     pub(crate) unchecked: Mutex<Vec<Tombstone>>,
@@ -419,6 +425,7 @@ impl Engine {
             part_merged: Mutex::default(),
             cache,
             decoded: Arc::new(Decoded::new(decoded_bytes)),
+            sorted_names: SortedNames::default(),
             next_file: AtomicU64::new(next_file),
             unchecked: Mutex::new(unchecked),
             idle_check: Mutex::default(),
@@ -595,6 +602,7 @@ impl Engine {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let cache = self.inner.cache.stats();
         let decoded = self.inner.decoded.stats();
+        let (sorted_names_bytes, sorted_names_evictions) = self.inner.sorted_names.stats();
         Stats {
             rows_written: get(&counters.rows_written),
             values_written: get(&counters.values_written),
@@ -627,12 +635,25 @@ impl Engine {
             decoded_hits: decoded.hits,
             decoded_misses: decoded.misses,
             decoded_evictions: decoded.evictions,
+            sorted_names_bytes,
+            sorted_names_evictions,
         }
     }
 
     /// Counters of the log.
     pub fn wal_stats(&self) -> wal::WalStats {
         self.inner.wal.stats()
+    }
+
+    /// The values of a tag of one table in order: made for the first who asks, kept for others, brought up to date.
+    /// Sorts what is new since the last time.
+    pub fn tag_values(&self, table: TableId, key: &str) -> Arc<TagValues> {
+        self.inner.sorted_names.get(&self.inner.registry, &self.inner.decoded, table, key)
+    }
+
+    /// The same, if they are at hand and nothing has changed since.
+    pub fn tag_values_kept(&self, table: TableId, key: &str) -> Option<Arc<TagValues>> {
+        self.inner.sorted_names.peek(&self.inner.registry, table, key)
     }
 
     /// Waits until everything written so far is in the log and visible.
@@ -829,7 +850,8 @@ impl Snapshot {
         let of_parts = parts.iter().map(|part| (part.block.len() * part.block.fields().len()) as u64);
         let values = files().map(|file| file.record.rows).chain(of_parts).fold(0, u64::saturating_add);
         if values <= small {
-            return Ok(vec![Weight { values, min_time_ns: *times_ns.start(), max_time_ns: *times_ns.end() }]);
+            let (min_time_ns, max_time_ns) = (*times_ns.start(), *times_ns.end());
+            return Ok(vec![Weight { values, of_series: values, min_time_ns, max_time_ns }]);
         }
         let asked = Asked { series, fields, times_ns };
         let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;

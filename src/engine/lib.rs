@@ -32,6 +32,7 @@ pub mod registry;
 mod rewrite;
 mod rollup;
 mod scan;
+mod sorted_names;
 mod space;
 pub mod sst;
 #[cfg(test)]

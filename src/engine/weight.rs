@@ -16,6 +16,8 @@ use crate::sst::StreamEntry;
 pub struct Weight {
     /// Values, at most about so many: those that another source overwrites are among them.
     pub values: u64,
+    /// The most of one series, about.
+    pub of_series: u64,
     /// Earliest time of one.
     pub min_time_ns: i64,
     /// Latest time of one.
@@ -32,12 +34,13 @@ impl Weight {
         let all = length(entry.min_time_ns, entry.max_time_ns);
         let rows = i128::from(entry.rows) * length(min_time_ns, max_time_ns) / all + 1;
         let values = u64::try_from(rows).unwrap_or(u64::MAX).min(u64::from(entry.rows));
-        Self { values, min_time_ns, max_time_ns }
+        Self { values, of_series: 0, min_time_ns, max_time_ns }
     }
 
     fn add_to(self, sum: &mut Option<Weight>) {
         let known = sum.get_or_insert(Weight { values: 0, ..self });
         known.values = known.values.saturating_add(self.values);
+        known.of_series = known.of_series.max(self.of_series);
         known.min_time_ns = known.min_time_ns.min(self.min_time_ns);
         known.max_time_ns = known.max_time_ns.max(self.max_time_ns);
     }
@@ -100,7 +103,12 @@ impl Asked<'_> {
         self.each(seek, |_| {
             let mut walk = walk.borrow_mut();
             let read = walk.streams()?.filter(|entry| entry.overlaps(self.times_ns) && self.has_field(entry.field));
-            read.for_each(|entry| Weight::of_stream(&entry, self.times_ns).add_to(&mut sum));
+            let mut of_series = 0_u64;
+            for entry in read {
+                let weight = Weight::of_stream(&entry, self.times_ns);
+                of_series = of_series.saturating_add(weight.values);
+                Weight { of_series, ..weight }.add_to(&mut sum);
+            }
             Ok(())
         })?;
         Ok(sum)
@@ -126,7 +134,8 @@ impl Asked<'_> {
             let end = times.partition_point(|t| t <= self.times_ns.end());
             if start < end && columns > 0 {
                 let (min_time_ns, max_time_ns) = (times[start], times[end - 1]);
-                Weight { values: ((end - start) * columns) as u64, min_time_ns, max_time_ns }.add_to(&mut sum);
+                let values = ((end - start) * columns) as u64;
+                Weight { values, of_series: values, min_time_ns, max_time_ns }.add_to(&mut sum);
             }
             Ok(())
         });

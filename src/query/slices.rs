@@ -77,7 +77,7 @@ mod tests {
     fn check(sources: &[(u64, i64, i64)], range: (i64, i64), ascending: bool, expected: &[(i64, i64)]) {
         let weights: Vec<_> = sources
             .iter()
-            .map(|&(values, min_time_ns, max_time_ns)| Weight { values, min_time_ns, max_time_ns })
+            .map(|&(values, min_time_ns, max_time_ns)| Weight { values, of_series: values, min_time_ns, max_time_ns })
             .collect();
         let mut slices = Slices::new(&weights, range, ascending);
         let found: Vec<_> = std::iter::from_fn(|| slices.next(100)).take(100).collect();

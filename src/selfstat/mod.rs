@@ -132,6 +132,18 @@ impl Figures {
             "Decoded runs given up for others, at [memory] decoded_cache.",
             engine.decoded_evictions,
         );
+        add(
+            "sorted_names_bytes",
+            "engine.sorted_names_bytes",
+            "Memory of values of tags that are kept sorted; a part of decoded_cache.",
+            engine.sorted_names_bytes,
+        );
+        add(
+            "sorted_names_evictions_total",
+            "engine.sorted_names_evictions",
+            "Sorted lists of values of tags given up for others, at half of [memory] decoded_cache.",
+            engine.sorted_names_evictions,
+        );
 
         let log = self.engine.wal_stats();
         add("wal_appends_total", "wal.appends", "Batches accepted by the log.", log.appends);

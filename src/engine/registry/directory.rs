@@ -13,6 +13,7 @@ use super::sequences::Sequences;
 use super::stats::{HeapBytes, Refused, RefusedSeries, Stats};
 use super::tags::{TagExpr, TagIndex};
 use super::text::{Arena, Numbers, Paged, Symbol, Symbols, Text};
+use super::values::{TagValues, TagValuesNews};
 
 /// A series' place in memory: dense, small, never stored. Good for as long as the guard it was got from; a place
 /// carried over to a later guard must be verified (by [`Directory::series_id`] or by comparing keys), for the place
@@ -383,6 +384,24 @@ impl Directory {
     ) {
         let tables = tables.iter().filter_map(|&t| self.table(t));
         tables.flat_map(|t| t.tags.values(&self.symbols, key, within)).for_each(|(value, _)| f(value));
+    }
+
+    /// Of a tag that a series of a table has: the number of its key, and one that is another whenever a value of it
+    /// comes or goes.
+    pub fn tag_version(&self, table: TableId, key: &str) -> Option<(u32, u64)> {
+        self.table(table)?.tags.version(&self.symbols, key)
+    }
+
+    /// What has changed of the values of a tag of one table since `known`: for [`TagValues::with`], which takes longer and
+    /// needs no lock.
+    pub fn tag_values_news(&self, table: TableId, key: &str, known: &TagValues) -> Option<TagValuesNews> {
+        Some(self.table(table)?.tags.news(&self.symbols, key, known))
+    }
+
+    /// The numbers, ascending, of those of the values of a tag that a series of `within` has.
+    pub fn tag_values_within(&self, table: TableId, key: &str, known: &TagValues, within: &RoaringBitmap) -> Vec<u32> {
+        let table = self.table(table);
+        table.map(|t| t.tags.values_within(&self.symbols, key, known, within)).unwrap_or_default()
     }
 
     /// The untagged paths that the whole of `glob` matches.

@@ -38,6 +38,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 mod text;
+mod values;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +56,7 @@ pub use paths::{GlobStep, PATH_DEPTH_MAX, SegmentMatcher, Want};
 pub use segment::{SegmentMeta, merge_segments, plan_merge, segment_path};
 pub use stats::{HeapBytes, Refused, Stats};
 pub use tags::{TAG_EXPR_DEPTH_MAX, TagExpr, TagTest};
+pub use values::{SortedTexts, TagValues, TagValuesNews, Texts};
 
 use journal::Change;
 

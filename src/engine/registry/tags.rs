@@ -11,6 +11,7 @@ use roaring::RoaringBitmap;
 
 use super::postings::Posting;
 use super::text::{Symbol, Symbols, spread};
+use super::values::{TagValues, TagValuesNews};
 
 /// How deeply tag expressions may nest.
 pub const TAG_EXPR_DEPTH_MAX: usize = 1_000;
@@ -90,6 +91,8 @@ struct TagKey {
     values: HashTable<Value>,
     /// Series that have the tag at all.
     series: Posting,
+    /// Another one whenever a value comes or goes.
+    version: u64,
 }
 
 /// Postings by tag key and value.
@@ -97,6 +100,8 @@ struct TagKey {
 pub(super) struct TagIndex {
     /// In the order in which the keys were first seen, which is mostly the order of the series' tags.
     keys: Vec<TagKey>,
+    /// The largest version of a key so far: one that is made again does not have an old one.
+    version: u64,
 }
 
 impl TagIndex {
@@ -106,16 +111,21 @@ impl TagIndex {
             Some(at) => at,
             None => {
                 let name = symbols.intern(tag.0)?;
-                self.keys.push(TagKey { name, values: HashTable::new(), series: Posting::default() });
+                self.keys.push(TagKey { name, values: HashTable::new(), series: Posting::default(), version: 0 });
                 self.keys.len() - 1
             }
         };
         let text = symbols.intern(tag.1)?;
-        let key = &mut self.keys[at];
+        let Self { keys, version } = self;
+        let key = &mut keys[at];
         key.series.insert(slot);
         key.values
             .entry(spread(text), |v| v.text == text, |v| spread(v.text))
-            .or_insert_with(|| Value { text, series: Posting::default() })
+            .or_insert_with(|| {
+                *version += 1;
+                key.version = *version;
+                Value { text, series: Posting::default() }
+            })
             .get_mut()
             .series
             .insert(slot);
@@ -124,7 +134,8 @@ impl TagIndex {
 
     pub(super) fn remove(&mut self, symbols: &Symbols, ordinal: usize, tag: (&str, &str), slot: u32) {
         let Some(at) = self.position(symbols, ordinal, tag.0) else { return };
-        let key = &mut self.keys[at];
+        let Self { keys, version } = self;
+        let key = &mut keys[at];
         key.series.remove(slot);
         if let Some(text) = symbols.find(tag.1)
             && let Ok(mut entry) = key.values.find_entry(spread(text), |v| v.text == text)
@@ -132,6 +143,8 @@ impl TagIndex {
             entry.get_mut().series.remove(slot);
             if entry.get().series.is_empty() {
                 entry.remove();
+                *version += 1;
+                key.version = *version;
             }
         }
         if key.series.is_empty() {
@@ -182,6 +195,36 @@ impl TagIndex {
             let count = within.map_or_else(|| v.series.len(), |set| v.series.len_within(set));
             (count > 0).then(|| (symbols.text(v.text), count))
         })
+    }
+
+    /// The symbol of a key that a series has, and the version of its values.
+    pub(super) fn version(&self, symbols: &Symbols, name: &str) -> Option<(Symbol, u64)> {
+        self.key(symbols, name).map(|key| (key.name, key.version))
+    }
+
+    /// What has changed of a key's values.
+    pub(super) fn news(&self, symbols: &Symbols, name: &str, known: &TagValues) -> TagValuesNews {
+        let key = self.key(symbols, name);
+        let version = key.map_or(0, |key| key.version);
+        let now = key.into_iter().flat_map(|key| &key.values).map(|value| value.text);
+        TagValuesNews::since(known, version, now, |symbol| symbols.text(symbol))
+    }
+
+    /// The numbers of those of `known` that a series of `within` has, ascending.
+    pub(super) fn values_within(
+        &self,
+        symbols: &Symbols,
+        name: &str,
+        known: &TagValues,
+        within: &RoaringBitmap,
+    ) -> Vec<u32> {
+        // A flag for each symbol, as the values come in no order.
+        let mut found = vec![false; symbols.len()];
+        for value in self.key(symbols, name).into_iter().flat_map(|key| &key.values) {
+            found[value.text as usize] = value.series.len_within(within) > 0;
+        }
+        let known = known.symbols().iter().enumerate();
+        known.filter(|&(_, &symbol)| found[symbol as usize]).map(|(at, _)| at as u32).collect()
     }
 
     /// The series of `all` for which the expression holds.

@@ -161,6 +161,22 @@ impl JsonEncoder {
     }
 }
 
+/// Bytes that a text has escaped, or that begin a character which has.
+const MAY_BE_ESCAPED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    let mut others: &[u8] = b"\"\\<>&\xe2";
+    while let [first, rest @ ..] = others {
+        table[*first as usize] = true;
+        others = rest;
+    }
+    table
+};
+
 /// Punctuation: what a container needs before each element and around all.
 #[derive(Debug)]
 struct Json {
@@ -230,8 +246,16 @@ impl Json {
 
     fn string(&mut self, text: &str) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
-        self.out.push(b'"');
         let bytes = text.as_bytes();
+        // PERF: names need no escape but for a few. Proof: `SHOW TAG VALUES` of a million values.
+        if !bytes.iter().any(|&byte| MAY_BE_ESCAPED[usize::from(byte)]) {
+            self.out.reserve(bytes.len() + 2);
+            self.out.push(b'"');
+            self.out.extend_from_slice(bytes);
+            self.out.push(b'"');
+            return;
+        }
+        self.out.push(b'"');
         let mut copied = 0;
         for (at, &byte) in bytes.iter().enumerate() {
             let short = match byte {

@@ -176,6 +176,12 @@ pub fn write_error(text: &str, options: &AnswerOptions) -> Vec<u8> {
     encoder.take()
 }
 
+/// Takes what was written and leaves room for as much.
+fn taken(out: &mut Vec<u8>) -> Vec<u8> {
+    let room = Vec::with_capacity(out.len() + out.len() / 8);
+    std::mem::replace(out, room)
+}
+
 #[derive(Debug)]
 enum Encoder {
     Json(JsonEncoder),
@@ -194,8 +200,8 @@ impl Encoder {
 
     fn take(&mut self) -> Vec<u8> {
         match self {
-            Encoder::Json(json) => std::mem::take(json.out()),
-            Encoder::Csv(csv) => std::mem::take(&mut csv.out),
+            Encoder::Json(json) => taken(json.out()),
+            Encoder::Csv(csv) => taken(&mut csv.out),
             Encoder::MsgPack(msgpack) => msgpack.take(),
         }
     }

@@ -335,3 +335,72 @@ fn many_children_stay_sorted() {
     assert_eq!(rest.len(), 10_000);
     assert!(rest.is_sorted());
 }
+
+#[test]
+fn values_of_a_tag_are_kept_in_order_as_they_come_and_go() {
+    let registry = registry();
+    let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    let mut known = TagValues::default();
+    let mut next = move |registry: &Registry| {
+        let news = registry.read().tag_values_news(cpu, "host", &known).unwrap();
+        known = known.with(news);
+        known.texts().iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(next(&registry), "");
+    let steps: &[(&str, &str, &str)] = &[
+        ("c b", "", "b c"),
+        // The same values again, and series without the tag, change nothing.
+        ("c,x=1 b,x=1", "", "b c"),
+        ("a bb z b0", "", "a b b0 bb c z"),
+        ("", "c", "a b b0 bb c z"),
+        ("", "c,x=1", "a b b0 bb z"),
+        ("server-10000000b server-10000000a server-1", "a z", "b b0 bb server-1 server-10000000a server-10000000b"),
+        ("", "b b,x=1 b0 bb server-1 server-10000000a server-10000000b", ""),
+        ("again", "", "again"),
+    ];
+    let mut versions = Vec::new();
+    for &(made, dropped, expected) in steps {
+        let keys: Vec<String> = made.split_whitespace().map(|key| format!("cpu,host={key}")).collect();
+        series(&registry, cpu, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut names = registry.write();
+        for key in dropped.split_whitespace() {
+            let slot = names.find_series(Scope::Policy(POLICY), format!("cpu,host={key}").as_bytes()).unwrap();
+            let id = names.series_id(slot);
+            names.drop_series(id);
+        }
+        names.commit();
+        assert_eq!(next(&registry), expected, "+ {made} - {dropped}");
+        versions.push(registry.read().tag_version(cpu, "host").map(|(_, version)| version));
+    }
+    assert_eq!(versions[0], versions[1], "no value came or went");
+    assert_eq!(versions[2], versions[3]);
+    let mut others: Vec<_> = versions.into_iter().flatten().collect();
+    assert_eq!(others.len(), 7, "the tag was gone once");
+    others.dedup();
+    assert_eq!(others.len(), 5, "every other change is another version: {others:?}");
+}
+
+#[test]
+fn values_within_a_set_of_series_have_their_numbers() {
+    let registry = registry();
+    let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    series(&registry, cpu, &["cpu,host=c,dc=1", "cpu,host=a,dc=2", "cpu,host=b,dc=1", "cpu,host=a,dc=1"]);
+    let names = registry.read();
+    let known = TagValues::default();
+    let known = known.with(names.tag_values_news(cpu, "host", &known).unwrap());
+    for (dc, expected) in [("1", vec![0, 1, 2]), ("2", vec![0]), ("3", vec![])] {
+        let within = names.select(cpu, &TagExpr::is("dc", dc)).unwrap();
+        assert_eq!(names.tag_values_within(cpu, "host", &known, &within), expected, "{dc}");
+    }
+}
+
+#[test]
+fn texts_are_sorted_each_once() {
+    let mut texts = Texts::default();
+    ["ab", "ab\0", "a", "", "ab", "abcdefghij", "abcdefghii", "é"].into_iter().for_each(|text| texts.push(text));
+    let sorted = texts.sorted();
+    assert_eq!(sorted.iter().collect::<Vec<_>>(), ["", "a", "ab", "ab\0", "abcdefghii", "abcdefghij", "é"]);
+    assert_eq!(sorted.range(1..3).collect::<Vec<_>>(), ["a", "ab"]);
+    assert_eq!((sorted.get(6), sorted.len(), sorted.is_empty()), ("é", 7, false));
+    assert_eq!(Texts::default().sorted().iter().count(), 0);
+}

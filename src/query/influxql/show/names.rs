@@ -54,9 +54,9 @@ pub(super) fn find_measurements(context: &Context, request: &Request, clauses: &
 
 /// `SHOW SERIES`: one series with the keys of all measurements.
 pub(super) fn series(context: &Context, request: &Request, clauses: &ShowClauses, out: &mut Output<'_>) -> Result<()> {
-    let condition = Condition::new(context, clauses.condition.as_ref(), OnField::Holds)?;
     let on = clauses.database.as_deref();
     let found = source::find(context, request, on, &clauses.sources, request.policy.as_deref())?;
+    let condition = Condition::new(context, clauses.condition.as_ref(), OnField::Holds)?;
     let mut page = Page::of_rows(clauses);
     let mut begun = false;
     let mut whole = Ok(true);
@@ -174,19 +174,16 @@ pub(super) fn tag_values(
         let mut page = Page::of_rows(clauses);
         let (mut begun, mut whole) = (false, true);
         for (key, within) in keys_with_series(&context.engine.registry().read(), &tables, keys, &condition)? {
-            let wanted = |text: &str| value.as_ref().is_none_or(|value| value.holds(text));
-            // Copied under the lock, put in order behind it.
-            let mut values = Values::of(&context.engine.registry().read(), &tables, &key, within.as_ref(), &wanted);
-            for value in values.page(&mut page) {
+            let holds = value.as_ref().map(|value| |text: &str| value.holds(text));
+            let wanted = holds.as_ref().map(|holds| holds as &dyn Fn(&str) -> bool);
+            let values = Values::of(&context.engine, &tables, &key, within.as_ref(), wanted);
+            whole = values.each(&mut page, &mut |value| {
                 if !begun {
                     out.begin(&name, &[], &["key", "value"]);
                     begun = true;
                 }
-                whole = out.row(&[Cell::from(key.as_str()), Cell::from(value)])?;
-                if !whole {
-                    break;
-                }
-            }
+                out.row(&[Cell::from(key.as_str()), Cell::from(value)])
+            })?;
             if !whole || page.is_done() {
                 break;
             }

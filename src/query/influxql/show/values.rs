@@ -1,105 +1,123 @@
-//! Values of one tag: copied from the index in one go, sorted as far as they are shown.
+//! Values of one tag, in order: those that the engine keeps sorted, or sorted here as far as they are shown.
 
-use std::cmp::Ordering;
+use std::sync::Arc;
 
-use rhythmite_engine::registry::Directory;
+use rhythmite_engine::Engine;
+use rhythmite_engine::registry::{TagValues, Texts};
 use rhythmite_model::TableId;
 use roaring::RoaringBitmap;
 
 use super::condition::PATH_TAG;
 use super::names::paths;
 use super::output::Page;
+use crate::query::influxql::failure::Result;
 
-/// Texts one behind the other.
-// PERF: a million values are one text and one list, not a million texts: the registry's lock is held for the copy alone.
+/// The values of a tag in several tables.
 pub(super) struct Values {
-    text: String,
-    places: Vec<Place>,
-    /// Bytes that all of them begin with.
-    common: usize,
-    /// Sorted, each once.
-    in_order: bool,
+    runs: Vec<Run>,
 }
 
-/// Where a text lies.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Its first eight bytes behind the common ones, most significant first; set before sorting.
-    // PERF: hosts share their first letters; with these eight few comparisons go to the text, which is not in the cache.
-    head: u64,
-    at: usize,
-    len: u32,
+/// Values in order, each once.
+struct Run {
+    texts: Arc<TagValues>,
+    /// The numbers of those that are meant, ascending; `None` for all.
+    chosen: Option<Vec<u32>>,
 }
 
 impl Values {
-    /// The wanted values of a tag; of a Graphite series the path is one.
+    /// The values of a tag of the series in `within` (`None`: of all) for which `wanted` holds (`None`: all); of a Graphite
+    /// series the path is one.
     pub(super) fn of(
-        directory: &Directory,
+        engine: &Engine,
         tables: &[TableId],
         key: &str,
         within: Option<&RoaringBitmap>,
-        wanted: &dyn Fn(&str) -> bool,
+        wanted: Option<&dyn Fn(&str) -> bool>,
     ) -> Self {
-        let mut values = Self { text: String::new(), places: Vec::new(), common: usize::MAX, in_order: false };
-        directory.each_tag_value(tables, key, within, &mut |value| values.push(value, wanted));
-        if key == PATH_TAG {
-            paths(directory, tables, within).for_each(|path| values.push(path, wanted));
-        }
-        if tables.len() > 1 || key == PATH_TAG {
-            // The same value may be there several times.
-            values.set_heads();
-            let Self { text, places, .. } = &mut values;
-            places.sort_unstable_by(|a, b| order(text, a, b));
-            places.dedup_by(|a, b| order(text, a, b).is_eq());
-            values.in_order = true;
-        }
-        values
-    }
-
-    fn push(&mut self, value: &str, wanted: &dyn Fn(&str) -> bool) {
-        if wanted(value) {
-            let first = self.places.first().map_or(value, |place| place.text(&self.text));
-            let same = first.bytes().zip(value.bytes()).take(self.common).take_while(|(a, b)| a == b).count();
-            self.common = same;
-            let len = u32::try_from(value.len()).unwrap_or(u32::MAX);
-            self.places.push(Place { head: 0, at: self.text.len(), len });
-            self.text.push_str(value);
-        }
-    }
-
-    fn set_heads(&mut self) {
-        let common = self.common;
-        for place in &mut self.places {
-            let rest = place.text(&self.text).as_bytes().get(common..).unwrap_or_default();
-            let mut head = [0; 8];
-            let len = rest.len().min(head.len());
-            head[..len].copy_from_slice(&rest[..len]);
-            place.head = u64::from_be_bytes(head);
-        }
-    }
-
-    /// The values on a page, in order.
-    pub(super) fn page(&mut self, page: &mut Page) -> impl Iterator<Item = &str> {
-        let shown = page.advance(self.places.len());
-        if !self.in_order && !shown.is_empty() {
-            self.set_heads();
-            let Self { text, places, .. } = self;
-            if shown.end < places.len() {
-                places.select_nth_unstable_by(shown.end, |a, b| order(text, a, b));
+        let mut runs = Vec::new();
+        // Copied under the registry's lock, put in order behind it.
+        let mut loose = Texts::default();
+        let mut push = |text: &str| {
+            if wanted.is_none_or(|wanted| wanted(text)) {
+                loose.push(text);
             }
-            places[..shown.end].sort_unstable_by(|a, b| order(text, a, b));
+        };
+        for &table in tables {
+            // Some of a million values are not worth sorting the million, unless somebody has.
+            let all = within.is_none() && wanted.is_none();
+            let texts = if all { Some(engine.tag_values(table, key)) } else { engine.tag_values_kept(table, key) };
+            match texts {
+                Some(texts) => {
+                    let of_series =
+                        within.map(|within| engine.registry().read().tag_values_within(table, key, &texts, within));
+                    runs.push(Run::new(texts, of_series, wanted));
+                }
+                None => engine.registry().read().each_tag_value(&[table], key, within, &mut push),
+            }
         }
-        self.places[shown].iter().map(|place| place.text(&self.text))
+        if key == PATH_TAG {
+            paths(&engine.registry().read(), tables, within).for_each(push);
+        }
+        let loose = TagValues::from(loose.sorted());
+        runs.push(Run { texts: Arc::new(loose), chosen: None });
+        runs.retain(|run| run.len() > 0);
+        Self { runs }
+    }
+
+    /// Gives `give` the values on a page, in order, until it says no.
+    ///
+    /// # Errors
+    /// Those of `give`.
+    pub(super) fn each(&self, page: &mut Page, give: &mut dyn FnMut(&str) -> Result<bool>) -> Result<bool> {
+        let mut all = |texts: &mut dyn Iterator<Item = &str>| {
+            for text in texts {
+                if !give(text)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        if let [run] = self.runs.as_slice() {
+            let shown = page.advance(run.len());
+            return match &run.chosen {
+                None => all(&mut run.texts.texts().range(shown)),
+                Some(chosen) => all(&mut chosen[shown].iter().map(|&at| run.texts.texts().get(at as usize))),
+            };
+        }
+        // Runs that the stable sort finds and merges.
+        let mut texts: Vec<&str> = self.runs.iter().flat_map(Run::texts).collect();
+        texts.sort();
+        texts.dedup();
+        let shown = page.advance(texts.len());
+        all(&mut texts[shown].iter().copied())
     }
 }
 
-impl Place {
-    fn text(self, text: &str) -> &str {
-        &text[self.at..self.at + self.len as usize]
+impl Run {
+    fn new(texts: Arc<TagValues>, of_series: Option<Vec<u32>>, wanted: Option<&dyn Fn(&str) -> bool>) -> Self {
+        let chosen = match (of_series, wanted) {
+            (None, None) => None,
+            (Some(chosen), None) => Some(chosen),
+            (Some(mut chosen), Some(wanted)) => {
+                chosen.retain(|&at| wanted(texts.texts().get(at as usize)));
+                Some(chosen)
+            }
+            (None, Some(wanted)) => {
+                let numbered = texts.texts().iter().enumerate();
+                Some(numbered.filter(|(_, text)| wanted(text)).map(|(at, _)| at as u32).collect())
+            }
+        };
+        Self { texts, chosen }
     }
-}
 
-/// A text that ends within its head sorts before those that go on with zeros: then the texts decide.
-fn order(text: &str, a: &Place, b: &Place) -> Ordering {
-    a.head.cmp(&b.head).then_with(|| a.text(text).cmp(b.text(text)))
+    fn len(&self) -> usize {
+        self.chosen.as_ref().map_or(self.texts.texts().len(), Vec::len)
+    }
+
+    fn texts(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match &self.chosen {
+            None => Box::new(self.texts.texts().iter()),
+            Some(chosen) => Box::new(chosen.iter().map(|&at| self.texts.texts().get(at as usize))),
+        }
+    }
 }
