@@ -457,5 +457,12 @@ mod tests {
     fn a_window_without_length_is_none() {
         assert_eq!(compiled("SELECT mean(v) FROM m GROUP BY time(0s)").window, None);
         assert_eq!(compiled("SELECT mean(v) FROM m GROUP BY time(-1m)").window, None);
+        let refused = "aggregate function required inside the call to derivative";
+        let Statement::Select(select) = parse_statement("SELECT derivative(v) FROM m GROUP BY time(-1m)").unwrap()
+        else {
+            panic!("no SELECT")
+        };
+        assert_eq!(check(&select).unwrap_err().to_string(), refused);
+        assert_eq!(compiled("SELECT derivative(mean(v)) FROM m GROUP BY time(-1m)").window, None);
     }
 }

@@ -241,15 +241,23 @@ impl Compiler {
         self.out.extra_windows = self.out.extra_windows.max(extra_windows);
         let name = &call.name;
         match &call.args[0] {
-            Expr::Call(_) if self.out.window.is_none() => {
-                refuse(format!("{name} aggregate requires a GROUP BY interval"))
-            }
+            Expr::Call(_) if !self.has_interval() => refuse(format!("{name} aggregate requires a GROUP BY interval")),
             Expr::Call(inner) => self.nested(inner),
-            _ if self.out.window.is_some() && !self.out.window_inherited => {
+            _ if self.has_interval() && !self.out.window_inherited => {
                 refuse(format!("aggregate function required inside the call to {name}"))
             }
             _ => self.symbol(call),
         }
+    }
+
+    /// Whether `GROUP BY time` names a length: a negative one makes no windows, and is one all the same.
+    fn has_interval(&self) -> bool {
+        let times = self.out.statement.dimensions.iter().filter_map(|dimension| match dimension {
+            Expr::Call(call) => call.args.first(),
+            _ => None,
+        });
+        let mut lengths = times.filter(|length| matches!(length, Expr::Literal(Literal::Duration(ns)) if *ns != 0));
+        self.out.window.is_some() || lengths.next().is_some()
     }
 
     /// A call inside a transformation, where `distinct` is an aggregate like others.
@@ -309,9 +317,7 @@ impl Compiler {
         }
         self.out.only_selectors = false;
         match &call.args[0] {
-            Expr::Call(_) if self.out.window.is_none() => {
-                refuse(format!("{name} aggregate requires a GROUP BY interval"))
-            }
+            Expr::Call(_) if !self.has_interval() => refuse(format!("{name} aggregate requires a GROUP BY interval")),
             Expr::Call(inner) => self.nested(inner),
             _ => refuse(format!("must use aggregate function with {name}")),
         }
