@@ -79,12 +79,13 @@ fn world() -> World {
     }
     write(&(0..TAG_VALUES).map(|i| format!("users,id=u{i:06} v=1 1700000000\n")).collect::<String>());
     let cpu = Arc::new(CpuPool::start(1, 1).expect("a thread"));
-    let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::default(), 1));
+    let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), Arc::default(), 1));
     let context = Context {
         engine,
         catalog,
         clock: env.clock.clone(),
         runtime: runtime.handle().clone(),
+        cpu,
         limits: Limits::default(),
         counters: Arc::default(),
         users: Users { passwords, guarded: false },

@@ -45,6 +45,7 @@ async fn world_of(people: People) -> World {
         catalog: catalog.clone(),
         clock: clock.clone(),
         runtime: tokio::runtime::Handle::current(),
+        cpu: Arc::new(CpuPool::start(1, 16).unwrap()),
         limits: influxql::Limits::default(),
         mistakes: rhythmite_influx::influxql::Mistakes::Kept,
         counters: counters.clone(),

@@ -250,6 +250,13 @@ impl Scan {
         self
     }
 
+    /// This is one of `scans` that read side by side for the same: each keeps as much less of what it decodes.
+    #[must_use]
+    pub fn one_of(self, scans: usize) -> Self {
+        self.budget.set(self.budget.get() / scans.max(1));
+        self
+    }
+
     /// Adds rows in memory, of the generation that begins behind write `base_seq`. Ranks: a newer source has a larger
     /// one.
     pub(crate) fn add_part(&mut self, rank: u64, base_seq: u64, part: Part) {

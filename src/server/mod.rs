@@ -148,7 +148,7 @@ pub async fn run(
     // Half of the threads are for others, however many log in.
     let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), counters.clone(), threads / 2));
     let guard = storage.guard(&env, &config, &counters, &passwords)?;
-    let queries = storage.influxql(&env, &config, &counters, passwords, tokio::runtime::Handle::current());
+    let queries = storage.influxql(&env, &config, &counters, passwords, cpu.clone(), tokio::runtime::Handle::current());
     let influx = storage.influx(&env, &config, &counters, queries.clone());
     let graphite = storage.graphite(&env, &config, &counters, influx.bodies().clone(), cpu);
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
@@ -270,8 +270,8 @@ impl Offline {
     pub fn influxql(&self, env: &Env, config: &Config, runtime: &tokio::runtime::Handle) -> Result<influxql::Context> {
         let counters = Arc::default();
         let cpu = Arc::new(CpuPool::start(1, 1)?);
-        let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::clone(&counters), 1));
-        Ok(self.storage.influxql(env, config, &counters, passwords, runtime.clone()))
+        let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), Arc::clone(&counters), 1));
+        Ok(self.storage.influxql(env, config, &counters, passwords, cpu, runtime.clone()))
     }
 
     /// Flushes and lets go.
@@ -363,6 +363,7 @@ impl Storage {
         config: &Config,
         counters: &Arc<Counters>,
         passwords: Arc<Passwords>,
+        cpu: Arc<CpuPool>,
         runtime: tokio::runtime::Handle,
     ) -> influxql::Context {
         influxql::Context {
@@ -370,6 +371,7 @@ impl Storage {
             catalog: self.catalog.clone(),
             clock: env.clock.clone(),
             runtime,
+            cpu,
             limits: influxql::Limits {
                 select_series_max: config.query.max_select_series,
                 select_buckets_max: config.query.max_select_buckets,
@@ -538,7 +540,7 @@ fn figures_of_memory(shares: Shares) -> Source {
             (
                 "memory_decoded_cache_max_bytes",
                 "memory.decodedCacheMax",
-                "Limit of decoded_bytes.",
+                "Limit of decoded_bytes and sorted_names_bytes together.",
                 shares.decoded_cache,
             ),
             ("memory_queries_max_bytes", "memory.queriesMax", "Limit of sql_memory_bytes; 0 is none.", shares.queries),

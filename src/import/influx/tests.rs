@@ -52,12 +52,13 @@ fn options(files: &[&Path]) -> Options {
 
 fn context(world: &World, runtime: &tokio::runtime::Runtime) -> Context {
     let cpu = Arc::new(CpuPool::start(1, 1).unwrap());
-    let passwords = Arc::new(Passwords::new(cpu, world.env.random.clone(), Arc::default(), 1));
+    let passwords = Arc::new(Passwords::new(cpu.clone(), world.env.random.clone(), Arc::default(), 1));
     Context {
         engine: world.engine.clone(),
         catalog: world.catalog.clone(),
         clock: world.env.clock.clone(),
         runtime: runtime.handle().clone(),
+        cpu,
         limits: Limits::default(),
         mistakes: Default::default(),
         counters: Arc::default(),

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rhythmite_engine::Engine;
-use rhythmite_env::Clock;
+use rhythmite_env::{Clock, CpuPool};
 
 use rhythmite_influx::influxql::Mistakes;
 
@@ -23,6 +23,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// Where changes of the catalogue are awaited from the blocking thread.
     pub runtime: tokio::runtime::Handle,
+    /// Threads that help with a query that reads much.
+    pub cpu: Arc<CpuPool>,
     /// What a query may use at most.
     pub limits: Limits,
     /// Whether 1.x is followed where it is wrong (`[query] influxql_corrected`).

@@ -129,7 +129,7 @@ impl Reader<'_, '_, '_> {
         let mut read = range;
         let mut is_first = true;
         while let Some(slice) = slices.next(values) {
-            self.read(batch, slice)?;
+            self.read(batch, slice, values)?;
             // What has been read is one range.
             read = match (is_first, ascending) {
                 (true, _) => slice,

@@ -1,27 +1,28 @@
 //! Reading: which series of which groups are scanned together, and how much time at once.
 //!
-//! What a batch of groups weighs is asked of the indexes first. Most batches are read in one go. A heavier one of
-//! functions that fold is read in pieces of time, of which nothing is kept. Of a heavier one of raw points each group is
+//! What a batch of groups weighs is asked of the indexes first. Most batches are read in one go. Functions that fold keep
+//! nothing of what they have read (`sweep`); where one series is heavy they are read in pieces of time. Of a heavier one of raw points each group is
 //! read for itself, and where one is heavy too its rows are given out piece by piece, in the order of the answer, until
 //! LIMIT is reached. Functions that a coarser level has the aggregates for are answered from it (`tier`). Other functions need all points of a group, which [`super::select::Select::hold`] bounds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rhythmite_engine::{RollupsOf, SeriesFilter, SeriesPieces, SeriesPoints, Stretch, Weight};
+use rhythmite_engine::{RollupsOf, SeriesFilter, SeriesPoints, Weight};
 use rhythmite_influx::influxql::Fill;
-use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
+use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
 
-use super::aggregate::fold::{Fold, Folded};
+use super::aggregate::fold::Folded;
 use super::column::Col;
 use super::condition::Residual;
 use super::failure::Result;
-use super::frame::{Cast, FramePlan, Series, Stream, cast_to};
+use super::frame::{FramePlan, Series, Stream};
 use super::group::{Group, Reader, check_type, frame_type};
 use super::plan::PlannedCall;
 use super::points::Page;
 use super::select::{Emit, Rows, Tags};
 use super::source::reads_tag;
+use super::sweep::PART_VALUES;
 use super::tier::{Asked, Choice};
 use crate::query::slices::Slices;
 
@@ -88,9 +89,17 @@ impl Reader<'_, '_, '_> {
             return self.finish(batch, emit);
         }
         if heavy && !self.plan.keeps_series() {
+            let piece = match self.folds_bare() {
+                // Of these one series at a time is in memory.
+                true => {
+                    let largest = weights.iter().fold(1_u64, |sum, weight| sum.saturating_add(weight.of_series));
+                    (values as f64 * (self.piece_values() as f64 / largest as f64)) as u64
+                }
+                false => self.piece_values(),
+            };
             let mut slices = Slices::new(&weights, range, self.plan.compiled.ascending);
-            while let Some(slice) = slices.next(self.piece_values()) {
-                self.read(&mut batch, slice)?;
+            while let Some(slice) = slices.next(piece) {
+                self.read(&mut batch, slice, values.min(piece))?;
             }
             return self.finish(batch, emit);
         }
@@ -104,7 +113,7 @@ impl Reader<'_, '_, '_> {
                 return self.in_pieces(batch, &weights, range, emit);
             }
         }
-        let held = self.read(&mut batch, range)?;
+        let held = self.read(&mut batch, range, values)?;
         self.finish(batch, emit)?;
         self.select.release(held);
         Ok(())
@@ -177,6 +186,7 @@ impl Reader<'_, '_, '_> {
         let mut weights = Vec::new();
         let small = match self.reads_from_end() {
             true => self.piece_values().min(FIRST_PIECE_VALUES),
+            false if self.folds_bare() => self.piece_values().min(PART_VALUES),
             false => self.piece_values(),
         };
         let small = small / batch.targets.len().max(1) as u64;
@@ -193,19 +203,17 @@ impl Reader<'_, '_, '_> {
         Ok(self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?)
     }
 
-    /// Reads the points of a time into the groups; returns the number of values held.
-    pub(super) fn read(&self, batch: &mut Batch, range: (i64, i64)) -> Result<u64> {
+    /// Reads the points of a time, about `values` of them, into the groups; returns the number of values held.
+    pub(super) fn read(&self, batch: &mut Batch, range: (i64, i64), values: u64) -> Result<u64> {
         let mut held = 0;
-        let bare = self.folds_bare();
         for at in 0..batch.targets.len() {
-            let mut scan = self.scan(&batch.targets[at], range)?;
-            while let Some(pieces) = scan.next_pieces()? {
+            if self.folds_bare() {
+                self.sweep(batch, at, range, values)?;
+                continue;
+            }
+            for points in self.scan(&batch.targets[at], range)? {
                 self.select.check()?;
-                if bare && !self.adds_floats_in_parts(&pieces) {
-                    self.fold_pieces(batch, at, &pieces)?;
-                } else {
-                    held += self.take(batch, at, pieces.into_points())?;
-                }
+                held += self.take(batch, at, points?)?;
             }
         }
         Ok(held)
@@ -215,56 +223,6 @@ impl Reader<'_, '_, '_> {
     fn folds_bare(&self) -> bool {
         let plan = self.plan;
         !plan.keeps_series() && plan.aux.is_empty() && self.residual.is_none()
-    }
-
-    /// Whether floats would be added up in another order than that of their times.
-    fn adds_floats_in_parts(&self, pieces: &SeriesPieces) -> bool {
-        self.plan.calls.iter().any(|call| call.leaf.fold.is_some_and(Fold::adds))
-            && pieces.streams().any(|(_, mut stretches)| {
-                let is_float = stretches.next().is_some_and(|s| s.values.field_type() == FieldType::Float);
-                is_float && stretches.next().is_some()
-            })
-    }
-
-    /// Folds a series of target number `at`.
-    fn fold_pieces(&self, batch: &mut Batch, at: usize, pieces: &SeriesPieces) -> Result<()> {
-        let plan = self.plan;
-        let Batch { groups, targets, places, .. } = batch;
-        let target = &targets[at];
-        let start = places.partition_point(|place| place.series < pieces.series());
-        let groups_of = || places[start..].iter().take_while(|place| place.series == pieces.series());
-        for (field, stretches) in pieces.streams() {
-            let Ok(at) = target.fields.binary_search(&field) else { continue };
-            let name = &*target.names[at];
-            let calls: Vec<usize> =
-                (0..plan.calls.len()).filter(|&at| plan.calls[at].leaf.driver.name == name).collect();
-            for stretch in stretches {
-                let stored = stretch.values.field_type();
-                for &at in &calls {
-                    let leaf = &plan.calls[at].leaf;
-                    let Some(fold) = leaf.fold.filter(|_| !reads_tag(leaf.driver.data_type)) else { continue };
-                    let cast;
-                    let stretch = match cast_to(stored, leaf.driver.data_type) {
-                        Cast::None => &stretch,
-                        Cast::To(wanted) => {
-                            let rows: Vec<u32> = (stretch.rows.start as u32..stretch.rows.end as u32).collect();
-                            let values = Col::full(stretch.values.gather(&rows)).cast(wanted);
-                            cast = (stretch.times_ns[stretch.rows.clone()].to_vec(), values);
-                            &Stretch { times_ns: &cast.0, values: cast.1.values(), rows: 0..rows.len() }
-                        }
-                        Cast::Never => continue,
-                    };
-                    let of = stretch.values.field_type();
-                    check_type(leaf.call, fold.takes(of), of)?;
-                    for place in groups_of() {
-                        if let Some(Some(folded)) = groups[place.group].folded.get_mut(at) {
-                            folded.add_stretch(stretch, &plan.windows, leaf.range);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Takes the points of a series of target number `at` into the groups; returns the number of values held.
@@ -314,11 +272,11 @@ impl Reader<'_, '_, '_> {
             // Windows of the level that the range cuts.
             let (first, last) = choice.range;
             if range.0 < first && choice.begins_raw {
-                self.read(batch, (range.0, first - 1))?;
+                self.read(batch, (range.0, first - 1), PART_VALUES)?;
             }
             self.read_rolled(batch, &asked, &choice)?;
             if last < range.1 {
-                self.read(batch, (last + 1, range.1))?;
+                self.read(batch, (last + 1, range.1), PART_VALUES)?;
             }
             batch.targets = others;
         }
@@ -387,7 +345,7 @@ impl Reader<'_, '_, '_> {
         // The rows before the last ones are given out when it is known that there are others.
         let mut waiting: Option<Rows> = None;
         while let Some(slice) = slices.next(values) {
-            let held = self.read(&mut batch, slice)?;
+            let held = self.read(&mut batch, slice, values)?;
             let kept = batch.kept.first_mut().map(std::mem::take).unwrap_or_default();
             let group = Group { tags: tags.clone(), folded: Vec::new(), series: in_order(kept) };
             if let Some(rows) = self.rows(group, &mut page)?

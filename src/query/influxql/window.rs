@@ -98,17 +98,26 @@ pub(super) fn for_each_run(
     mut f: impl FnMut(i64, std::ops::Range<usize>),
 ) {
     let mut row = 0;
+    let mut before = 0;
     while row < times_ns.len() {
         let (start, end) = windows.bounds(times_ns[row], range);
         let inside = |t: i64| t >= start && t < end;
         let rest = &times_ns[row..];
+        // Of regular points there are as many as in the window before.
+        let guessed = before > 0
+            && rest.get(before - 1).is_some_and(|t| inside(*t))
+            && rest.get(before).is_some_and(|t| !inside(*t));
         // Runs are mostly short: look at a few rows, then halve.
-        let near = rest.iter().take(64).position(|t| !inside(*t));
-        let count = match near {
-            Some(count) => count.max(1),
-            None if windows.is_one() => rest.len(),
-            None => rest.partition_point(|t| inside(*t)).max(1),
+        let near = || rest.iter().take(64).position(|t| !inside(*t));
+        let count = match guessed {
+            true => before,
+            false => match near() {
+                Some(count) => count.max(1),
+                None if windows.is_one() => rest.len(),
+                None => rest.partition_point(|t| inside(*t)).max(1),
+            },
         };
+        before = count;
         f(start, row..row + count);
         row += count;
     }

@@ -4,7 +4,7 @@ use rhythmite_engine::{Stream, Stretch};
 use rhythmite_model::{Aggregate, Column, FieldId, FieldType};
 
 use super::super::column::Col;
-use super::super::frame::{Frame, within};
+use super::super::frame::Frame;
 use super::super::points::Points;
 use super::super::value::Value;
 use super::super::window::{Windows, for_each_run};
@@ -42,6 +42,12 @@ pub(in super::super) struct Folded {
     fold: Fold,
     /// By window, ascending.
     partials: Vec<Partial>,
+    /// The last window of the series being added, which may go on.
+    open: Option<Partial>,
+    /// Windows of the series being added that no series had before.
+    fresh: Vec<Partial>,
+    /// Where in `partials` the series being added is.
+    at: usize,
     field_type: Option<FieldType>,
     aux_types: Vec<FieldType>,
 }
@@ -91,7 +97,8 @@ impl Fold {
 
 impl Folded {
     pub(in super::super) fn new(fold: Fold) -> Self {
-        Self { fold, partials: Vec::new(), field_type: None, aux_types: Vec::new() }
+        let (partials, fresh, aux_types) = Default::default();
+        Self { fold, partials, open: None, fresh, at: 0, field_type: None, aux_types }
     }
 
     /// Whether a point was added.
@@ -110,48 +117,74 @@ impl Folded {
         if self.field_type.is_none() {
             self.aux_types = frame.aux.iter().map(Col::field_type).collect();
         }
-        self.add_rows(&frame.times_ns, value.values(), 0..frame.times_ns.len(), &frame.aux, windows, range);
+        self.field_type.get_or_insert(value.field_type());
+        for_each_run(windows, range, &frame.times_ns, |window_ns, rows| {
+            self.add_run(window_ns, &frame.times_ns, value.values(), rows, &frame.aux);
+        });
+        self.end_series();
     }
 
-    /// Adds some points of a series where they are; nothing is chosen with them.
-    pub(in super::super) fn add_stretch(&mut self, stretch: &Stretch<'_>, windows: &Windows, range: (i64, i64)) {
-        let times = &stretch.times_ns[stretch.rows.clone()];
-        let inside = within(times, range);
-        let rows = stretch.rows.start + inside.start..stretch.rows.start + inside.end;
-        if !rows.is_empty() {
-            self.add_rows(stretch.times_ns, stretch.values, rows, &[], windows, range);
+    /// Adds some points of a series where they are, in `runs` of one window each, which ascend; nothing is chosen with
+    /// them. More points of the series may follow, and then [`end_series`](Self::end_series).
+    pub(in super::super) fn add_stretch(&mut self, stretch: &Stretch<'_>, runs: &[(i64, std::ops::Range<usize>)]) {
+        if !runs.is_empty() {
+            self.field_type.get_or_insert(stretch.values.field_type());
+        }
+        for (window_ns, rows) in runs {
+            self.add_run(*window_ns, stretch.times_ns, stretch.values, rows.clone(), &[]);
         }
     }
 
-    fn add_rows(
+    fn add_run(
         &mut self,
+        window_ns: i64,
         times_ns: &[i64],
         values: &Column,
         rows: std::ops::Range<usize>,
         aux: &[Col],
-        windows: &Windows,
-        range: (i64, i64),
     ) {
-        self.field_type.get_or_insert(values.field_type());
-        let mut fresh = Vec::new();
-        let mut at = 0;
-        let from = rows.start;
-        for_each_run(windows, range, &times_ns[rows], |window_ns, rows| {
-            let rows = rows.start + from..rows.end + from;
-            let partial = run(self.fold, window_ns, times_ns, values, rows, aux);
-            // Series mostly have the same windows, in the same order.
-            while self.partials.get(at).is_some_and(|known| known.window_ns < window_ns) {
-                at += 1;
+        match &mut self.open {
+            Some(open) if open.window_ns == window_ns => open.go_on(self.fold, times_ns, values, rows, aux),
+            open => {
+                let done = open.replace(run(self.fold, window_ns, times_ns, values, rows, aux));
+                if let Some(done) = done {
+                    self.put(done);
+                }
             }
-            match self.partials.get_mut(at) {
-                Some(known) if known.window_ns == window_ns => known.merge(partial, self.fold),
-                _ => fresh.push(partial),
-            }
-        });
-        if !fresh.is_empty() {
-            self.partials.append(&mut fresh);
+        }
+    }
+
+    /// Merges a window of a series into what other series gave. Windows of one series ascend.
+    fn put(&mut self, partial: Partial) {
+        // Series mostly have the same windows, in the same order.
+        while self.partials.get(self.at).is_some_and(|known| known.window_ns < partial.window_ns) {
+            self.at += 1;
+        }
+        match self.partials.get_mut(self.at) {
+            Some(known) if known.window_ns == partial.window_ns => known.merge(partial, self.fold),
+            _ => self.fresh.push(partial),
+        }
+    }
+
+    /// No more points of this series follow.
+    pub(in super::super) fn end_series(&mut self) {
+        if let Some(done) = self.open.take() {
+            self.put(done);
+        }
+        self.at = 0;
+        if !self.fresh.is_empty() {
+            self.partials.append(&mut self.fresh);
             self.partials.sort_by_key(|partial| partial.window_ns);
         }
+    }
+
+    /// Adds the results of other series.
+    pub(in super::super) fn absorb(&mut self, other: Folded) {
+        if let Some(field_type) = other.field_type {
+            self.field_type.get_or_insert(field_type);
+        }
+        other.partials.into_iter().for_each(|partial| self.put(partial));
+        self.end_series();
     }
 
     /// The points of the group; of selectors with their own times, else with those of their windows.
@@ -187,6 +220,18 @@ impl Folded {
 }
 
 impl Partial {
+    /// Adds later points of the same window of the same series.
+    fn go_on(&mut self, fold: Fold, times_ns: &[i64], values: &Column, rows: std::ops::Range<usize>, aux: &[Col]) {
+        match (&mut self.value, values) {
+            // One by one, as if they had come together: floats added in another order come to another sum.
+            (Value::Float(sum), Column::Float(v)) if fold.adds() => {
+                self.count += rows.len() as u64;
+                *sum = v[rows].iter().fold(*sum, |sum, value| sum + value);
+            }
+            _ => self.merge(run(fold, self.window_ns, times_ns, values, rows, aux), fold),
+        }
+    }
+
     fn merge(&mut self, other: Partial, fold: Fold) {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let count = self.count + other.count;

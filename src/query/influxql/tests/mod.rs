@@ -1,5 +1,6 @@
 mod ends;
 mod select;
+mod sweep;
 mod tiers;
 mod users;
 pub(crate) mod world;
@@ -147,6 +148,28 @@ fn pages_are_cut_from_what_would_be_shown() {
         ("SHOW TAG KEYS OFFSET 2", "cpu[tagKey] rack"),
         ("SHOW TAG VALUES WITH KEY IN (host, dc) LIMIT 2", "cpu[key,value] dc,x host,a | disk[key,value] host,a"),
         ("SHOW FIELD KEYS LIMIT 1", "cpu[fieldKey,fieldType] cores,integer | disk[fieldKey,fieldType] used,float | mem[fieldKey,fieldType] free,integer"),
+    ]);
+}
+
+#[test]
+fn values_are_shown_as_they_are_now_whatever_was_shown_before() {
+    let world = small();
+    let all = "SHOW TAG VALUES WITH KEY = host";
+    let some = "SHOW TAG VALUES FROM cpu WITH KEY = host WHERE value =~ /[abz]/ AND rack != 'r1'";
+    world.check(&[
+        (some, "cpu[key,value] host,a host,b"),
+        (all, "cpu[key,value] host,a host,b host,c | disk[key,value] host,a"),
+        (some, "cpu[key,value] host,a host,b"),
+    ]);
+    world.write("d", "rp2", NS, "cpu,host=z usage=1 1\ncpu,host=b usage=1 1\ndisk,host=0 used=1 1");
+    world.check(&[
+        (some, "cpu[key,value] host,a host,b host,z"),
+        (all, "cpu[key,value] host,a host,b host,c host,z | disk[key,value] host,0 host,a"),
+        ("SHOW TAG VALUES FROM rp2.cpu WITH KEY = host LIMIT 2 OFFSET 1", "cpu[key,value] host,b host,c"),
+        ("SHOW TAG VALUES FROM rp2.cpu WITH KEY = host WHERE value != 'b' OFFSET 1", "cpu[key,value] host,c host,z"),
+        ("DROP SERIES FROM cpu WHERE host = 'c'", ""),
+        (some, "cpu[key,value] host,a host,b host,z"),
+        (all, "cpu[key,value] host,a host,b host,z | disk[key,value] host,0 host,a"),
     ]);
 }
 

@@ -120,8 +120,8 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
     let (engine, _) = Engine::open(env.clone(), Options::new(dir.path()), manifest, policies).unwrap();
     let told = engine.clone();
     catalog.tell(move |policy| told.put_policy(policy.clone()));
-    let cpu = Arc::new(CpuPool::start(1, 8).unwrap());
-    let passwords = Arc::new(Passwords::new(cpu, env.random.clone(), Arc::default(), 1));
+    let cpu = Arc::new(CpuPool::start(2, 8).unwrap());
+    let passwords = Arc::new(Passwords::new(cpu.clone(), env.random.clone(), Arc::default(), 1));
     let users = Users { passwords, guarded: false };
     let (limits, counters) = (Limits::default(), Arc::default());
     Context {
@@ -129,6 +129,7 @@ fn open(dir: &tempfile::TempDir, env: &Env, runtime: tokio::runtime::Handle) -> 
         catalog,
         clock: env.clock.clone(),
         runtime,
+        cpu,
         limits,
         mistakes: Mistakes::Kept,
         counters,
