@@ -105,6 +105,11 @@ impl Decoded {
         found
     }
 
+    /// Whether the run of this name is there.
+    pub(crate) fn has(&self, key: Key) -> bool {
+        self.shard(key).lock().has(key)
+    }
+
     /// Keeps a run and returns what is left of `budget`; a run above it is not kept, and nothing is left.
     pub(crate) fn put(&self, key: Key, run: &Arc<Run>, budget: usize) -> usize {
         let bytes = run.bytes();

@@ -24,6 +24,8 @@ const ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 64 };
 /// Files of one scan whose columns stay open from one series to the next: an open column holds a page, some 64 KiB. The
 /// files beyond open their columns for each series again, so that a scan over thousands of partitions fits in memory.
 const OPEN_FILES: usize = 256;
+/// Rows that are not kept are decoded in runs of about so many, at most.
+const LOOSE_ROWS: u64 = 1 << 16;
 
 /// What a scan asks of each file.
 pub(crate) struct Wanted<'a> {
@@ -111,12 +113,20 @@ impl Runs<'_> {
         while !rows.is_empty() {
             let chunk = decoded::chunk(stream.clone(), rows.start);
             let key = (self.file, chunk.start);
+            let mut end = chunk.end;
             let run = match self.decoded.get(key) {
                 Some(run) => run,
                 None => {
-                    // What is not kept is not decoded beyond what was asked for.
+                    // What is not kept is not decoded beyond what was asked for, and not in pieces.
                     let keep = self.budget.get() > 0;
-                    let asked = if keep { chunk.clone() } else { rows.start..rows.end.min(chunk.end) };
+                    while !keep && end < rows.end && end - rows.start < LOOSE_ROWS {
+                        let next = decoded::chunk(stream.clone(), end);
+                        if self.decoded.has((self.file, next.start)) {
+                            break;
+                        }
+                        end = next.end;
+                    }
+                    let asked = if keep { chunk } else { rows.start..rows.end.min(end) };
                     let mut values = Column::with_capacity(entry.field_type(), (asked.end - asked.start) as usize);
                     times.scratch.clear();
                     cursor.read_exactly(entry, asked, &mut times.scratch, &mut values)?;
@@ -132,7 +142,7 @@ impl Runs<'_> {
             if from < to {
                 out.push((entry.field, Piece::Cached { rank: self.rank, run, rows: from..to }));
             }
-            rows.start = chunk.end.min(rows.end);
+            rows.start = end.min(rows.end);
         }
         Ok(())
     }

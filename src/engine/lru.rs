@@ -37,6 +37,11 @@ impl<K: Copy + Eq + Hash, V: Clone> Lru<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V> Lru<K, V> {
+    /// Whether the key has a value.
+    pub(crate) fn has(&self, key: K) -> bool {
+        self.entries.contains_key(&key)
+    }
+
     /// Puts a value in, as the one used last; gives the one that had the key.
     pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) -> Option<V> {
         let old = self.remove(key);
