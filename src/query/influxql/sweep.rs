@@ -28,8 +28,8 @@ use super::select::Select;
 use super::source::reads_tag;
 use super::window::{Windows, for_each_run};
 
-/// Values of a part, about: some milliseconds.
-pub(super) const PART_VALUES: u64 = 128 * 1024;
+/// Values of a part, about: some hundred microseconds, against which handing it over does not count.
+pub(super) const PART_VALUES: u64 = 64 * 1024;
 /// Parts that are shared out at a time.
 const ROUND_PARTS: usize = 32;
 
