@@ -154,9 +154,9 @@ counters! {
         "StatsD packets that a destination of `[statsd] repeater` did not take.";
     statsd_dropped, "statsd_dropped_total", "statsd.dropped",
         "StatsD datagrams dropped because `[statsd] queue` was full.";
-    statsd_lines_skipped, "statsd_lines_skipped_total", "statsd.lines_skipped",
-        "Lines of StatsD streams longer than max_line_bytes.";
-    statsd_bad_lines, "statsd_bad_lines_total", "statsd.bad_lines", "StatsD lines that the grammar refused.";
+    statsd_lines_unfinished, "statsd_lines_unfinished_total", "statsd.lines_unfinished",
+        "Lines of StatsD streams lost because the connection ended before they did.";
+    statsd_bad_lines, "statsd_bad_lines_total", "statsd.bad_lines", "StatsD lines that the grammar refused, and those longer than max_line_bytes.";
     statsd_keys, "statsd_keys", "statsd.keys", "Keys that the StatsD aggregator knows.";
     statsd_limited, "statsd_limited_total", "statsd.limited",
         "Values, samples, members and events left out because of `[statsd] max_keys`, max_samples and the like.";

@@ -48,7 +48,7 @@ const RECEIVERS: [(&str, &str, &[&str]); 9] = [
         "statsd.",
         &[
             "statsd.bad_lines",
-            "statsd.lines_skipped",
+            "statsd.lines_unfinished",
             "statsd.limited",
             "statsd.dropped",
             "statsd.kernel_drops",

@@ -113,10 +113,11 @@ fn statsd_drops_keys_and_lines_above_its_limits() {
         "[self]\ninterval = '0'\n[statsd]\ntcp_listen = '{tcp}'\nflush_interval = 1000\nmax_keys = 6\nmax_line_bytes = 100\n"
     );
     let server = Server::start(dir.path(), &text);
-    let long = "x".repeat(1000);
-    send(tcp, format!("a:1|c\nb:1|c\nc:1|c\nd:1|c\ne:1|c\nf:1|c\ng:1|c\n{long}").as_bytes());
+    let long = "x".repeat(1000) + "\n";
+    send(tcp, format!("a:1|c\nb:1|c\nc:1|c\nd:1|c\ne:1|c\nf:1|c\ng:1|c\n{long}{long}unfinished").as_bytes());
     wait_for("keys", || server.counter("statsd_limited_total") > 0);
-    assert_eq!(server.counter("statsd_lines_skipped_total"), 1);
+    wait_for("lines that are too long", || server.counter("statsd_bad_lines_total") == 2);
+    wait_for("the unfinished line", || server.counter("statsd_lines_unfinished_total") == 1);
 }
 
 #[test]

@@ -109,11 +109,14 @@ fn packets_of_the_cases_cut_and_damaged() {
 
 #[test]
 fn streams_are_the_same_packets_however_they_are_cut() {
+    const LIMIT: usize = 100;
     let read = |bytes: &[u8]| {
         let lines = |chunk: usize| {
-            let (mut buffer, mut text) = (LineBuffer::new(100), Vec::new());
+            let (mut buffer, mut text) = (LineBuffer::new(LIMIT), Vec::new());
             bytes.chunks(chunk).for_each(|bytes| buffer.feed(bytes, |packet| text.extend_from_slice(packet)));
-            (text, buffer.skipped())
+            // Lines above the limit are refused, whole or cut.
+            let cut = text.split(|b| *b == b'\n').map(|line| line[..line.len().min(LIMIT + 1)].to_vec());
+            (cut.collect::<Vec<_>>(), buffer.is_unfinished())
         };
         let whole = lines(bytes.len().max(1));
         for chunk in [1, 3, 64] {

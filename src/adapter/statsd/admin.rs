@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 use super::Statsd;
 use crate::adapter::tcp::Connection;
 
-/// A command is short; a longer line is not answered.
+/// A command is short; a longer line is cut, and none that is known.
 const COMMAND_BYTES_MAX: usize = 64 << 10;
 
 pub(super) async fn serve(mut connection: Connection, statsd: Statsd) {

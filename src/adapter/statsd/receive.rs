@@ -44,7 +44,6 @@ pub(super) async fn datagrams(mut inbox: Inbox<impl Datagrams>, statsd: Statsd) 
 pub(super) async fn stream(connection: Connection, statsd: Statsd) {
     let counters = &statsd.shared.counters;
     let mut lines = LineBuffer::new(statsd.line_bytes_max);
-    let mut skipped = 0;
     let end = loop {
         let mut packets = Packets::default();
         let read = connection.read(|bytes| {
@@ -52,8 +51,6 @@ pub(super) async fn stream(connection: Connection, statsd: Statsd) {
             lines.feed(bytes, |packet| packets.push(packet));
         });
         let read = read.await;
-        counters.statsd_lines_skipped.add(lines.skipped() - skipped);
-        skipped = lines.skipped();
         if let Err(end) = read {
             break end;
         }
@@ -65,6 +62,9 @@ pub(super) async fn stream(connection: Connection, statsd: Statsd) {
             }
         }
     };
+    if lines.is_unfinished() {
+        counters.statsd_lines_unfinished.one();
+    }
     tracing::debug!(peer = %connection.peer, "StatsD: connection ended: {end}");
 }
 
