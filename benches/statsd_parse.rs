@@ -50,6 +50,10 @@ fn benches(c: &mut Criterion) {
     fold(c, "plain", Dialect::Statsd, plain);
     fold(c, "sampled", Dialect::Statsd, |i| plain(i) + "|@0.1");
     fold(c, "tagged", Dialect::Statsd, |i| plain(i) + "|#env:prod,region:eu-west-1");
+    fold(c, "four_tags", Dialect::Dogstatsd, |i| {
+        let key = i * 7 % LINES;
+        format!("{}{key}:1|c|#env:production,region:eu-west-{},host:web-{key},version:1.2.3", "load.service", key % 3)
+    });
     fold(c, "dogstatsd_tagged", Dialect::Dogstatsd, |i| plain(i) + "|@0.1|#env:prod,region:eu-west-1|c:ci-0123456789");
 }
 

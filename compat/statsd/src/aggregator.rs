@@ -14,7 +14,8 @@ use crate::flush::{Flush, FlushReport, Stamped};
 use crate::keys::{Key, KeyId, Keys};
 use crate::name::{self, Namespace};
 use crate::options::{Deletes, Dialect, Options};
-use crate::packet::{self, Kind, Line};
+use crate::packet::{self, Kind, Line, Value};
+use crate::plain;
 use crate::timer::TimerPlan;
 
 /// The keys of the daemon's own counters, in the order of insertion.
@@ -145,6 +146,9 @@ impl Aggregator {
                 self.drops.long_lines += 1;
                 bad += 1;
                 self.keep_sample(line);
+                continue;
+            }
+            if self.fold_plain(line) {
                 continue;
             }
             let bad_values = match self.options.dialect {
@@ -299,6 +303,16 @@ impl Aggregator {
         self.options.flush_interval_ms() as f64 / 1000.0
     }
 
+    /// Folds a usual line of a key that was sent so before, in either dialect; `false` if it is none. Such a key did not
+    /// have too many tags when it came.
+    #[inline]
+    fn fold_plain(&mut self, line: &[u8]) -> bool {
+        let Some(plain) = plain::read(line) else { return false };
+        let Some(id) = self.keys.known(plain.key, plain.tags) else { return false };
+        self.fold_value(id, &plain.value);
+        true
+    }
+
     /// Folds a line of npm statsd; says how many bad values it holds.
     fn fold_statsd(&mut self, line: &[u8]) -> u64 {
         let line = Line::new(line);
@@ -318,19 +332,25 @@ impl Aggregator {
                 self.drops.keys += 1;
                 continue;
             };
-            match value.kind {
-                Kind::Counter => self.count(id, value.number * (1.0 / value.rate)),
-                Kind::Gauge => {
-                    // A change of a gauge that is missing or 0 sets it.
-                    let base = self.keys.get(id).gauge.filter(|g| value.is_delta() && *g != 0.0 && !g.is_nan());
-                    let changed = base.map_or(value.number, |base| base + value.number);
-                    self.set_gauge(id, changed, self.gauge_ttl());
-                }
-                Kind::Timer => self.time(id, value.number, value.rate),
-                Kind::Set => self.add_member(id, value.text),
-            }
+            self.fold_value(id, &value);
         }
         bad
+    }
+
+    #[inline]
+    fn fold_value(&mut self, id: KeyId, value: &Value<'_>) {
+        match value.kind {
+            Kind::Counter => self.count(id, value.number * (1.0 / value.rate)),
+            Kind::Gauge => {
+                let is_delta = self.options.dialect == Dialect::Statsd && value.is_delta();
+                // A change of a gauge that is missing or 0 sets it.
+                let base = self.keys.get(id).gauge.filter(|g| is_delta && *g != 0.0 && !g.is_nan());
+                let changed = base.map_or(value.number, |base| base + value.number);
+                self.set_gauge(id, changed, self.gauge_ttl());
+            }
+            Kind::Timer => self.time(id, value.number, value.rate),
+            Kind::Set => self.add_member(id, value.text),
+        }
     }
 
     /// Folds a message of DogStatsD; says whether it is bad (1).

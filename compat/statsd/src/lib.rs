@@ -1,8 +1,8 @@
 //! How StatsD behaves: packet grammar, dialects, the aggregator, admin replies.
 //!
 //! ```text
-//! bytes -> packet | dogstatsd -> keys -> aggregator -> flush
-//!           number               name     timer
+//! bytes -> plain | packet | dogstatsd -> keys -> aggregator -> flush
+//!           number                       name     timer
 //! ```
 //!
 //! The default dialect is that of npm statsd 0.9.0, answer for answer; the other one is
@@ -21,6 +21,7 @@ mod name;
 pub mod number;
 pub mod options;
 pub mod packet;
+mod plain;
 mod stream;
 mod timer;
 

@@ -20,33 +20,42 @@ pub fn parse(text: &[u8]) -> Option<f64> {
     parse_plain(text).or_else(|| parse_full(text))
 }
 
-/// Digits with at most one point between or after them, exact by one division.
 fn parse_plain(text: &[u8]) -> Option<f64> {
-    let (negative, digits) = match text.first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+    take_plain(text).filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
+}
+
+/// Takes a sign, if there is one, and digits with at most one point between or after them from the beginning: the number,
+/// exact by one division, and what follows. `None` if there is no such number, or only a longer one.
+#[inline]
+pub(crate) fn take_plain(text: &[u8]) -> Option<(f64, &[u8])> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
     };
-    // 18 digits cannot overflow the mantissa below.
-    if digits.len() > 19 {
-        return None;
-    }
     let (mut mantissa, mut seen, mut point) = (0u64, 0usize, None);
-    for &b in digits {
+    let mut rest = digits;
+    while let [b, after @ ..] = rest {
         match b {
-            b'0'..=b'9' => {
-                mantissa = mantissa.checked_mul(10)?.checked_add(u64::from(b - b'0'))?;
+            // 18 digits cannot overflow the mantissa.
+            b'0'..=b'9' if seen < 18 => {
+                mantissa = mantissa * 10 + u64::from(b - b'0');
                 seen += 1;
             }
+            b'0'..=b'9' => return None,
             b'.' if point.is_none() => point = Some(seen),
-            _ => return None,
+            _ => break,
         }
+        rest = after;
     }
     if seen == 0 || mantissa > MANTISSA_MAX {
         return None;
     }
-    let value = mantissa as f64 / EXACT_POWERS[seen - point.unwrap_or(seen)];
-    Some(if negative { -value } else { value })
+    let value = match point {
+        None => mantissa as f64,
+        Some(point) => mantissa as f64 / EXACT_POWERS[seen - point],
+    };
+    Some((if negative { -value } else { value }, rest))
 }
 
 /// The whole grammar of StringNumericLiteral.
