@@ -20,7 +20,6 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::{LAST_WAIT, Shared, UdpPort};
 use crate::config::Allow;
@@ -93,7 +92,8 @@ pub(super) struct Inbox<S> {
 impl<S: Datagrams> Inbox<S> {
     /// When the server stops, up to `last` batches are still taken.
     pub(super) fn new(socket: S, allow: Allow, key: &'static str, shared: Shared, last: usize) -> Self {
-        let pace = Pace::new(SockRef::from(&socket).recv_buffer_size().unwrap_or(0));
+        let kernel_buffer_bytes = SockRef::from(&socket).recv_buffer_size().unwrap_or(0);
+        let pace = Pace::new(kernel_buffer_bytes, shared.clock.monotonic());
         Self { socket, allow, key, shared, buffer: vec![0; DATAGRAM_BYTES_MAX], pace, drained: true, left: last }
     }
 
@@ -110,10 +110,9 @@ impl<S: Datagrams> Inbox<S> {
             Ok(true) => {
                 let pause = self.pace.pause();
                 if self.drained && !stopping && !pause.is_zero() {
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.shared.stop.cancelled() => {}
-                    }
+                    // Not the runtime's sleep: the runtime would wake up for every datagram meanwhile, and nothing else
+                    // runs on this thread.
+                    std::thread::sleep(pause);
                 }
                 true
             }
@@ -151,7 +150,10 @@ impl<S: Datagrams> Inbox<S> {
                 _ => take(&self.buffer[..bytes]),
             }
         }
-        self.pace.note(read.datagrams);
+        self.pace.read(read.datagrams);
+        if self.drained {
+            self.pace.drained(self.shared.clock.monotonic());
+        }
         read
     }
 }
@@ -160,23 +162,31 @@ impl<S: Datagrams> Inbox<S> {
 struct Pace {
     /// Datagrams that may come while we sleep.
     room: f64,
-    last: Instant,
+    /// When the socket was last empty, and what was read since.
+    last: Duration,
+    datagrams: u64,
     /// Datagrams a millisecond, of late.
     per_ms: f64,
 }
 
 impl Pace {
-    fn new(kernel_buffer_bytes: usize) -> Self {
+    /// `now` is monotonic time, here and below.
+    fn new(kernel_buffer_bytes: usize, now: Duration) -> Self {
         // A quarter: bursts come faster than what was before them.
-        Self { room: kernel_buffer_bytes as f64 / KERNEL_BYTES / 4.0, last: Instant::now(), per_ms: 0.0 }
+        Self { room: kernel_buffer_bytes as f64 / KERNEL_BYTES / 4.0, last: now, datagrams: 0, per_ms: 0.0 }
     }
 
-    fn note(&mut self, datagrams: u64) {
-        let now = Instant::now();
-        let ms = now.duration_since(self.last).as_secs_f64() * 1000.0;
+    fn read(&mut self, datagrams: u64) {
+        self.datagrams += datagrams;
+    }
+
+    /// The socket is empty. Only now what was read has a rate: a batch that was cut off by its size says how fast we read,
+    /// not how fast they come.
+    fn drained(&mut self, now: Duration) {
+        let ms = now.saturating_sub(self.last).as_secs_f64() * 1000.0;
         self.last = now;
         // Half of it is new: a pause between two bursts says little of the next.
-        self.per_ms = (self.per_ms + datagrams as f64 / ms.max(0.01)) / 2.0;
+        self.per_ms = (self.per_ms + std::mem::take(&mut self.datagrams) as f64 / ms.max(0.01)) / 2.0;
     }
 
     /// Whole milliseconds, as the timer has them.
@@ -328,17 +338,32 @@ mod tests {
 
     #[test]
     fn datagrams_gather_while_the_kernel_has_room() {
-        let mut large = Pace::new(8 << 20);
+        let mut large = Pace::new(8 << 20, Duration::ZERO);
         for (per_ms, ms) in [(0.0, 10), (1.0, 10), (40.0, 10), (100.0, 4), (300.0, 0), (1e9, 0)] {
             large.per_ms = per_ms;
             assert_eq!(large.pause(), Duration::from_millis(ms), "{per_ms}");
         }
         // Linux' default of 208 KiB, which it doubles.
-        let mut small = Pace::new(425_984);
+        let mut small = Pace::new(425_984, Duration::ZERO);
         for (per_ms, ms) in [(0.0, 2), (5.0, 2), (10.0, 1), (20.0, 0)] {
             small.per_ms = per_ms;
             assert_eq!(small.pause(), Duration::from_millis(ms), "{per_ms}");
         }
-        assert!(Pace::new(0).pause().is_zero());
+        assert!(Pace::new(0, Duration::ZERO).pause().is_zero());
+    }
+
+    #[test]
+    fn the_rate_is_that_of_whole_times_between_two_moments_without_datagrams() {
+        let at = Duration::from_millis;
+        let mut pace = Pace::new(8 << 20, at(0));
+        for n in 1..20 {
+            // 200 in 10 ms, read in two batches.
+            pace.read(150);
+            pace.read(50);
+            pace.drained(at(10 * n));
+        }
+        assert!((pace.per_ms - 20.0).abs() < 0.1, "{}", pace.per_ms);
+        pace.drained(at(1_000));
+        assert!((pace.per_ms - 10.0).abs() < 0.1, "a pause counts for half: {}", pace.per_ms);
     }
 }
