@@ -39,8 +39,23 @@ pub(crate) fn take_decimal(text: &[u8]) -> Option<(&[u8], f64)> {
     })
 }
 
+/// The zeros of scripts with digits of their own, of which nine more follow each.
+///
+/// Source: the decimal digits of Unicode 14.0.0, which Python 3.11 reads.
+#[rustfmt::skip]
+const ZEROS: [char; 65] = [
+    '\u{660}', '\u{6f0}', '\u{7c0}', '\u{966}', '\u{9e6}', '\u{a66}', '\u{ae6}', '\u{b66}', '\u{be6}', '\u{c66}',
+    '\u{ce6}', '\u{d66}', '\u{de6}', '\u{e50}', '\u{ed0}', '\u{f20}', '\u{1040}', '\u{1090}', '\u{17e0}',
+    '\u{1810}', '\u{1946}', '\u{19d0}', '\u{1a80}', '\u{1a90}', '\u{1b50}', '\u{1bb0}', '\u{1c40}', '\u{1c50}',
+    '\u{a620}', '\u{a8d0}', '\u{a900}', '\u{a9d0}', '\u{a9f0}', '\u{aa50}', '\u{abf0}', '\u{ff10}', '\u{104a0}',
+    '\u{10d30}', '\u{11066}', '\u{110f0}', '\u{11136}', '\u{111d0}', '\u{112f0}', '\u{11450}', '\u{114d0}',
+    '\u{11650}', '\u{116c0}', '\u{11730}', '\u{118e0}', '\u{11950}', '\u{11c50}', '\u{11d50}', '\u{11da0}',
+    '\u{16a60}', '\u{16ac0}', '\u{16b50}', '\u{1d7ce}', '\u{1d7d8}', '\u{1d7e2}', '\u{1d7ec}', '\u{1d7f6}',
+    '\u{1e140}', '\u{1e2f0}', '\u{1e950}', '\u{1fbf0}',
+];
+
 /// Reads a number as Python's `float()` does: blanks around it, a sign, underscores between digits,
-/// `inf`, `infinity` and `nan` in any case; no hexadecimal. Digits of other scripts are not read.
+/// `inf`, `infinity` and `nan` in any case; no hexadecimal. Digits may be those of any script.
 pub fn parse_float(text: &str) -> Option<f64> {
     let bytes = text.as_bytes();
     // The grammar of the fast parser is Python's but for blanks and underscores.
@@ -48,6 +63,10 @@ pub fn parse_float(text: &str) -> Option<f64> {
         return Some(n);
     }
     let text = text.trim_matches(is_space);
+    if !text.is_ascii() {
+        let ascii: Option<String> = text.chars().map(ascii_digit).collect();
+        return ascii.and_then(|ascii| parse_float(&ascii));
+    }
     if !text.contains('_') {
         return if text.len() == bytes.len() { None } else { fast_float2::parse(text).ok() };
     }
@@ -56,6 +75,15 @@ pub fn parse_float(text: &str) -> Option<f64> {
     let between_digits = |i: usize| i > 0 && digit(i - 1) && digit(i + 1);
     let ok = bytes.iter().enumerate().all(|(i, b)| *b != b'_' || between_digits(i));
     ok.then(|| fast_float2::parse(text.replace('_', "")).ok()).flatten()
+}
+
+/// A digit of any script as that of ASCII; other ASCII as it is.
+fn ascii_digit(c: char) -> Option<char> {
+    if c.is_ascii() {
+        return Some(c);
+    }
+    let zero = ZEROS[..ZEROS.partition_point(|zero| *zero <= c)].last()?;
+    char::from_digit(u32::from(c) - u32::from(*zero), 10)
 }
 
 #[cfg(test)]
@@ -89,6 +117,10 @@ mod tests {
             ("\t\u{a0}4_2\n", 42.0),
             ("123456789012345678901234567890", 123456789012345678901234567890.0),
             ("0.1", 0.1),
+            ("\u{664}\u{662}.\u{ff15}", 42.5),
+            ("-\u{1d7d8}7e\u{967}", -70.0),
+            ("\u{a0}\u{b67}_\u{e59}", 19.0),
+            ("\u{1fbf9}", 9.0),
         ] {
             assert_eq!(parse_float(text), Some(number), "{text:?}");
         }
@@ -132,9 +164,51 @@ mod tests {
     #[test]
     fn anything_else_is_no_number() {
         for text in [
-            "", " ", "-", "+", ".", "e1", "1e", "1e+", "1.2.3", "0x10", "1,5", "abc", "true", "N", "now", "--1", "+-1",
-            "- 1", "1 2", "_1", "1_", "1__0", "1_.0", "1._0", "1_e1", "1e_1", "infinit", "in", "nan1", "inff", "1f",
-            "1d", "nan(1)", "0b1", "½",
+            "",
+            " ",
+            "-",
+            "+",
+            ".",
+            "e1",
+            "1e",
+            "1e+",
+            "1.2.3",
+            "0x10",
+            "1,5",
+            "abc",
+            "true",
+            "N",
+            "now",
+            "--1",
+            "+-1",
+            "- 1",
+            "1 2",
+            "_1",
+            "1_",
+            "1__0",
+            "1_.0",
+            "1._0",
+            "1_e1",
+            "1e_1",
+            "infinit",
+            "in",
+            "nan1",
+            "inff",
+            "1f",
+            "1d",
+            "nan(1)",
+            "0b1",
+            "½",
+            "²",
+            "五",
+            "①",
+            "\u{1fbfa}",
+            "\u{65f}",
+            "\u{66a}",
+            "1\u{66b}5",
+            "1\u{2003}2",
+            "ⅷ",
+            "−1",
         ] {
             assert_eq!(parse_float(text), None, "{text:?}");
         }
