@@ -36,7 +36,7 @@ use smallvec::SmallVec;
 use self::chunk::Chunk;
 use self::queue::Queue;
 use self::sender::{Sender, TcpWire};
-use crate::counters::Counters;
+use crate::counters::{Counter, Counters};
 use crate::ingest::PathPoints;
 
 pub use sender::Health;
@@ -108,6 +108,9 @@ pub struct Relay {
 struct Lane {
     queue: Arc<Queue>,
     health: Arc<Mutex<Health>>,
+    /// Points routed there, and of them those that came while there was no connection.
+    routed: Counter,
+    routed_away: Counter,
 }
 
 /// Numbers of destinations of a name.
@@ -132,6 +135,10 @@ pub struct Status {
     pub queued_bytes: u64,
     /// Points dropped because the queue was full.
     pub dropped: u64,
+    /// Points routed there since the start.
+    pub routed: u64,
+    /// Of them those that came while there was no connection.
+    pub routed_away: u64,
 }
 
 impl Relay {
@@ -152,7 +159,8 @@ impl Relay {
             let queue = Arc::new(Queue::open(env, queue_dir(dir, destination), options, counters.clone())?);
             let wire = TcpWire::new(destination.clone(), options);
             let sender = Sender::new(queue.clone(), wire, options, env.clone(), counters.clone(), destination);
-            lanes.push(Lane { queue, health: sender.health() });
+            let (routed, routed_away) = (Counter::default(), Counter::default());
+            lanes.push(Lane { queue, health: sender.health(), routed, routed_away });
             let name = format!("relay-{}", destination.port);
             threads.push(std::thread::Builder::new().name(name).spawn(move || sender.run())?);
         }
@@ -193,6 +201,10 @@ impl Relay {
         self.counters.relay_unrouted.add(unrouted);
         for (lane, share) in self.lanes.iter().zip(shares) {
             if !share.is_empty() {
+                lane.routed.add(share.points.into());
+                if !lane.health.lock().connected {
+                    lane.routed_away.add(share.points.into());
+                }
                 lane.queue.push(share);
             }
         }
@@ -210,9 +222,16 @@ impl Relay {
                     queued_points: levels.points,
                     queued_bytes: levels.memory_bytes as u64 + levels.disk_bytes,
                     dropped: levels.dropped,
+                    routed: lane.routed.get(),
+                    routed_away: lane.routed_away.get(),
                 }
             })
             .collect()
+    }
+
+    /// The most points that waited for each destination at a time since the last call.
+    pub fn take_longest(&self) -> Vec<u64> {
+        self.lanes.iter().map(|lane| lane.queue.take_longest()).collect()
     }
 
     /// Sends what can be sent at once, puts the rest on disk and ends. Blocks: up to the timeout of a write.

@@ -52,7 +52,15 @@ struct State {
     taken: Option<Arc<Chunk>>,
     disk: Disk,
     dropped: u64,
+    /// Most points that waited since somebody asked.
+    longest: u64,
     closed: bool,
+}
+
+impl State {
+    fn points(&self) -> u64 {
+        self.memory_points + self.disk.points
+    }
 }
 
 /// How full it is.
@@ -75,6 +83,7 @@ impl Queue {
             taken: None,
             disk,
             dropped: 0,
+            longest: 0,
             closed: false,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
@@ -95,6 +104,7 @@ impl Queue {
         } else if let Err(why) = state.disk.append(&self.env, &chunk) {
             self.drop_chunk(&mut state, &chunk, &why);
         }
+        state.longest = state.longest.max(state.points());
         drop(state);
         self.changed.notify_one();
     }
@@ -171,10 +181,17 @@ impl Queue {
         }
     }
 
+    /// The most points that waited at a time since the last call.
+    pub(super) fn take_longest(&self) -> u64 {
+        let mut state = self.state.lock();
+        let now = state.points();
+        std::mem::replace(&mut state.longest, now)
+    }
+
     pub(super) fn levels(&self) -> Levels {
         let state = self.state.lock();
         Levels {
-            points: state.memory_points + state.disk.points,
+            points: state.points(),
             memory_bytes: state.memory_bytes,
             disk_bytes: state.disk.bytes,
             dropped: state.dropped,

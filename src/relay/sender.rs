@@ -46,6 +46,8 @@ pub struct Health {
     pub connected: bool,
     /// Points sent.
     pub sent: u64,
+    /// Messages they were sent in.
+    pub messages: u64,
     /// Connections and writes that failed.
     pub failures: u64,
     /// Why the last one failed.
@@ -134,7 +136,9 @@ impl<W: Wire> Sender<W> {
         self.queue.done();
         self.pause = self.options.pause_min;
         self.counters.relay_sent.add(chunk.points.into());
-        self.health.lock().sent += u64::from(chunk.points);
+        let mut health = self.health.lock();
+        health.sent += u64::from(chunk.points);
+        health.messages += u64::from(chunk.points).div_ceil(self.options.points_max.max(1) as u64);
         None
     }
 

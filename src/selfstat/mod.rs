@@ -2,10 +2,12 @@
 //!
 //! [`Figures`] gathers every figure there is, for `/metrics` and for the series. [`run`] writes them every
 //! `[self] interval`: `rhythmite.<host>.*` (counts as rates a second, levels as they are), `carbon.agents.<host>.*` (the
-//! classic names, counts of an interval) and `rhythmite.<host>.machine.*`. Figures that cannot be read are left out. A
-//! batch that the engine refuses is dropped and counted: the next one is due soon.
+//! classic names, counts of an interval) and `rhythmite.<host>.machine.*`; with a relay `carbon.relays.<host>.*`, which go
+//! to its destinations too. Figures that cannot be read are left out. A batch that the engine refuses is dropped and
+//! counted: the next one is due soon.
 
 mod machine;
+mod relays;
 mod report;
 
 use std::sync::Arc;

@@ -9,8 +9,9 @@ use rhythmite_engine::Durability;
 use rhythmite_env::Clock;
 use tokio_util::sync::CancellationToken;
 
-use super::{Figures, kernel_drops, machine};
+use super::{Figures, kernel_drops, machine, relays};
 use crate::ingest::PathPoints;
+use crate::relay::Relay;
 
 /// UDP sockets whose drops the kernel counts.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +29,14 @@ pub struct UdpSockets {
 /// Writes the figures every `interval`, at multiples of it, until `stop`. May be dropped at any await.
 pub async fn run(
     figures: Figures,
+    relay: Option<Arc<Relay>>,
     sockets: UdpSockets,
     clock: Arc<dyn Clock>,
     interval: Duration,
     prefix: String,
     stop: CancellationToken,
 ) {
-    let mut reporter = Reporter::new(figures, sockets, machine::host(), prefix);
+    let mut reporter = Reporter::new(figures, relay, sockets, machine::host(), prefix);
     reporter.remember();
     loop {
         let now_ns = u128::try_from(clock.now_ns()).unwrap_or(0);
@@ -50,18 +52,22 @@ pub async fn run(
 
 struct Reporter {
     figures: Figures,
+    relay: Option<Arc<Relay>>,
     sockets: UdpSockets,
     host: String,
-    /// Before `agents`, in the classic names.
+    /// Before `agents` and `relays`, in the classic names.
     prefix: String,
     /// Counts at the last report, by series.
     last: HashMap<String, f64>,
     points: PathPoints,
+    /// Those of them that go to the relay's destinations too.
+    relayed: PathPoints,
 }
 
 impl Reporter {
-    fn new(figures: Figures, sockets: UdpSockets, host: String, prefix: String) -> Self {
-        Self { figures, sockets, host, prefix, last: HashMap::new(), points: PathPoints::default() }
+    fn new(figures: Figures, relay: Option<Arc<Relay>>, sockets: UdpSockets, host: String, prefix: String) -> Self {
+        let (points, relayed) = (PathPoints::default(), PathPoints::default());
+        Self { figures, relay, sockets, host, prefix, last: HashMap::new(), points, relayed }
     }
 
     /// Takes the counts without a report, so that the first one tells of one interval.
@@ -77,6 +83,9 @@ impl Reporter {
         if let Err(e) = written {
             self.figures.counters.self_failed.add(self.points.len() as u64);
             tracing::debug!("own series not stored: {e}");
+        }
+        if let Some(relay) = &self.relay {
+            relay.send(&self.relayed);
         }
     }
 
@@ -98,8 +107,7 @@ impl Reporter {
             let path = format!("rhythmite.{}.{}", self.host, sample.path);
             let value = sample.value as f64;
             if sample.is_count() {
-                let before = self.last.insert(path.clone(), value);
-                let growth = before.map_or(0.0, |before| (value - before).max(0.0));
+                let growth = growth(&mut self.last, &path, value);
                 grown.insert(sample.path, growth);
                 self.points.push(&path, now_s, growth / interval_s);
             } else {
@@ -110,12 +118,7 @@ impl Reporter {
         for (name, value) in machine::machine() {
             let (name, growing) = name.strip_suffix("_total").map_or((name.as_str(), false), |name| (name, true));
             let path = format!("rhythmite.{}.machine.{name}", self.host);
-            let value = if growing {
-                let before = self.last.insert(path.clone(), value);
-                before.map_or(0.0, |before| (value - before).max(0.0)) / interval_s
-            } else {
-                value
-            };
+            let value = if growing { growth(&mut self.last, &path, value) / interval_s } else { value };
             self.points.push(&path, now_s, value);
         }
     }
@@ -136,7 +139,14 @@ impl Reporter {
         let refused = ["shape", "utf8", "value", "time", "name", "length"];
         let refused = refused.map(|reason| growth(&format!("carbon.rejected.{reason}")));
         let errors = refused.iter().sum::<f64>() + growth("carbon.pickles_refused") + growth("carbon.failed");
-        for (name, value) in [
+        let common = [
+            ("blacklistMatches", lists),
+            ("whitelistRejects", growth("carbon.rejected.whitelist")),
+            ("activeConnections", level("connections.open")),
+            ("cpuUsage", growth("process.cpu_ms") / (interval_s * 10.0)),
+            ("memUsage", level("process.resident_bytes")),
+        ];
+        let cache = [
             ("metricsReceived", growth("carbon.points")),
             ("committedPoints", committed),
             ("updateOperations", updates),
@@ -144,15 +154,37 @@ impl Reporter {
             ("creates", growth("paths.created")),
             ("droppedCreates", growth("paths.refused")),
             ("errors", errors),
-            ("blacklistMatches", lists),
-            ("whitelistRejects", growth("carbon.rejected.whitelist")),
-            ("activeConnections", level("connections.open")),
-            ("cpuUsage", growth("process.cpu_ms") / (interval_s * 10.0)),
-            ("memUsage", level("process.resident_bytes")),
             ("cache.size", level("engine.memtable_bytes")),
             ("cache.overflow", growth("engine.overloaded")),
-        ] {
+        ];
+        for (name, value) in cache.into_iter().chain(common) {
             self.points.push(&format!("{}.agents.{}.{name}", self.prefix, self.host), now_s, value);
+        }
+        let Some(relay) = &self.relay else { return };
+        self.relayed.clear();
+        let below = format!("{}.relays.{}", self.prefix, self.host);
+        for (name, figure) in relays::destinations(&relay.status(), &relay.take_longest()) {
+            let path = format!("{below}.{name}");
+            let value = match figure {
+                relays::Figure::Count(count) => self::growth(&mut self.last, &path, count as f64),
+                relays::Figure::Level(level) => level as f64,
+            };
+            self.relayed.push(&path, now_s, value);
+        }
+        for (name, value) in [("metricsReceived", growth("relay.points"))].into_iter().chain(common) {
+            self.relayed.push(&format!("{below}.{name}"), now_s, value);
+        }
+        self.relayed.iter().for_each(|(path, ts_s, value)| self.points.push(path, ts_s, value));
+    }
+}
+
+/// How much a count has grown since the last report; nothing the first time.
+fn growth(last: &mut HashMap<String, f64>, path: &str, value: f64) -> f64 {
+    match last.get_mut(path) {
+        Some(before) => (value - std::mem::replace(before, value)).max(0.0),
+        None => {
+            last.insert(path.to_owned(), value);
+            0.0
         }
     }
 }

@@ -188,6 +188,7 @@ pub async fn run(
     let reporting = config.own.interval.limit().map(|interval| {
         tokio::spawn(selfstat::run(
             figures,
+            relay.clone(),
             udp,
             env.clock.clone(),
             interval,
