@@ -307,6 +307,11 @@ impl Aggregator {
     /// have too many tags when it came.
     #[inline]
     fn fold_plain(&mut self, line: &[u8]) -> bool {
+        if let Some(value) = self.keys.expected().and_then(|(key, tags)| plain::read_as(line, key, tags)) {
+            let id = self.keys.confirm();
+            self.fold_value(id, &value);
+            return true;
+        }
         let Some(plain) = plain::read(line) else { return false };
         let Some(id) = self.keys.known(plain.key, plain.tags) else { return false };
         self.fold_value(id, &plain.value);

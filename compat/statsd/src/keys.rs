@@ -149,18 +149,38 @@ impl Keys {
     /// The same, if it was sent so before.
     #[inline]
     pub fn known(&mut self, key: &[u8], tags: &[u8]) -> Option<KeyId> {
-        let guess = self.next_of(self.last);
-        if self.trust >= TRUST_MIN && self.is(guess, key, tags) {
-            self.trust = TRUST_MAX.min(self.trust + 1);
-            self.last = guess;
-            return Some(self.key_of(guess));
+        if self.expected() == Some((key, tags)) {
+            return Some(self.confirm());
         }
+        let guess = self.next_of(self.last);
         let wanted = self.hash(key, tags);
         let found = self.table.find(wanted.table_hash(), |e| e.hash == wanted.hash && self.is(e.at, key, tags));
         let at = found?.at;
         self.trust = if at == guess { self.trust + 1 } else { self.trust.saturating_sub(1) };
         self.follow(at);
         Some(self.key_of(at))
+    }
+
+    /// The key and the tags that are expected to be sent now, if that can be said; [`Self::confirm`] says that they were.
+    #[inline]
+    pub fn expected(&self) -> Option<(&[u8], &[u8])> {
+        let guess = self.next_of(self.last);
+        if self.trust < TRUST_MIN {
+            return None;
+        }
+        match guess.checked_sub(SPELLING) {
+            None => self.list.get(guess as usize).map(|key| (key.name.as_bytes(), &[][..])),
+            Some(at) => self.spellings.get(at as usize).map(|spelling| self.text(spelling)),
+        }
+    }
+
+    /// What was expected was sent: its key.
+    #[inline]
+    pub fn confirm(&mut self) -> KeyId {
+        let guess = self.next_of(self.last);
+        self.trust = TRUST_MAX.min(self.trust + 1);
+        self.last = guess;
+        self.key_of(guess)
     }
 
     /// Notes what was sent now.
@@ -192,11 +212,15 @@ impl Keys {
     /// Whether it was sent as `key` and `tags`.
     #[inline]
     fn is_spelled(&self, known: &Spelling, key: &[u8], tags: &[u8]) -> bool {
-        if known.key_len as usize != key.len() || known.tags_len as usize != tags.len() {
-            return false;
-        }
-        let (known_key, known_tags) = self.texts[known.start..][..key.len() + tags.len()].split_at(key.len());
-        known_key == key && known_tags == tags
+        let same_lengths = known.key_len as usize == key.len() && known.tags_len as usize == tags.len();
+        same_lengths && self.text(known) == (key, tags)
+    }
+
+    /// Key and tags as they were sent.
+    #[inline]
+    fn text(&self, known: &Spelling) -> (&[u8], &[u8]) {
+        let (key_len, tags_len) = (known.key_len as usize, known.tags_len as usize);
+        self.texts[known.start..][..key_len + tags_len].split_at(key_len)
     }
 
     #[inline]

@@ -30,6 +30,32 @@ pub(crate) fn read(line: &[u8]) -> Option<Plain<'_>> {
     if key.first().is_none_or(|first| *first == b'_') {
         return None;
     }
+    let (value, rest) = take_value(body)?;
+    let tags = match rest {
+        [] => rest,
+        [b'|', b'#', tags @ .., last] if *last != b'\r' && memchr2(b'|', b'#', tags).is_none() => &rest[2..],
+        _ => return None,
+    };
+    (!tags.ends_with(b"|") && !tags.ends_with(b"#")).then_some(Plain { key, tags, value })
+}
+
+/// The value of a usual line that was sent as `key` and `tags`, which another line of this dialect had; `None` if it was
+/// not, or is not a usual one.
+// PERF: what was found in the other line need not be looked for in this one.
+#[inline]
+pub(crate) fn read_as<'a>(line: &'a [u8], key: &[u8], tags: &[u8]) -> Option<Value<'a>> {
+    let (value, rest) = take_value(line.strip_prefix(key)?.strip_prefix(b":")?)?;
+    let same = match rest {
+        [] => tags.is_empty(),
+        [b'|', b'#', rest @ ..] => !tags.is_empty() && rest == tags,
+        _ => false,
+    };
+    same.then_some(value)
+}
+
+/// `number|type`, with `|@rate` if it has one, and what follows.
+#[inline]
+fn take_value(body: &[u8]) -> Option<(Value<'_>, &[u8])> {
     let (number, rest) = take_plain(body)?;
     let text = &body[..body.len() - rest.len()];
     let (kind, rest) = match rest {
@@ -42,13 +68,7 @@ pub(crate) fn read(line: &[u8]) -> Option<Plain<'_>> {
         [b'|', b'@', rate @ ..] if rate.first().is_some_and(|b| b.is_ascii_digit() || *b == b'.') => take_plain(rate)?,
         _ => (1.0, rest),
     };
-    let tags = match rest {
-        [] => rest,
-        [b'|', b'#', tags @ .., last] if *last != b'\r' && memchr2(b'|', b'#', tags).is_none() => &rest[2..],
-        _ => return None,
-    };
-    let value = Value { kind, text, number, rate };
-    (rate > 0.0 && !tags.ends_with(b"|") && !tags.ends_with(b"#")).then_some(Plain { key, tags, value })
+    (rate > 0.0).then_some((Value { kind, text, number, rate }, rest))
 }
 
 #[cfg(test)]
@@ -68,6 +88,10 @@ mod tests {
         assert_eq!((dog.name, dog.tags, dog.kind, dog.rate), (name, tags, kind, rate), "{line:?}");
         assert_eq!(dog.values().collect::<Vec<_>>(), [(plain.value.text, plain.value.number)], "{line:?}");
         assert_eq!((dog.timestamp_s, dog.container), (None, &b""[..]), "{line:?}");
+        assert_eq!(read_as(line.as_bytes(), plain.key, plain.tags), Some(plain.value), "{line:?}");
+        for (key, tags) in [(&b"b"[..], plain.tags), (plain.key, b"other"), (&plain.key[1..], plain.tags)] {
+            assert_eq!(read_as(line.as_bytes(), key, tags), None, "{line:?}");
+        }
         true
     }
 
