@@ -1,6 +1,7 @@
 //! `[memory]`: what the server aims to hold, and which part of it gets how much.
 //!
-//! Parts that are not named get a share of the budget, within bounds: a memtable beyond 64 MiB makes loading no faster, and
+//! Parts that are not named get a share of the budget, within bounds: a memtable beyond 64 MiB makes loading no faster
+//! (unless there are so many series that a flush would have a point or two of each), and
 //! a cache of decoded points is soon as fast as pages that the system has in memory. What a request brings (its body,
 //! its answer) and the names of series come on top; they have limits of their own.
 
@@ -38,6 +39,8 @@ pub struct Shares {
     pub budget: u64,
     /// One memtable; there may be two.
     pub memtable: u64,
+    /// The same with many series.
+    pub memtable_many: u64,
     /// Indexes of files.
     pub index_cache: u64,
     /// Decoded points of files.
@@ -62,11 +65,13 @@ impl Memory {
         let shares = Shares {
             budget,
             memtable: share(self.memtable, 32, (8, 64)),
+            memtable_many: self.memtable.map_or((budget / 8).max(8 * MIB), |given| given.0),
             index_cache: share(self.index_cache, 16, (16, 256)),
             decoded_cache: share(self.decoded_cache, 32, (8, 64)),
             queries: share(queries, 4, (64, 1024)),
         };
-        let parts = [shares.memtable, shares.memtable, shares.index_cache, shares.decoded_cache, shares.queries];
+        let parts =
+            [shares.memtable_many, shares.memtable_many, shares.index_cache, shares.decoded_cache, shares.queries];
         let sum = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
         if self.budget.is_some() && sum > budget {
             return Err(Error::invalid(format!(
@@ -108,11 +113,14 @@ mod tests {
             let expected = Shares {
                 budget: budget * MIB,
                 memtable: memtable * MIB,
+                memtable_many: budget * MIB / 8,
                 index_cache: index * MIB,
                 decoded_cache: decoded * MIB,
                 queries: queries * MIB,
             };
             assert_eq!(shares, expected, "{machine_mib}");
+            let parts = 2 * shares.memtable_many + shares.index_cache + shares.decoded_cache + shares.queries;
+            assert!(parts <= shares.budget, "{machine_mib}: {parts}");
         }
     }
 

@@ -191,6 +191,7 @@ impl Config {
         let mut options = rhythmite_engine::Options::new(&self.data_dir);
         let shares = self.shares();
         options.memtable_bytes = Size(shares.memtable).bytes();
+        options.memtable_bytes_many = Size(shares.memtable_many).bytes();
         options.index_cache_bytes = Size(shares.index_cache).bytes();
         options.decoded_cache_bytes = Size(shares.decoded_cache).bytes();
         options.wal = wal::Options {

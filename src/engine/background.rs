@@ -93,12 +93,13 @@ impl Drop for Background {
 /// One round of the flushing thread: whether it did anything.
 pub(crate) fn flush(engine: &Engine) -> Result<bool> {
     let merged = engine.merge_memtable();
+    engine.fit_memtable();
     let options = engine.options();
     let stats = engine.stats();
     let wal = engine.wal_stats();
     let (quiet, age) = engine.quiet_and_age();
     let bytes = stats.memtable_bytes as usize;
-    let due = bytes >= options.memtable_bytes
+    let due = bytes >= engine.memtable_limit()
         || (bytes >= Options::IDLE_FLUSH_BYTES && quiet >= options.idle_flush)
         || (engine.has_unflushed() && age >= options.flush_age)
         || wal.live_bytes > options.wal.wal_bytes_max / 2

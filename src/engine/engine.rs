@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -38,6 +38,9 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// A memtable of this size is flushed. Twice as much (one filling, one being flushed) turns writes away.
     pub memtable_bytes: usize,
+    /// With many series a memtable may grow up to this instead, if it is more: a file with a point or two of each series
+    /// costs as much for each as one with twenty.
+    pub memtable_bytes_many: usize,
     /// A memtable of at least [`Options::IDLE_FLUSH_BYTES`] is flushed when nothing was written for this long.
     pub idle_flush: Duration,
     /// A memtable is flushed at this age.
@@ -84,6 +87,7 @@ impl Options {
         let data_dir = data_dir.into();
         Self {
             memtable_bytes: 64 << 20,
+            memtable_bytes_many: 0,
             idle_flush: Duration::from_secs(5),
             flush_age: Duration::from_secs(600),
             wal: wal::Options::new(data_dir.join("wal")),
@@ -309,7 +313,12 @@ pub(crate) struct Inner {
     /// Raw partitions of policies with coarser levels, by their starts.
     pub(crate) rolled: Mutex<HashMap<(PolicyId, i64), Rolled>>,
     pub(crate) counters: Counters,
+    /// See [`Engine::fit_memtable`].
+    memtable_limit: AtomicUsize,
 }
+
+/// What a memtable holds of each series before it is flushed, where its limit allows: some sixteen rows of one field.
+const MEMTABLE_SERIES_BYTES: usize = 400;
 
 /// The storage engine. Cheap to clone; dropping the last clone writes what the log has queued.
 #[derive(Clone)]
@@ -407,6 +416,7 @@ impl Engine {
         let seq = state.flushed_seq;
         let (wal, replayed) = Wal::open(env.clone(), options.wal.clone(), seq, seq, &mut replay, shared.clone())?;
         report.log = replayed;
+        let memtable_bytes = options.memtable_bytes;
         let inner = Inner {
             env,
             options,
@@ -433,6 +443,7 @@ impl Engine {
             rewrites: Mutex::default(),
             rolled: Mutex::default(),
             counters: Counters::default(),
+            memtable_limit: AtomicUsize::new(memtable_bytes),
         };
         let engine = Self { inner: Arc::new(inner) };
         engine.drop_leftover_tables()?;
@@ -566,16 +577,33 @@ impl Engine {
         }
     }
 
+    /// Size at which the memtable is flushed at present.
+    pub(crate) fn memtable_limit(&self) -> usize {
+        self.inner.memtable_limit.load(Ordering::Relaxed)
+    }
+
+    /// Fits the memtable's size to the number of series.
+    pub(crate) fn fit_memtable(&self) {
+        let options = &self.inner.options;
+        let names = self.inner.registry.read();
+        let series: u64 = names.all_tables().map(|table| table.series_count()).sum();
+        drop(names);
+        let series = usize::try_from(series).unwrap_or(usize::MAX);
+        let most = options.memtable_bytes_many.max(options.memtable_bytes);
+        let limit = series.saturating_mul(MEMTABLE_SERIES_BYTES).clamp(options.memtable_bytes, most);
+        self.inner.memtable_limit.store(limit, Ordering::Relaxed);
+    }
+
     fn has_room(&self) -> Result<()> {
         self.has_space()?;
         let options = &self.inner.options;
         let view = self.inner.shared.view.read();
         let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
         let bytes = frozen + view.active.generation.bytes();
-        if bytes > options.memtable_bytes * 2 {
+        let limit = self.memtable_limit();
+        if bytes > limit.saturating_mul(2) {
             return Err(Error::overloaded(format!(
-                "the memtable holds {bytes} bytes and waits for the disk ([memory] memtable = {})",
-                options.memtable_bytes
+                "the memtable holds {bytes} bytes and waits for the disk ([memory] memtable = {limit})"
             )));
         }
         let files = view.flushed_files;

@@ -182,11 +182,34 @@ impl Run {
     }
 }
 
+/// A source, and where it is.
+struct Source {
+    run: Run,
+    /// What its last seek gave.
+    head: Option<SeriesId>,
+    /// Whether there was one.
+    sought: bool,
+}
+
+impl Source {
+    fn new(run: Run) -> Self {
+        Self { run, head: None, sought: false }
+    }
+
+    /// As [`Run::seek`]. Most sources are asked for most series in vain: one that is further on is not looked into.
+    fn seek(&mut self, series: SeriesId, wanted: &Wanted<'_>) -> Result<Option<SeriesId>> {
+        if !self.sought || self.head.is_some_and(|head| head < series) {
+            (self.head, self.sought) = (self.run.seek(series, wanted)?, true);
+        }
+        Ok(self.head)
+    }
+}
+
 /// Walks the series of all sources in ascending order; of each series gives the merged points of every field.
 ///
 /// Synchronous and CPU-bound: run it on the CPU pool. Holds its blocks and files until dropped.
 pub struct Scan {
-    runs: Vec<Run>,
+    sources: Vec<Source>,
     /// How many of them are files.
     files: usize,
     deletes: Arc<Deletes>,
@@ -214,7 +237,7 @@ impl Scan {
             SeriesFilter::List(list) => list.first().copied(),
         };
         Self {
-            runs: Vec::new(),
+            sources: Vec::new(),
             files: 0,
             deletes: Arc::default(),
             deletes_up_to: 0,
@@ -260,18 +283,19 @@ impl Scan {
     /// Adds rows in memory, of the generation that begins behind write `base_seq`. Ranks: a newer source has a larger
     /// one.
     pub(crate) fn add_part(&mut self, rank: u64, base_seq: u64, part: Part) {
-        self.runs.push(Run::Memory(MemoryRun { rank, base_seq, head: part.series_head, block: part.block, row: 0 }));
+        let run = MemoryRun { rank, base_seq, head: part.series_head, block: part.block, row: 0 };
+        self.sources.push(Source::new(Run::Memory(run)));
     }
 
     /// Adds a file.
     pub(crate) fn add_file(&mut self, rank: u64, file: Arc<LiveFile>) {
-        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files, false))));
+        self.sources.push(Source::new(Run::File(Box::new(FileRun::new(rank, file, self.files, false)))));
         self.files += 1;
     }
 
     /// Adds a file from which deletions take nothing away.
     pub(crate) fn add_file_with_deleted(&mut self, rank: u64, file: Arc<LiveFile>) {
-        self.runs.push(Run::File(Box::new(FileRun::new(rank, file, self.files, true))));
+        self.sources.push(Source::new(Run::File(Box::new(FileRun::new(rank, file, self.files, true)))));
         self.files += 1;
     }
 
@@ -299,12 +323,12 @@ impl Scan {
     fn advance(&mut self) -> Result<Option<SeriesPieces>> {
         while let Some(at_least) = self.next {
             let mut found = None;
-            let Self { runs, files, filter, fields, times_ns, .. } = self;
+            let Self { sources, files, filter, fields, times_ns, .. } = self;
             let (within_ns, decoded, values_of) = (&*times_ns, None, None);
             let fields = fields.as_deref();
             let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
-            for run in runs {
-                let head = run.seek(at_least, &wanted)?;
+            for source in sources {
+                let head = source.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
             }
             let Some(found) = found else {
@@ -342,16 +366,17 @@ impl Scan {
 
     fn read(&mut self, series: SeriesId, within_ns: Option<&RangeInclusive<i64>>) -> Result<SeriesPieces> {
         let mut pieces = Vec::new();
-        let Self { runs, files, filter, fields, values_of, times_ns, deletes, deletes_up_to, decoded, budget, .. } =
-            self;
+        let Self {
+            sources, files, filter, fields, values_of, times_ns, deletes, deletes_up_to, decoded, budget, ..
+        } = self;
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
         let within_ns = within_ns.unwrap_or(times_ns);
         let (fields, values_of) = (fields.as_deref(), values_of.as_deref());
         let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
         let deletes = deletes.of(series, *deletes_up_to);
-        for run in runs {
-            if run.seek(series, &wanted)? == Some(series) {
-                run.read(series, &wanted, &deletes, &mut pieces)?;
+        for source in sources {
+            if source.seek(series, &wanted)? == Some(series) {
+                source.run.read(series, &wanted, &deletes, &mut pieces)?;
             }
         }
         Ok(SeriesPieces::new(series, pieces))
