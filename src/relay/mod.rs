@@ -179,8 +179,15 @@ impl Relay {
         fits
     }
 
-    /// Puts points on the queues of their destinations. Does not wait for anybody; when memory is full it writes to a file.
+    /// Puts points that were received on the queues of their destinations. Does not wait for anybody; when memory is full it
+    /// writes to a file.
     pub fn send(&self, points: &PathPoints) {
+        self.counters.relay_points.add(points.len() as u64);
+        self.send_own(points);
+    }
+
+    /// The same for points of the server's own, which nobody sent.
+    pub fn send_own(&self, points: &PathPoints) {
         let mut shares: Vec<Chunk> = Vec::new();
         shares.resize_with(self.lanes.len(), Chunk::default);
         let mut unrouted = 0;
@@ -197,7 +204,6 @@ impl Relay {
                 }
             }
         }
-        self.counters.relay_points.add(points.len() as u64);
         self.counters.relay_unrouted.add(unrouted);
         for (lane, share) in self.lanes.iter().zip(shares) {
             if !share.is_empty() {

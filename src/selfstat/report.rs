@@ -85,7 +85,7 @@ impl Reporter {
             tracing::debug!("own series not stored: {e}");
         }
         if let Some(relay) = &self.relay {
-            relay.send(&self.relayed);
+            relay.send_own(&self.relayed);
         }
     }
 
