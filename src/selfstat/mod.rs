@@ -183,6 +183,7 @@ impl Figures {
         ] {
             add(metric, path, "Names that a limit of [limits] refused.", value);
         }
+        add("finds_refused_total", "names.finds_refused", "Finds of paths that a limit ended.", refused.finds);
 
         for source in &self.more {
             source(&mut samples);

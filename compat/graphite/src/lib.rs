@@ -27,6 +27,6 @@ pub mod target;
 pub mod time;
 
 pub use eval::{Request, run};
-pub use fetch::{Fetch, FetchRequest, Query, RawSeries};
+pub use fetch::{Fetch, FetchRequest, Folded, Query, RawSeries};
 pub use rhythmite_model::{Error, ErrorKind, Result};
 pub use series::Series;

@@ -1,7 +1,7 @@
 //! All names, and how they are looked up. Changes are made by [`Creator`](super::Creator) and by replay only.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, Result, RollupRule, SeriesId, SeriesSet, TableId};
 use roaring::RoaringBitmap;
@@ -156,6 +156,8 @@ pub struct Directory {
     pub(super) journal: Journal,
     pub(super) refused: Refused,
     pub(super) refused_series: RefusedSeries,
+    /// Finds that a limit ended.
+    pub(super) refused_finds: AtomicU64,
 }
 
 /// Look-ups by key: the path of every row that comes in.
@@ -407,10 +409,13 @@ impl Directory {
     /// The untagged paths that the whole of `glob` matches.
     ///
     /// # Errors
-    /// `Invalid` if there are more than `limit` results, or if the glob has more than
-    /// [`PATH_DEPTH_MAX`](super::PATH_DEPTH_MAX) segments.
+    /// `Invalid` if there are more than `limit` results, if the glob has more than
+    /// [`PATH_DEPTH_MAX`](super::PATH_DEPTH_MAX) segments, or if it takes a second or more.
     pub fn find_paths(&self, glob: &[GlobStep<'_>], want: Want, limit: usize) -> Result<Found> {
-        let found = self.paths.find(&self.symbols, glob, want, limit)?;
+        let found = self.paths.find(&self.symbols, glob, want, limit);
+        let found = found.inspect_err(|_| {
+            self.refused_finds.fetch_add(1, Ordering::Relaxed);
+        })?;
         Ok(Found { leaves: found.leaves.into_iter().map(Slot).collect(), branches: found.branches })
     }
 
@@ -442,6 +447,7 @@ impl Directory {
             refused: Refused {
                 series: self.refused_series.by_number.load(Ordering::Relaxed),
                 series_rate: self.refused_series.by_rate.load(Ordering::Relaxed),
+                finds: self.refused_finds.load(Ordering::Relaxed),
                 ..self.refused
             },
         }

@@ -11,6 +11,10 @@ use super::text::{Symbol, Symbols};
 /// Segments that a path or a glob may have.
 pub const PATH_DEPTH_MAX: usize = 127;
 
+/// Tests of a segment against a step of a glob that one find may make: a second of work. A find visits each path once, and
+/// tests its segment against every step that the path may have come to: with many `**` these are all.
+pub(super) const TESTS_MAX: u64 = 100_000_000;
+
 const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
 const CHUNK_MAX: usize = 512;
@@ -265,8 +269,21 @@ impl PathIndex {
     /// Leaves (as slots) and branches (as text) that the whole of `glob` matches, both in the order of the trie.
     ///
     /// # Errors
-    /// `Invalid` if the glob is too long, or if there are more than `limit` results.
+    /// `Invalid` if the glob is too long, if there are more than `limit` results, or if it takes more than [`TESTS_MAX`]
+    /// tests.
     pub(super) fn find(&self, symbols: &Symbols, glob: &[GlobStep<'_>], want: Want, limit: usize) -> Result<Matches> {
+        self.find_by(symbols, glob, want, limit, TESTS_MAX)
+    }
+
+    /// As [`PathIndex::find`], by at most `tests_max` tests.
+    pub(super) fn find_by(
+        &self,
+        symbols: &Symbols,
+        glob: &[GlobStep<'_>],
+        want: Want,
+        limit: usize,
+        tests_max: u64,
+    ) -> Result<Matches> {
         if glob.len() > PATH_DEPTH_MAX {
             return Err(Error::invalid(format!("a glob of {} segments: at most {PATH_DEPTH_MAX}", glob.len())));
         }
@@ -280,8 +297,16 @@ impl PathIndex {
                 },
             })
             .collect();
-        let mut search =
-            Search { index: self, symbols, steps, want, limit, path: String::new(), found: Matches::default() };
+        let mut search = Search {
+            index: self,
+            symbols,
+            steps,
+            want,
+            limit,
+            tests_left: tests_max,
+            path: String::new(),
+            found: Matches::default(),
+        };
         if !glob.is_empty() {
             let start = search.closure(1);
             search.walk(ROOT, start)?;
@@ -329,6 +354,7 @@ struct Search<'a> {
     steps: Vec<Compiled<'a>>,
     want: Want,
     limit: usize,
+    tests_left: u64,
     path: String,
     found: Matches,
 }
@@ -380,6 +406,10 @@ impl<'a> Search<'a> {
     }
 
     fn take(&mut self, child: Child, active: u128) -> Result<()> {
+        let Some(left) = self.tests_left.checked_sub(u64::from(active.count_ones())) else {
+            return Err(Error::invalid("the pattern takes too many tests: name more of the path, or use fewer **"));
+        };
+        self.tests_left = left;
         let mut next = 0;
         let mut accepted = false;
         let mut bits = active;

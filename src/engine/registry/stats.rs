@@ -50,6 +50,8 @@ pub struct Refused {
     pub tag_keys: u64,
     /// Keys or names that are too long, or paths that are too deep.
     pub keys: u64,
+    /// Finds of paths: too many results, too many segments, too many tests.
+    pub finds: u64,
 }
 
 /// Series refused; counted under a read lock too.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot, Want};
-use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, SeriesPoints, Snapshot};
+use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, Snapshot};
 use rhythmite_env::CpuPool;
-use rhythmite_graphite::series::roll_up;
-use rhythmite_graphite::{Fetch, FetchRequest, Query, RawSeries};
+use rhythmite_graphite::series::{AggFunc, roll_up};
+use rhythmite_graphite::{Fetch, FetchRequest, Folded, Query, RawSeries};
 use rhythmite_model::{Aggregates, Column, Error, FieldId, Policy, Result, SeriesId, TableId, Tier};
 use serde::Serialize;
 
@@ -23,20 +23,22 @@ const SECOND_NS: i64 = 1_000_000_000;
 /// Reads for one render request: all rounds see the same points.
 pub struct Fetcher {
     engine: Engine,
-    snapshot: Snapshot,
+    pub(super) snapshot: Snapshot,
     limits: Limits,
-    patience: Patience,
-    /// Values read so far, gaps included.
-    points: usize,
+    pub(super) patience: Patience,
+    /// Values read so far that the request holds, gaps included.
+    pub(super) held: usize,
+    /// Values read so far that it does not hold.
+    pub(super) read: usize,
     /// Series found so far, by all patterns.
-    series: usize,
+    pub(super) series: usize,
     cpu: Option<Arc<CpuPool>>,
     events: Option<Events>,
     notes: Vec<Note>,
 }
 
-/// Slots that one thread fills at a time: a few milliseconds of work.
-const PART_SLOTS: usize = 256 * 1024;
+/// Slots that one thread fills at a time: a few milliseconds of work. Few in tests, which then have many parts.
+const PART_SLOTS: usize = if cfg!(test) { 10_000 } else { 256 * 1024 };
 
 /// Fetches of one request that are noted.
 const NOTES_MAX: usize = 100;
@@ -62,7 +64,8 @@ impl Fetcher {
     /// A reader of what is in `engine` now.
     pub fn new(engine: &Engine, limits: Limits, patience: Patience) -> Self {
         let (engine, snapshot) = (engine.clone(), engine.snapshot());
-        Self { engine, snapshot, limits, patience, points: 0, series: 0, cpu: None, events: None, notes: Vec::new() }
+        let (held, read, series) = (0, 0, 0);
+        Self { engine, snapshot, limits, patience, held, read, series, cpu: None, events: None, notes: Vec::new() }
     }
 
     /// How the first fetches were answered.
@@ -72,7 +75,7 @@ impl Fetcher {
 
     /// Values read so far, gaps included.
     pub fn points(&self) -> usize {
-        self.points
+        self.held + self.read
     }
 
     /// The same, with threads that help where there is much to read. The caller is on one of them.
@@ -87,16 +90,16 @@ impl Fetcher {
 }
 
 /// One path that a request found: its current series, then the older ones of other policies.
-struct Leaf {
-    name: Arc<str>,
-    series: Vec<SeriesId>,
+pub(super) struct Leaf {
+    pub(super) name: Arc<str>,
+    pub(super) series: Vec<SeriesId>,
 }
 
 /// A series' slots.
-struct Answer {
+pub(super) struct Answer {
     window: Window,
     rule: Rule,
-    values: Vec<f64>,
+    pub(super) values: Vec<f64>,
 }
 
 /// The range of a request: requests with the same one share their scans.
@@ -119,9 +122,8 @@ impl Fetch for Fetcher {
             self.read(&mut reads, range.2)?;
             let done = reads.finish();
             for (i, leaves) in members.into_iter().zip(found) {
-                if self.notes.len() < NOTES_MAX {
-                    self.notes.push(note(&requests[i], &leaves, &done));
-                }
+                let windows = leaves.iter().flat_map(|leaf| &leaf.series).filter_map(|id| done.0.get(id));
+                self.note(&requests[i], leaves.len(), windows.map(|(window, ..)| window));
                 answers[i] = match &requests[i].query {
                     Query::Events(tags) => self.events(tags, range)?,
                     _ => leaves.iter().filter_map(|leaf| done.join(leaf)).collect(),
@@ -130,11 +132,15 @@ impl Fetch for Fetcher {
         }
         Ok(answers)
     }
+
+    fn fold(&mut self, request: &FetchRequest, func: AggFunc) -> Result<Option<Folded>> {
+        self.folded(request, func)
+    }
 }
 
 impl Fetcher {
     /// The paths that a query means; their series are noted in `reads`.
-    fn find(&mut self, query: &Query, range: Range, reads: &mut Reads) -> Result<Vec<Leaf>> {
+    pub(super) fn find(&mut self, query: &Query, range: Range, reads: &mut Reads) -> Result<Vec<Leaf>> {
         let limit = self.limits.series_max.min(self.limits.nodes_max.saturating_sub(self.series));
         let names = self.engine.registry().read();
         let (slots, pattern) = match query {
@@ -148,11 +154,11 @@ impl Fetcher {
             let all = std::iter::once(slot).chain(names.older_series(slot));
             let series = all.filter_map(|slot| {
                 let (id, slots) = reads.add(&self.engine, &names, slot, range)?;
-                self.points += slots;
+                self.held += slots;
                 Some(id)
             });
             leaves.push(Leaf { series: series.collect(), name: names.key(slot).into() });
-            if self.points > self.limits.points_max {
+            if self.held > self.limits.points_max {
                 let max = self.limits.points_max;
                 return Err(Error::invalid(format!("{pattern}: the request reads more than {max} points")));
             }
@@ -164,8 +170,8 @@ impl Fetcher {
     fn events(&mut self, tags: &[String], (from_s, until_s, _): Range) -> Result<Vec<RawSeries>> {
         let Some(events) = &self.events else { return Ok(Vec::new()) };
         let slots = usize::try_from(until_s - from_s).unwrap_or(0);
-        self.points += slots;
-        if self.points > self.limits.points_max {
+        self.held += slots;
+        if self.held > self.limits.points_max {
             return Err(Error::invalid(format!(
                 "events: the request reads more than {} points",
                 self.limits.points_max
@@ -182,6 +188,41 @@ impl Fetcher {
         Ok(vec![RawSeries { name, tags: None, start_s: from_s, end_s: until_s, step_s: 1, values }])
     }
 
+    /// Notes how a request was answered, if it is one of the first.
+    pub(super) fn note<'a>(
+        &mut self,
+        request: &FetchRequest,
+        series: usize,
+        windows: impl Iterator<Item = &'a Window> + Clone,
+    ) {
+        if self.notes.len() >= NOTES_MAX {
+            return;
+        }
+        let query = match &request.query {
+            Query::Path(pattern) => pattern.clone(),
+            Query::Tags(expressions) => expressions.join(", "),
+            Query::Events(tags) => format!("events {}", tags.join(", ")),
+        };
+        let tiers: BTreeSet<(u8, i64)> = windows.clone().map(|w| (w.tier.0, w.step_s)).collect();
+        let (tiers, points) = (tiers.into_iter().collect(), windows.map(Window::slots).sum());
+        self.notes.push(Note { query, from: request.from_s, until: request.until_s, tiers, series, points });
+    }
+
+    /// Works on parts, on as many threads as are free.
+    ///
+    /// # Errors
+    /// The first part's that has one.
+    pub(super) fn share<P: Send + 'static, T: Send + 'static>(
+        &self,
+        parts: Vec<P>,
+        work: impl Fn(P) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Vec<T>> {
+        match &self.cpu {
+            Some(cpu) => cpu.share(parts, work).into_iter().map(|part| part?).collect(),
+            None => parts.into_iter().map(work).collect(),
+        }
+    }
+
     /// Fills the slots of all series, on as many threads as are free.
     fn read(&self, reads: &mut Reads, now_s: i64) -> Result<()> {
         let mut parts = Vec::new();
@@ -194,14 +235,8 @@ impl Fetcher {
                 parts.push(Part { table, window, policy: policy.clone(), now_s, field, series });
             }
         }
-        let (snapshot, patience) = (self.snapshot.clone(), self.patience.clone());
-        let work = move |part: Part| part.read(&snapshot, &patience);
-        let done = match &self.cpu {
-            Some(cpu) => cpu.share(parts, work),
-            None => parts.into_iter().map(work).map(Ok).collect(),
-        };
-        for part in done {
-            let part = part??;
+        let (snapshot, patience, scans) = (self.snapshot.clone(), self.patience.clone(), parts.len());
+        for part in self.share(parts, move |part: Part| part.read(&snapshot, &patience, scans))? {
             if let Some(group) = reads.tables.get_mut(&part.table) {
                 group.series.extend(part.series);
             }
@@ -211,26 +246,25 @@ impl Fetcher {
 }
 
 /// Some series of one table.
-struct Part {
-    table: TableId,
-    window: Window,
-    policy: Arc<Policy>,
+pub(super) struct Part {
+    pub(super) table: TableId,
+    pub(super) window: Window,
+    pub(super) policy: Arc<Policy>,
     /// Whose `now` it is.
-    now_s: i64,
-    field: FieldId,
+    pub(super) now_s: i64,
+    pub(super) field: FieldId,
     /// Ascending.
-    series: Vec<(SeriesId, Answer)>,
+    pub(super) series: Vec<(SeriesId, Answer)>,
 }
 
 impl Part {
-    /// Fills the slots.
-    fn read(mut self, snapshot: &Snapshot, patience: &Patience) -> Result<Self> {
+    /// Fills the slots, as one of `parts` parts.
+    pub(super) fn read(mut self, snapshot: &Snapshot, patience: &Patience, parts: usize) -> Result<Self> {
         let window = self.window;
-        self.series.iter_mut().for_each(|(_, a)| a.values = vec![f64::NAN; window.slots()]);
+        self.series.iter_mut().for_each(|(_, a)| a.values.clear());
+        self.series.iter_mut().for_each(|(_, a)| a.values.resize(window.slots(), f64::NAN));
         let ids = self.series.iter().map(|(id, _)| *id).collect();
-        self.scan(snapshot, patience, window.tier, ids, window.start_s, |answer, times_ns, values| {
-            fill(&window, times_ns, values, &mut answer.values);
-        })?;
+        self.scan(snapshot, patience, ids, parts)?;
         if window.tier == Tier::RAW {
             return Ok(self);
         }
@@ -249,7 +283,7 @@ impl Part {
             times_ns: from_s.saturating_mul(SECOND_NS)..=window.end_s.saturating_mul(SECOND_NS).saturating_sub(1),
         });
         let mut series = self.series.iter_mut().peekable();
-        for points in or_empty(scan)? {
+        for points in unless_gone(scan)?.into_iter().flatten() {
             let points = points?;
             patience.check()?;
             // Both ascend.
@@ -262,29 +296,25 @@ impl Part {
         Ok(self)
     }
 
-    /// Gives the points of one level from `from_s` to the end of the window to `take`, series by series.
-    fn scan(
-        &mut self,
-        snapshot: &Snapshot,
-        patience: &Patience,
-        tier: Tier,
-        ids: Arc<[SeriesId]>,
-        from_s: i64,
-        mut take: impl FnMut(&mut Answer, &[i64], &[f64]),
-    ) -> Result<()> {
-        let until_ns = self.window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
-        let within_ns = from_s.saturating_mul(SECOND_NS)..=until_ns;
+    /// Fills the slots with the points of the window's level.
+    fn scan(&mut self, snapshot: &Snapshot, patience: &Patience, ids: Arc<[SeriesId]>, parts: usize) -> Result<()> {
+        let window = self.window;
+        let until_ns = window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
+        let within_ns = window.start_s.saturating_mul(SECOND_NS)..=until_ns;
         let fields = Some([self.field].into());
+        let scan = snapshot.scan(self.table, window.tier, SeriesFilter::List(ids), fields, within_ns);
+        let Some(scan) = unless_gone(scan)? else { return Ok(()) };
+        let mut scan = scan.one_of(parts);
         let mut series = self.series.iter_mut().peekable();
-        for points in or_empty(snapshot.scan(self.table, tier, SeriesFilter::List(ids), fields, within_ns))? {
-            let points = points?;
+        while let Some(points) = scan.next_pieces()? {
             patience.check()?;
             // Both ascend.
-            while series.next_if(|(id, _)| *id < points.series).is_some() {}
-            let Some((_, answer)) = series.next_if(|(id, _)| *id == points.series) else { continue };
-            for stream in &points.streams {
-                let Column::Float(values) = &stream.values else { continue };
-                take(answer, &stream.times_ns, values);
+            while series.next_if(|(id, _)| *id < points.series()).is_some() {}
+            let Some((_, answer)) = series.next_if(|(id, _)| *id == points.series()) else { continue };
+            for stretch in points.streams().flat_map(|(_, stretches)| stretches) {
+                let Column::Float(values) = stretch.values else { continue };
+                let rows = stretch.rows;
+                fill(&window, &stretch.times_ns[rows.clone()], &values[rows], &mut answer.values);
             }
         }
         Ok(())
@@ -292,28 +322,25 @@ impl Part {
 }
 
 /// A table that was dropped meanwhile has no points.
-fn or_empty<S: Iterator<Item = Result<SeriesPoints>>>(
-    scan: Result<S>,
-) -> Result<impl Iterator<Item = Result<SeriesPoints>>> {
+fn unless_gone<T>(scan: Result<T>) -> Result<Option<T>> {
     match scan {
-        Ok(scan) => Ok(Some(scan).into_iter().flatten()),
-        Err(e) if e.kind() == rhythmite_model::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
-        Err(e) => Err(e),
+        Err(e) if e.kind() == rhythmite_model::ErrorKind::NotFound => Ok(None),
+        scan => scan.map(Some),
     }
 }
 
 /// Series of one table, all with the same window since they share a policy.
-struct Group {
-    window: Window,
-    policy: Arc<Policy>,
-    field: FieldId,
-    series: BTreeMap<SeriesId, Answer>,
+pub(super) struct Group {
+    pub(super) window: Window,
+    pub(super) policy: Arc<Policy>,
+    pub(super) field: FieldId,
+    pub(super) series: BTreeMap<SeriesId, Answer>,
 }
 
 /// What one range needs of the store.
 #[derive(Default)]
-struct Reads {
-    tables: BTreeMap<TableId, Group>,
+pub(super) struct Reads {
+    pub(super) tables: BTreeMap<TableId, Group>,
 }
 
 impl Reads {
@@ -347,20 +374,6 @@ impl Reads {
         }
         Done(done)
     }
-}
-
-fn note(request: &FetchRequest, leaves: &[Leaf], done: &Done) -> Note {
-    let query = match &request.query {
-        Query::Path(pattern) => pattern.clone(),
-        Query::Tags(expressions) => expressions.join(", "),
-        Query::Events(tags) => format!("events {}", tags.join(", ")),
-    };
-    let windows =
-        leaves.iter().flat_map(|leaf| &leaf.series).filter_map(|id| done.0.get(id)).map(|(window, ..)| window);
-    let tiers: BTreeSet<(u8, i64)> = windows.clone().map(|w| (w.tier.0, w.step_s)).collect();
-    let points = windows.map(Window::slots).sum();
-    let tiers = tiers.into_iter().collect();
-    Note { query, from: request.from_s, until: request.until_s, tiers, series: leaves.len(), points }
 }
 
 struct Done(HashMap<SeriesId, (Window, Rule, Arc<Vec<f64>>)>);

@@ -11,6 +11,7 @@ pub mod archive;
 pub mod delete;
 mod fetch;
 pub mod find;
+mod fold;
 mod rollup;
 pub mod tags;
 #[cfg(test)]

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::axis::{Ask, Axis};
+use super::axis::{Ask, Axis, LINES_MAX};
 use super::color::Color;
 use super::display_list::{Anchor, DisplayList, Path, Pen, Point, Rect};
 use super::layout::Layout;
@@ -108,7 +108,11 @@ pub fn line_graph(series: Vec<Series>, options: &DrawOptions, go_on: &dyn Fn() -
         stack(&mut lines, true)?;
     }
 
-    let labels_max = (layout.area.height() / (options.font.line_height() * 1.1)).max(2.0) as usize;
+    // Labels that are not shown need no room.
+    let labels_max = match line.hide_axes || line.hide_y_axis {
+        true => LINES_MAX,
+        false => (layout.area.height() / (options.font.line_height() * 1.1)).max(2.0) as usize,
+    };
     let axis = |right: bool, side: &SideOptions| {
         let data = extent(lines.iter().filter(|l| l.right == right), line.log_base.is_some());
         Axis::new(&Ask { data, side, line, labels_max })
@@ -178,14 +182,19 @@ fn lines(series: Vec<Series>, options: &DrawOptions) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
-/// The first and the last instant of the graph. Instants of `drawAsInfinite` do not widen it.
+/// The first and the last instant of the graph. Instants of `drawAsInfinite` do not widen it, nor do series that end before
+/// they begin (forecasts from too few points).
 fn range(lines: &[Line], mode: LineMode) -> (i64, i64) {
     let end = |s: &Series| match mode {
         LineMode::Staircase => s.end_s.max(s.start_s),
         _ => s.points().next_back().map_or(s.start_s, |(at_s, _)| at_s),
     };
     let finite = lines.iter().any(|l| !l.series.look.draw_as_infinite);
-    let chosen = || lines.iter().map(|l| &l.series).filter(|s| !finite || !s.look.draw_as_infinite);
+    let shown = lines.iter().any(|l| l.series.point_count() > 0);
+    let chosen = || {
+        let all = lines.iter().map(|l| &l.series);
+        all.filter(|s| (!finite || !s.look.draw_as_infinite) && (!shown || s.point_count() > 0))
+    };
     let start_s = chosen().map(|s| s.start_s).min().unwrap_or(0);
     let end_s = chosen().map(end).max().unwrap_or(0);
     if end_s > start_s {

@@ -365,3 +365,28 @@ fn stacks_of_different_steps_stand_on_each_other_in_time() {
     ];
     assert_eq!(fills[1..], want);
 }
+
+#[test]
+fn labels_that_are_not_shown_need_no_room() {
+    // With room for labels the axis goes from 38 to 66 in four steps of ten; in this height for two labels only.
+    let wave = || vec![series("a", &[38.0, 50.0, 66.0, 60.0])];
+    for query in
+        ["graphOnly=true&width=100&height=40", "hideYAxis=true&hideXAxis=true&hideLegend=true&margin=1&height=42"]
+    {
+        let list = list(wave(), query);
+        let stroke = list.lines().find(|l| l.contains(" L") && l.starts_with("stroke #6464ff")).expect("the line");
+        let ys = stroke
+            .split(['M', 'L'])
+            .skip(1)
+            .filter_map(|p| p.trim().split_once(',')?.1.split(' ').next()?.parse().ok());
+        let ys: Vec<f64> = ys.collect();
+        assert!((ys[0] - ys[2] - 28.0).abs() < 0.5, "{query}: {ys:?} in {stroke}");
+    }
+}
+
+#[test]
+fn a_series_that_ends_before_it_begins_does_not_widen_the_graph() {
+    let forecast = Series::new("f", NOW_S + 4 * 86_400, NOW_S, 60, vec![NAN]);
+    let with = |more: Vec<Series>| list(two().into_iter().chain(more).collect(), "hideLegend=true");
+    assert_eq!(with(vec![forecast]), with(Vec::new()));
+}

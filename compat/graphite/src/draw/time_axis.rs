@@ -81,6 +81,8 @@ const LADDER: [(Unit, Unit); 40] = [
 ];
 
 const DAY_S: i64 = 86_400;
+/// Ranges from which on hours say their day: a whole day, though its first points may be missing.
+const NAMED_DAY_S: i64 = 20 * 3_600;
 
 impl TimeAxis {
     /// Lays the axis out for `[start_s, end_s]` on `width` px with labels in `font`; `format` is the request's own.
@@ -119,7 +121,7 @@ impl TimeAxis {
 fn format_of(unit: Unit, range_s: i64) -> &'static str {
     match unit {
         Second(s) if s < 60 => "%H:%M:%S",
-        Second(_) if range_s < DAY_S => "%H:%M",
+        Second(_) if range_s < NAMED_DAY_S => "%H:%M",
         Second(_) if range_s < 7 * DAY_S => "%a %H:%M",
         Second(_) => "%m/%d %H:%M",
         Day(_) | Week(_) if range_s < 300 * DAY_S => "%m/%d",
@@ -232,6 +234,8 @@ mod tests {
             (1, 340.0, "11:00|11:10|11:20|11:30|11:40|11:50|12:00"),
             (1, 120.0, "11:00|11:20|11:40|12:00"),
             (12, 340.0, "00:00|02:00|04:00|06:00|08:00|10:00|12:00"),
+            (19, 340.0, "18:00|21:00|00:00|03:00|06:00|09:00|12:00"),
+            (23, 340.0, "Fri 18:00|Sat 00:00|Sat 06:00|Sat 12:00"),
             (24, 340.0, "Fri 12:00|Fri 18:00|Sat 00:00|Sat 06:00|Sat 12:00"),
             (7 * 24, 340.0, "05/26|05/27|05/28|05/29|05/30|05/31|06/01"),
             (30 * 24, 340.0, "05/06|05/13|05/20|05/27"),

@@ -2,7 +2,8 @@
 //!
 //! A round walks every target. Where data are missing it notes the request and goes on with the
 //! next argument, so that one round finds as many requests as it can; with the answers the walk
-//! starts over. Functions that look at another range (`movingAverage`, `timeShift`) evaluate
+//! starts over. Where only the sum (or another aggregate) of a pattern's series is wanted, the store may answer with
+//! that. Functions that look at another range (`movingAverage`, `timeShift`) evaluate
 //! their first argument again and may need another round.
 //!
 //! Limits: [`Request::points_max`] points at once (fetched ones and what functions have made of them), the work on
@@ -23,11 +24,12 @@ pub use work::{CALLS_MAX, ROUNDS_MAX};
 
 use crate::fetch::{Fetch, FetchRequest, Fetched, Query};
 use crate::functions::{self, Function, Invocation};
-use crate::series::{Consolidation, Look, Series, Tags};
+use crate::series::{AggFunc, Consolidation, Fold, Look, Series, Tags};
 use crate::target::{self, Call, Expr, Literal};
 use jiff::tz::TimeZone;
 use rhythmite_model::{Error, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// Most requests one round may ask.
 pub const REQUESTS_MAX: usize = 10_000;
@@ -93,8 +95,8 @@ impl Request {
 pub(crate) enum Outcome {
     /// The series, in the order of the targets.
     Done(Vec<Series>),
-    /// Data are missing; ask for these and evaluate again.
-    Need(Vec<FetchRequest>),
+    /// Data are missing; ask for these and evaluate again. With a function only the aggregate by it is wanted.
+    Need(Vec<(FetchRequest, Option<AggFunc>)>),
 }
 
 /// Evaluates all targets, round by round, with what `store` answers. CPU only. `go_on` is asked before each function
@@ -109,7 +111,18 @@ pub fn run(request: &Request, store: &mut dyn Fetch, go_on: &dyn Fn() -> Result<
     loop {
         match evaluate(request, &fetched, &mut work)? {
             Outcome::Done(series) => return Ok(series),
-            Outcome::Need(requests) => {
+            Outcome::Need(wanted) => {
+                let mut requests = Vec::with_capacity(wanted.len());
+                for (request, fold) in wanted {
+                    let folded = fold.map(|func| store.fold(&request, func)).transpose()?.flatten();
+                    match (fold, folded) {
+                        (Some(func), Some(folded)) => fetched.insert_folded(request, func, folded),
+                        _ => requests.push(request),
+                    }
+                }
+                if requests.is_empty() {
+                    continue;
+                }
                 let answers = store.fetch(&requests)?;
                 requests.into_iter().zip(answers).for_each(|(request, series)| fetched.insert(request, series));
             }
@@ -130,7 +143,15 @@ pub(crate) fn evaluate(request: &Request, fetched: &Fetched, work: &mut Work<'_>
             Err(Stop::Failed(e)) => return Err(in_target(e, text)),
         }
     }
-    Ok(if evaluator.missing.is_empty() { Outcome::Done(done) } else { Outcome::Need(evaluator.missing) })
+    let Evaluator { missing, mut asked, .. } = evaluator;
+    if missing.is_empty() {
+        return Ok(Outcome::Done(done));
+    }
+    let wanted = |request: FetchRequest| {
+        let fold = asked.remove(&request).flatten();
+        (request, fold)
+    };
+    Ok(Outcome::Need(missing.into_iter().map(wanted).collect()))
 }
 
 fn in_target(e: Error, text: &str) -> Error {
@@ -144,7 +165,8 @@ pub(crate) struct Evaluator<'a, 'w> {
     pub(crate) request: &'a Request,
     fetched: &'a Fetched,
     missing: Vec<FetchRequest>,
-    asked: HashSet<FetchRequest>,
+    /// What is missing; with the function if only one aggregate of it is wanted so far.
+    asked: HashMap<FetchRequest, Option<AggFunc>>,
     depth: usize,
     /// Functions around this place that look at another range.
     elsewhere: usize,
@@ -160,7 +182,7 @@ impl<'a, 'w> Evaluator<'a, 'w> {
             request,
             fetched,
             missing: Vec::new(),
-            asked: HashSet::new(),
+            asked: HashMap::new(),
             depth: 0,
             elsewhere: 0,
             points: Points::new(request.points_max, fetched),
@@ -228,13 +250,17 @@ impl<'a, 'w> Evaluator<'a, 'w> {
     }
 
     fn by_tags(&mut self, call: &Call, scope: &Scope) -> Result<Value, Stop> {
+        Ok(Value::Series(self.fetch(Self::tags_query(call)?, &call.raw, scope)?))
+    }
+
+    fn tags_query(call: &Call) -> Result<Query> {
         let expressions = call.args.iter().map(|arg| match arg {
             Expr::Literal(Literal::Str(s)) => Ok(s.clone()),
             _ => Err(Error::invalid("seriesByTag() takes quoted tag expressions")),
         });
         let expressions = expressions.collect::<Result<Vec<_>>>()?;
         crate::tags::parse_query(&expressions)?;
-        Ok(Value::Series(self.fetch(Query::Tags(expressions), &call.raw, scope)?))
+        Ok(Query::Tags(expressions))
     }
 
     fn call(&mut self, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
@@ -253,7 +279,38 @@ impl<'a, 'w> Evaluator<'a, 'w> {
         value.map_err(|stop: Stop| stop.at(&call.name))
     }
 
+    /// A call that aggregates the series of one pattern, if the store does it. `None` for all others, and where the series
+    /// themselves are there already.
+    fn folded(&mut self, function: &Function, call: &Call, scope: &Scope) -> Result<Option<Value>, Stop> {
+        let (Some(name), [arg], []) = (function.folds_by(), call.args.as_slice(), call.kwargs.as_slice()) else {
+            return Ok(None);
+        };
+        let func = AggFunc::parse(name)?;
+        let (query, path) = match arg {
+            Expr::Path(path) => match scope.replace(path)? {
+                Replaced::Path(path) => (Query::Path(path.clone()), path),
+                Replaced::Value(_) => return Ok(None),
+            },
+            Expr::Call(call) if call.name == "seriesByTag" => (Self::tags_query(call)?, call.raw.clone()),
+            _ => return Ok(None),
+        };
+        let request = self.request(query, scope);
+        if !Fold::folds(func) || self.fetched.get(&request).is_some() {
+            return Ok(None);
+        }
+        let Some(folded) = self.fetched.get_folded(&request, func) else {
+            return Err(self.ask(request, Some(func)));
+        };
+        self.points.series(1, 2 * path.len())?;
+        self.points.make(i64::try_from(folded.fold.rows()).unwrap_or(i64::MAX))?;
+        self.work.charge(folded.fold.rows().saturating_mul(folded.fold.columns()))?;
+        Ok(Some(functions::of_folded(name, folded, &path, scope.x_files_factor)))
+    }
+
     fn call_function(&mut self, function: &'static Function, call: &Call, scope: &mut Scope) -> Result<Value, Stop> {
+        if let Some(value) = self.folded(function, call, scope)? {
+            return Ok(value);
+        }
         // Arguments behind a missing one may miss something as well: ask for all in one round.
         let mut pending = false;
         let mut args = Vec::with_capacity(call.args.len());
@@ -285,18 +342,33 @@ impl<'a, 'w> Evaluator<'a, 'w> {
         Ok(value)
     }
 
+    fn request(&self, query: Query, scope: &Scope) -> FetchRequest {
+        FetchRequest { query, from_s: scope.from_s, until_s: scope.until_s, now_s: self.request.now_s }
+    }
+
+    /// Notes a request as missing; with a function if only that aggregate of it is wanted.
+    fn ask(&mut self, request: FetchRequest, fold: Option<AggFunc>) -> Stop {
+        match self.asked.entry(request) {
+            // Two things are wanted of the same series: they are read once, and both made of them.
+            Entry::Occupied(mut asked) if *asked.get() != fold => {
+                asked.insert(None);
+            }
+            Entry::Occupied(_) => {}
+            Entry::Vacant(_) if self.missing.len() == REQUESTS_MAX => {
+                return Error::invalid(format!("the targets need more than {REQUESTS_MAX} fetches")).into();
+            }
+            Entry::Vacant(place) => {
+                self.missing.push(place.key().clone());
+                place.insert(fold);
+            }
+        }
+        Stop::Pending
+    }
+
     /// Looks a request up among the answers, or notes it as missing.
     pub(crate) fn fetch(&mut self, query: Query, path_expression: &str, scope: &Scope) -> Result<Vec<Series>, Stop> {
-        let request = FetchRequest { query, from_s: scope.from_s, until_s: scope.until_s, now_s: self.request.now_s };
-        let Some(raw) = self.fetched.get(&request) else {
-            if self.asked.insert(request.clone()) {
-                if self.missing.len() == REQUESTS_MAX {
-                    return Err(Error::invalid(format!("the targets need more than {REQUESTS_MAX} fetches")).into());
-                }
-                self.missing.push(request);
-            }
-            return Err(Stop::Pending);
-        };
+        let request = self.request(query, scope);
+        let Some(raw) = self.fetched.get(&request) else { return Err(self.ask(request, None)) };
         let names = raw.iter().map(|raw| raw.name.len()).max().unwrap_or(0);
         self.points.series(raw.len(), names + path_expression.len())?;
         let series = raw.iter().map(|raw| Series {

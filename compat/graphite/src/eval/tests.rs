@@ -1,6 +1,7 @@
 use super::{ELSEWHERE_MAX, Request, run};
-use crate::fetch::{Fetch, FetchRequest, Query, RawSeries};
+use crate::fetch::{Fetch, FetchRequest, Folded, Query, RawSeries};
 use crate::glob;
+use crate::series::{AggFunc, Fold};
 use crate::tags::parse_query;
 use crate::{Result, Series};
 use std::sync::Arc;
@@ -120,6 +121,58 @@ fn a_round_asks_for_all_that_is_missing() {
     run(&request(&["a.x", "sumSeries(b.*)"]), &mut shelf, &|| Ok(())).expect("ok");
     let queries: Vec<_> = shelf.asked.concat().into_iter().map(|r| r.query).collect();
     assert_eq!(queries, [Query::Path("a.x".into()), Query::Path("b.*".into())]);
+}
+
+/// A store that folds, and keeps count of that.
+struct Folding(Shelf, usize);
+
+impl Fetch for Folding {
+    fn fetch(&mut self, requests: &[FetchRequest]) -> Result<Vec<Vec<RawSeries>>> {
+        self.0.fetch(requests)
+    }
+
+    fn fold(&mut self, request: &FetchRequest, func: AggFunc) -> Result<Option<Folded>> {
+        self.1 += 1;
+        let mut found = self.0.fetch(std::slice::from_ref(request))?.remove(0);
+        self.0.asked.pop();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut fold = Fold::new(func, 3).expect("what cannot be folded is not asked for");
+        found.iter().for_each(|s| fold.add(&[s.values.as_slice()]));
+        let names = found.into_iter().map(|s| s.name).collect();
+        Ok(Some(Folded { names, start_s: 0, end_s: 30, step_s: 10, fold }))
+    }
+}
+
+#[test]
+fn the_store_folds_what_only_an_aggregate_is_wanted_of() {
+    for (targets, folds, fetches) in [
+        (&["sumSeries(a.*)"][..], 1, 0),
+        (&["sumSeries(a.*)", "scale(sum(a.*),2)"], 1, 0),
+        (&["sumSeries(a.*)", "sumSeries(d*)"], 2, 0),
+        (&["a.*|averageSeries()|alias('b')"], 1, 0),
+        (&["maxSeries(seriesByTag('name=~[ad].*'))"], 1, 0),
+        (&["minSeries(a.*)", "minSeries(nothing)"], 2, 0),
+        (&["template(rangeOfSeries($n.*),n='a')", "diffSeries(a.*)"], 0, 1),
+        (&["movingSum(sumSeries(a.*),2)"], 2, 0),
+        (&["setXFilesFactor(sumSeries(a.*),1)"], 1, 0),
+        // More than one thing is wanted of the series.
+        (&["sumSeries(a.*)", "a.*"], 0, 1),
+        (&["a.*", "sumSeries(a.*)"], 0, 1),
+        (&["sumSeries(a.*)", "averageSeries(a.*)", "sumSeries(a.*)"], 0, 1),
+        (&["timeShift(sumSeries(a.*),'1d')", "sumSeries(a.*)"], 2, 0),
+        // They do not go column by column, or over one pattern.
+        (&["stddevSeries(a.*)"], 0, 1),
+        (&["sumSeries(a.*,d*)"], 0, 2),
+        (&["sumSeries(scale(a.*,2))"], 0, 1),
+        (&["multiplySeries(a.x)"], 0, 1),
+        (&["countSeries(a.*)"], 0, 1),
+    ] {
+        let series = |store: &mut dyn Fetch| run(&request(targets), store, &|| Ok(())).expect("an answer");
+        let mut folding = Folding(Shelf::new(), 0);
+        let got = series(&mut folding);
+        assert_eq!(format!("{got:?}"), format!("{:?}", series(&mut Shelf::new())), "{targets:?}");
+        assert_eq!((folding.1, folding.0.asked.concat().len()), (folds, fetches), "{targets:?}");
+    }
 }
 
 #[test]

@@ -3,23 +3,24 @@
 use super::Param as P;
 use super::ParamType as T;
 use super::support::{
-    SORT_POINTS, aggregate, combine, divide, group_by, node_key, path_expressions, power, zip_longest,
+    SORT_POINTS, aggregate, aggregate_folded, combine, divide, group_by, node_key, path_expressions, power, zip_longest,
 };
 use super::{Default, Function, Group, Invocation, Node};
 use crate::eval::{Stop, Value};
+use crate::fetch::Folded;
 use crate::python;
 use crate::series::{Series, normalize, percentile};
 use rhythmite_model::{Error, Result};
 
 pub(super) const ALL: &[Function] = &[
-    of_all(&["averageSeries", "avg"], "Mean of all series at each instant.", |c| fold(c, "average")),
-    of_all(&["diffSeries"], "The first series minus all others.", |c| fold(c, "diff")),
-    of_all(&["maxSeries"], "Largest of all series at each instant.", |c| fold(c, "max")),
-    of_all(&["minSeries"], "Smallest of all series at each instant.", |c| fold(c, "min")),
+    of_all(&["averageSeries", "avg"], "Mean of all series at each instant.", fold),
+    of_all(&["diffSeries"], "The first series minus all others.", fold),
+    of_all(&["maxSeries"], "Largest of all series at each instant.", fold),
+    of_all(&["minSeries"], "Smallest of all series at each instant.", fold),
     of_all(&["multiplySeries"], "Product of all series; a single series stays as it is.", multiply),
-    of_all(&["rangeOfSeries"], "Largest minus smallest of all series at each instant.", |c| fold(c, "rangeOf")),
-    of_all(&["stddevSeries"], "Standard deviation of all series at each instant.", |c| fold(c, "stddev")),
-    of_all(&["sumSeries", "sum"], "Sum of all series at each instant.", |c| fold(c, "sum")),
+    of_all(&["rangeOfSeries"], "Largest minus smallest of all series at each instant.", fold),
+    of_all(&["stddevSeries"], "Standard deviation of all series at each instant.", fold),
+    of_all(&["sumSeries", "sum"], "Sum of all series at each instant.", fold),
     pairs(&["diffSeriesLists"], "Subtracts the second list from the first, pair by pair.", |c| fold_pairs(c, "diff")),
     pairs(&["multiplySeriesLists"], "Multiplies two lists pair by pair.", |c| fold_pairs(c, "multiply")),
     pairs(&["sumSeriesLists"], "Adds two lists pair by pair.", |c| fold_pairs(c, "sum")),
@@ -43,6 +44,27 @@ pub(super) const ALL: &[Function] = &[
     POW_SERIES,
     WEIGHTED_AVERAGE,
 ];
+
+/// Functions that make one series of all series they are given, by an aggregation function.
+const FOLDS: [(&str, &str); 7] = [
+    ("averageSeries", "average"),
+    ("diffSeries", "diff"),
+    ("maxSeries", "max"),
+    ("minSeries", "min"),
+    ("rangeOfSeries", "rangeOf"),
+    ("stddevSeries", "stddev"),
+    ("sumSeries", "sum"),
+];
+
+/// The aggregation function by which a function makes one series of all that it is given; `None` for others.
+pub(super) fn folds_by(function: &Function) -> Option<&'static str> {
+    FOLDS.iter().find_map(|(name, func)| (*name == function.names[0]).then_some(*func))
+}
+
+/// What such a function makes of the series of one pattern that the store has aggregated.
+pub(crate) fn of_folded(func: &str, folded: &Folded, path: &str, x_files_factor: f64) -> Value {
+    Vec::from_iter(aggregate_folded(folded, func, path, x_files_factor)).into()
+}
 
 type Run = fn(&mut Invocation<'_, '_, '_>) -> Result<Value, Stop>;
 
@@ -241,7 +263,8 @@ fn from_request(c: &Invocation<'_, '_, '_>, series: Series) -> Series {
     Series { x_files_factor: c.scope.x_files_factor, ..series }
 }
 
-fn fold(c: &mut Invocation<'_, '_, '_>, func: &str) -> Result<Value, Stop> {
+fn fold(c: &mut Invocation<'_, '_, '_>) -> Result<Value, Stop> {
+    let func = folds_by(c.function).ok_or_else(|| Error::internal("a function that folds is in the list of them"))?;
     let series = c.all_series()?;
     Ok(Vec::from_iter(aggregate(&series, func, c.scope.x_files_factor)?).into())
 }

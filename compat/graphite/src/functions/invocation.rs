@@ -7,7 +7,7 @@ use rhythmite_model::{Error, Result};
 
 /// One call with its arguments bound to the parameters, and the way back into evaluation.
 pub(crate) struct Invocation<'c, 'e, 'w> {
-    function: &'static Function,
+    pub(super) function: &'static Function,
     params: &'static [Param],
     bound: Vec<Option<Value>>,
     rest: Vec<Value>,

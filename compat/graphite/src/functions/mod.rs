@@ -25,6 +25,7 @@ mod support;
 mod transform;
 pub mod units;
 
+pub(crate) use combine::of_folded;
 pub(crate) use invocation::{Invocation, Node};
 pub use param::{Default, Param, ParamType};
 
@@ -111,6 +112,11 @@ impl Function {
     /// Does it evaluate its first argument again in another range?
     pub(crate) fn looks_elsewhere(&self) -> bool {
         ELSEWHERE.contains(&self.names[0])
+    }
+
+    /// The aggregation function by which it makes one series of all that it is given; `None` for others.
+    pub(crate) fn folds_by(&self) -> Option<&'static str> {
+        combine::folds_by(self)
     }
 }
 

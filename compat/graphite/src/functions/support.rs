@@ -1,8 +1,9 @@
 //! What several groups of functions share.
 
 use super::invocation::Node;
+use crate::fetch::Folded;
 use crate::python;
-use crate::series::{AggFunc, Series, normalize};
+use crate::series::{AggFunc, Series, Tags, normalize};
 use crate::target;
 use rhythmite_model::{Error, Result};
 use std::ops::Range;
@@ -26,18 +27,38 @@ pub(super) fn aggregate(series: &[Series], func: &str, x_files_factor: f64) -> R
     let short = func.strip_suffix("Series").unwrap_or(func);
     let agg = AggFunc::parse(short).map_err(|_| Error::invalid(format!("Unsupported aggregation function: {func}")))?;
     let (Some(first), Some(all)) = (series.first(), normalize(series)?) else { return Ok(None) };
-    let name = format!("{short}Series({})", path_expressions(series));
     let mut tags = first.tags.clone();
     for s in series {
         tags.keep_common(&s.tags);
     }
+    let values = all.aggregate(agg, x_files_factor);
+    let result =
+        Series::new(aggregate_name(short, &path_expressions(series)), all.start_s, all.end_s, all.step_s, values);
+    Ok(Some(as_aggregate(result, short, tags, x_files_factor)))
+}
+
+/// What [`aggregate`] makes of the series that one pattern found, if the store has aggregated them.
+pub(super) fn aggregate_folded(folded: &Folded, short: &str, path: &str, x_files_factor: f64) -> Option<Series> {
+    let mut tags = Tags::of_name(folded.names.first()?);
+    for name in &folded.names[1..] {
+        tags.keep_common(&Tags::of_name(name));
+    }
+    let values = folded.fold.finish(x_files_factor);
+    let result = Series::new(aggregate_name(short, path), folded.start_s, folded.end_s, folded.step_s, values);
+    Some(as_aggregate(result, short, tags, x_files_factor))
+}
+
+fn aggregate_name(short: &str, paths: &str) -> String {
+    format!("{short}Series({paths})")
+}
+
+/// Gives an aggregate the tags that its series have in common.
+fn as_aggregate(aggregate: Series, short: &str, mut tags: Tags, x_files_factor: f64) -> Series {
     if tags.get("name").is_none() {
-        tags.set("name", &name);
+        tags.set("name", &aggregate.name);
     }
     tags.set("aggregatedBy", short);
-    let values = all.aggregate(agg, x_files_factor);
-    let result = Series::new(name, all.start_s, all.end_s, all.step_s, values);
-    Ok(Some(Series { tags, x_files_factor, ..result }))
+    Series { tags, x_files_factor, ..aggregate }
 }
 
 /// The nodes of a series joined by dots: parts of the dotted name, or tags' values; empty where there is no such thing. For a series named after a call the nodes are those of

@@ -4,7 +4,7 @@ use rhythmite_model::{Error, Result};
 
 /// An aggregation function as render functions name them. Unknown values (NaN) do not count,
 /// except where said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AggFunc {
     /// Arithmetic mean.
     Average,

@@ -1,6 +1,6 @@
 //! Series of different steps side by side.
 
-use super::{AggFunc, Series};
+use super::{AggFunc, Fold, Series};
 use rhythmite_model::{Error, Result};
 use std::borrow::Cow;
 
@@ -88,92 +88,15 @@ impl Normalized<'_> {
     /// `x_files_factor`.
     #[must_use]
     pub fn aggregate(&self, func: AggFunc, x_files_factor: f64) -> Vec<f64> {
-        let n = self.len();
-        // A product is unknown as soon as one column has ended.
-        let ragged = self.columns.iter().any(|c| c.len() != n);
-        if matches!(func, AggFunc::Median | AggFunc::Stddev) || (func == AggFunc::Multiply && ragged) {
-            let enough = |row: &[f64]| known_enough(count_known(row), row.len(), x_files_factor);
-            return self.map_rows(|row| if enough(row) { func.apply(row) } else { f64::NAN });
-        }
-        if matches!(func, AggFunc::Sum | AggFunc::Average | AggFunc::AvgZero) {
-            return self.sums(func, x_files_factor);
-        }
-        // PERF: column by column streams through memory; row by row jumps between a thousand
-        // vectors for each point.
-        let mut out = vec![f64::NAN; n];
-        let mut high = if func == AggFunc::Range { vec![f64::NAN; n] } else { Vec::new() };
-        let mut known = vec![0u32; n];
-        for column in &self.columns {
-            for (k, v) in known.iter_mut().zip(&**column) {
-                *k += u32::from(!v.is_nan());
+        match Fold::new(func, self.len()) {
+            Some(mut fold) => {
+                fold.add(&self.columns);
+                fold.finish(x_files_factor)
             }
-            match func {
-                AggFunc::Min => fold(&mut out, column, f64::min),
-                AggFunc::Max => fold(&mut out, column, f64::max),
-                AggFunc::Diff => fold(&mut out, column, |a, v| a - v),
-                AggFunc::Last => fold(&mut out, column, |_, v| v),
-                AggFunc::Range => {
-                    fold(&mut out, column, f64::min);
-                    fold(&mut high, column, f64::max);
-                }
-                AggFunc::Multiply => fold(&mut out, column, |a, v| a * v),
-                _ => {}
+            None => {
+                let enough = |row: &[f64]| known_enough(count_known(row), row.len(), x_files_factor);
+                self.map_rows(|row| if enough(row) { func.apply(row) } else { f64::NAN })
             }
-        }
-        let columns = self.columns.len();
-        for (i, (v, k)) in out.iter_mut().zip(known).enumerate() {
-            let k = k as usize;
-            if !known_enough(k, columns, x_files_factor) {
-                *v = f64::NAN;
-                continue;
-            }
-            match func {
-                AggFunc::Count => *v = k as f64,
-                AggFunc::Range => *v = high[i] - *v,
-                AggFunc::Multiply if k < columns => *v = f64::NAN,
-                _ => {}
-            }
-        }
-        out
-    }
-
-    /// Sums and means.
-    // PERF: some hundred rows at a time stay in the first cache while the columns stream by, and without a branch on
-    // gaps the compiler adds several rows at once: a third of the time of adding column by column.
-    // Proof: `cargo bench -p rhythmite-graphite --bench graphite_eval -- sum_1000`.
-    fn sums(&self, func: AggFunc, x_files_factor: f64) -> Vec<f64> {
-        const ROWS: usize = 512;
-        let (n, columns) = (self.len(), self.columns.len());
-        let mut out = Vec::with_capacity(n);
-        for start in (0..n).step_by(ROWS) {
-            let rows = ROWS.min(n - start);
-            // Minus zero changes nothing it is added to, not even minus zero.
-            let (mut sums, mut known) = ([-0.0_f64; ROWS], [0_u32; ROWS]);
-            for column in &self.columns {
-                let part = column.get(start..).unwrap_or_default();
-                for ((sum, known), v) in sums.iter_mut().zip(&mut known).zip(part).take(rows) {
-                    *sum += if v.is_nan() { -0.0 } else { *v };
-                    *known += u32::from(!v.is_nan());
-                }
-            }
-            out.extend(sums.iter().zip(known).take(rows).map(|(&sum, known)| {
-                let known = known as usize;
-                match func {
-                    _ if !known_enough(known, columns, x_files_factor) => f64::NAN,
-                    AggFunc::Average => sum / known as f64,
-                    AggFunc::AvgZero => sum / columns as f64,
-                    _ => sum,
-                }
-            }));
-        }
-        out
-    }
-}
-
-fn fold(out: &mut [f64], column: &[f64], f: impl Fn(f64, f64) -> f64) {
-    for (a, v) in out.iter_mut().zip(column) {
-        if !v.is_nan() {
-            *a = if a.is_nan() { *v } else { f(*a, *v) };
         }
     }
 }

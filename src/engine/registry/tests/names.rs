@@ -55,6 +55,22 @@ fn globs_find_leaves_and_branches() {
 }
 
 #[test]
+fn a_find_that_takes_too_many_tests_ends() {
+    let registry = registry();
+    let paths: Vec<String> = (0..100).map(|i| format!("a.b.c{i}")).collect();
+    series(&registry, table(&registry, "m", KeyKind::Path), &paths.iter().map(String::as_str).collect::<Vec<_>>());
+    let names = registry.read();
+    let steps: Vec<_> = (0..20).map(|_| GlobStep::AnyDepth).collect();
+    // Each of 102 nodes against each of 20 steps.
+    let find = |tests_max| names.paths.find_by(&names.symbols, &steps, Want::Leaves, 100, tests_max);
+    assert_eq!(find(2_040).unwrap().leaves.len(), 100);
+    assert!(find(2_039).unwrap_err().message().contains("too many tests"));
+    assert_eq!(names.stats().refused.finds, 0);
+    assert!(names.find_paths(&steps, Want::Leaves, 99).is_err());
+    assert_eq!(names.stats().refused.finds, 1);
+}
+
+#[test]
 fn conditions_on_tags_select_series() {
     let registry = registry();
     let cpu = table(&registry, "cpu", KeyKind::Tagged);
@@ -299,7 +315,8 @@ fn limits_are_errors_and_counts() {
     refused(names.create_series(cpu, "cpu,a=6", None), Invalid, "there are 5");
     let counts = names.stats().refused;
     names.commit();
-    let expected = Refused { series: 1, series_rate: 1, tables: 1, fields: 1, field_types: 0, tag_keys: 1, keys: 1 };
+    let expected =
+        Refused { series: 1, series_rate: 1, tables: 1, fields: 1, field_types: 0, tag_keys: 1, keys: 1, finds: 0 };
     assert_eq!(counts, expected);
     let unlimited = self::registry();
     let metrics = table(&unlimited, "metrics", KeyKind::Path);

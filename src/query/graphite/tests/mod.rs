@@ -1,5 +1,6 @@
 pub(crate) mod world;
 
+use proptest::prelude::*;
 use rhythmite_engine::Stream;
 use rhythmite_graphite::series::RollupMethod;
 use rhythmite_model::{Aggregate, Column, FieldId, Level, Tier};
@@ -85,6 +86,32 @@ fn points_fall_into_their_slots() {
         let mut slots = vec![N; 5];
         fill(&window, &ns(times), &values, &mut slots);
         same(&slots, &want, &format!("{times:?}"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn slots_are_found_as_by_division(
+        (start_s, step_s) in (-1_000_000_000_i64..4_000_000_000, prop_oneof![Just(1), Just(10), Just(60), 1..100_000_i64]),
+        gaps_ns in prop::collection::vec(prop_oneof![Just(0), Just(1), Just(10 * SECOND_NS), 0..200_000 * SECOND_NS], 0..60),
+        early_ns in -100_000 * SECOND_NS..100_000 * SECOND_NS,
+    ) {
+        let window = Window { tier: Tier::RAW, start_s, end_s: start_s + 40 * step_s, step_s };
+        let times = gaps_ns.iter().scan(start_s * SECOND_NS + early_ns, |at, gap| {
+            *at += gap;
+            Some(*at)
+        });
+        let times: Vec<i64> = times.collect();
+        let values: Vec<f64> = (0..times.len()).map(|i| i as f64).collect();
+        let (mut got, mut want) = (vec![N; 40], vec![N; 40]);
+        fill(&window, &times, &values, &mut got);
+        for (t, v) in times.iter().zip(&values) {
+            let at = (t - start_s * SECOND_NS).div_euclid(step_s * SECOND_NS);
+            if let Some(slot) = usize::try_from(at).ok().and_then(|at| want.get_mut(at)) {
+                *slot = *v;
+            }
+        }
+        same(&got, &want, &format!("{times:?}"));
     }
 }
 
@@ -267,6 +294,58 @@ fn patterns_and_tags_find_series_of_every_policy() {
     // In the future, before everything kept.
     world.check("a.*.c", (10, 20), "");
     world.check("a.*.c", (-9_000, -8_000), "");
+}
+
+#[test]
+fn an_aggregate_made_while_reading_is_the_one_of_what_is_fetched() {
+    const SERIES: i64 = 40;
+    let world = World::new();
+    let now = world::NOW_S;
+    let archives = [(10, 10 * HOUR), (60, 7 * DAY)];
+    // Not created in the order of their names; some in memory and in a file, some in one of both.
+    let ids: Vec<_> = (0..SERIES)
+        .map(|i| (i, world.series(&format!("s.{:02}", i * 7 % SERIES), &archives, ((i % 3) as u8 + 1, 0.5, 0))))
+        .collect();
+    for (i, id) in &ids {
+        let all = (1..3_600).filter(|t| (t * (i + 3)) % 11 != 0);
+        let points: Vec<_> = all.map(|t| (now - 10 * t, (t * (i + 1) % 1_009) as f64 / 100.0)).rev().collect();
+        let (early, late) = points.split_at(points.len() / 40 * (*i as usize + 1));
+        world.write(*id, 0, early);
+        if *i == SERIES / 2 {
+            world.engine.flush().unwrap();
+        }
+        world.write(*id, 0, late);
+    }
+    let cpu = std::sync::Arc::new(rhythmite_env::CpuPool::start(3, 8).unwrap());
+    for function in ["sumSeries", "averageSeries", "minSeries", "maxSeries", "diffSeries", "rangeOfSeries"] {
+        for range in [(-9 * HOUR, 0), (-DAY, 0), (-600, 0), (HOUR, 2 * HOUR)] {
+            for pattern in ["s.*", "s.1?", "s.07", "none.*", "s.{01,39,02}"] {
+                let folded = world.fetch_on(&cpu, &format!("{function}({pattern})"), range);
+                let fetched = world.fetch_on(&cpu, &format!("{function}(group({pattern}))"), range);
+                assert_eq!(format!("{folded:?}"), format!("{fetched:?}"), "{function}({pattern}) {range:?}");
+            }
+        }
+    }
+    // A path with two policies is not folded.
+    let again = world.series("s.01", &[(30, DAY)], (1, 0.0, 0));
+    world.write(again, 0, &[(now - 600, 7.25)]);
+    let folded = world.fetch_on(&cpu, "sumSeries(s.0*)", (-DAY, 0));
+    let fetched = world.fetch_on(&cpu, "sumSeries(group(s.0*))", (-DAY, 0));
+    assert_eq!(format!("{folded:?}"), format!("{fetched:?}"));
+}
+
+#[test]
+fn what_is_folded_is_not_held() {
+    let mut world = World::new();
+    for i in 0..5 {
+        world.series(&format!("a.n{i}"), &[(1, DAY)], (1, 0.0, 0));
+    }
+    world.limits.points_max = 5 * 3_600;
+    let targets = |n: usize| (0..n).map(|i| format!("sumSeries(a.{{n*,x{i}}})")).collect::<Vec<_>>().join(",");
+    assert_eq!(world.fetch(&format!("group({})", targets(4)), (-3_600, 0)).map(|found| found.len()), Ok(4));
+    world.limits.points_max -= 1;
+    let e = world.fetch("sumSeries(a.*)", (-3_600, 0)).map(|found| found.len()).expect_err("too many").to_string();
+    assert!(e.contains("a.*") && e.contains("more than 17999 points"), "{e}");
 }
 
 #[test]

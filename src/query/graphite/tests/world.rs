@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use futures::executor::block_on;
 use rhythmite_engine::{Durability, Engine, Options};
-use rhythmite_env::{Env, ManualClock};
+use rhythmite_env::{CpuPool, Env, ManualClock};
 use rhythmite_graphite::eval::Request;
 use rhythmite_graphite::{Series, run};
 use rhythmite_model::{Column, FieldId, FieldType, KeyKind, Level, Result, RollupRule, Rows, SeriesId, Tier};
@@ -88,6 +88,14 @@ impl World {
         let gone = Arc::new(AtomicBool::new(false));
         let patience = Patience::new(self.env.clock.clone(), self.limits.timeout, gone);
         run(&request, &mut Fetcher::new(&self.engine, self.limits.clone(), patience.clone()), &|| patience.check())
+    }
+
+    /// What a target gives, read by several threads.
+    pub(crate) fn fetch_on(&self, cpu: &Arc<CpuPool>, target: &str, range: (i64, i64)) -> Vec<Series> {
+        let request = Request::new(&[target], NOW_S + range.0, NOW_S + range.1, NOW_S).unwrap();
+        let patience = Patience::new(self.env.clock.clone(), self.limits.timeout, Arc::new(AtomicBool::new(false)));
+        let fetcher = Fetcher::new(&self.engine, self.limits.clone(), patience).with_cpu(cpu.clone());
+        run(&request, &mut { fetcher }, &|| Ok(())).unwrap()
     }
 
     /// Expects `step: values | step: values`, where `3*-` are three gaps.
