@@ -280,6 +280,11 @@ impl Scan {
         self
     }
 
+    /// Files that it reads.
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
     /// Adds rows in memory, of the generation that begins behind write `base_seq`. Ranks: a newer source has a larger
     /// one.
     pub(crate) fn add_part(&mut self, rank: u64, base_seq: u64, part: Part) {

@@ -299,10 +299,8 @@ impl Part {
     /// Fills the slots with the points of the window's level.
     fn scan(&mut self, snapshot: &Snapshot, patience: &Patience, ids: Arc<[SeriesId]>, parts: usize) -> Result<()> {
         let window = self.window;
-        let until_ns = window.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
-        let within_ns = window.start_s.saturating_mul(SECOND_NS)..=until_ns;
         let fields = Some([self.field].into());
-        let scan = snapshot.scan(self.table, window.tier, SeriesFilter::List(ids), fields, within_ns);
+        let scan = snapshot.scan(self.table, window.tier, SeriesFilter::List(ids), fields, window.times_ns());
         let Some(scan) = unless_gone(scan)? else { return Ok(()) };
         let mut scan = scan.one_of(parts);
         let mut series = self.series.iter_mut().peekable();
@@ -322,7 +320,7 @@ impl Part {
 }
 
 /// A table that was dropped meanwhile has no points.
-fn unless_gone<T>(scan: Result<T>) -> Result<Option<T>> {
+pub(super) fn unless_gone<T>(scan: Result<T>) -> Result<Option<T>> {
     match scan {
         Err(e) if e.kind() == rhythmite_model::ErrorKind::NotFound => Ok(None),
         scan => scan.map(Some),

@@ -12,17 +12,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rhythmite_engine::{SeriesFilter, Snapshot};
 use rhythmite_graphite::series::{AggFunc, Fold};
 use rhythmite_graphite::{FetchRequest, Folded, Query};
-use rhythmite_model::{Result, SeriesId};
+use rhythmite_model::{Result, SeriesId, TableId};
 
-use super::fetch::{Fetcher, Leaf, Part, Reads};
+use super::fetch::{Fetcher, Leaf, Part, Reads, unless_gone};
+use super::window::Window;
 
-/// Slots of a part: what fits in the second cache of a core, so that columns are there still when they are added. Few in
-/// tests, which then have many parts.
+/// Slots of a part for each file that its series are in: what fits in the second cache of a core, so that columns are there
+/// still when they are added. Few in tests, which then have many parts.
 const PART_SLOTS: usize = if cfg!(test) { 10_000 } else { 64 * 1024 };
 
-/// Slots of a range from which on a part may begin at any series of a file: a page then holds few of them, and is not read
+/// But for so many files at most, so that there is work for several threads.
+const PART_FILES_MAX: usize = 16;
+
+/// Slots of a series in a file from which on a part may begin at any series: a page then holds few of them, and is not read
 /// by many parts.
 const LONG_SLOTS: usize = 2_048;
 
@@ -39,7 +44,7 @@ impl Fetcher {
         // Those without a series have nothing in the range.
         leaves.retain(|leaf| !leaf.series.is_empty());
         leaves.sort_by(|a, b| a.name.cmp(&b.name));
-        let Some((parts, fold)) = parts(&mut reads, &leaves, range.2, func) else {
+        let Some((parts, fold)) = self.parts(&mut reads, &leaves, range.2, func)? else {
             (self.held, self.series) = before;
             return Ok(None);
         };
@@ -63,6 +68,47 @@ impl Fetcher {
         let fold = columns.0.lock().fold.clone();
         Ok(Some(Folded { names, start_s, end_s, step_s, fold }))
     }
+
+    /// The series of `leaves`, which ascend by name, in parts; takes them out of `reads`. `None` if they cannot be folded.
+    fn parts(
+        &self,
+        reads: &mut Reads,
+        leaves: &[Leaf],
+        now_s: i64,
+        func: AggFunc,
+    ) -> Result<Option<(Vec<NamedPart>, Fold)>> {
+        if reads.tables.len() > 1 || leaves.iter().any(|leaf| leaf.series.len() != 1) {
+            return Ok(None);
+        }
+        let Some((&table, group)) = reads.tables.iter_mut().next() else {
+            return Ok(Fold::new(func, 0).map(|fold| (Vec::new(), fold)));
+        };
+        let (window, ids) = (group.window, leaves.iter().flat_map(|leaf| leaf.series.iter().copied()));
+        let ids: Vec<SeriesId> = ids.collect();
+        let Some(fold) = Fold::new(func, window.slots()) else { return Ok(None) };
+        let files = files_of(&self.snapshot, table, &window, ids.get(ids.len() / 2).copied())?.max(1);
+        if window.slots() / files < LONG_SLOTS && !ids.is_sorted() {
+            return Ok(None);
+        }
+        let per_part = (PART_SLOTS * files.min(PART_FILES_MAX) / window.slots().max(1)).max(1);
+        let mut parts = Vec::with_capacity(ids.len().div_ceil(per_part));
+        for ids in ids.chunks(per_part) {
+            let mut by_id: Vec<(SeriesId, usize)> = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+            by_id.sort_unstable();
+            let (policy, field) = (group.policy.clone(), group.field);
+            let series = by_id.iter().filter_map(|(id, _)| Some((*id, group.series.remove(id)?))).collect();
+            let places = by_id.into_iter().map(|(_, place)| place).collect();
+            parts.push(NamedPart { part: Part { table, window, policy, now_s, field, series }, places });
+        }
+        Ok(Some((parts, fold)))
+    }
+}
+
+/// How many files a series' points in a window are in.
+fn files_of(snapshot: &Snapshot, table: TableId, window: &Window, series: Option<SeriesId>) -> Result<usize> {
+    let series = SeriesFilter::List(series.into_iter().collect());
+    let scan = snapshot.scan(table, window.tier, series, None, window.times_ns());
+    Ok(unless_gone(scan)?.map_or(0, |scan| scan.files()))
 }
 
 /// A part of the series, and where each is among those of the part by name.
@@ -83,31 +129,6 @@ impl NamedPart {
         }
         Ok(columns)
     }
-}
-
-/// The series of `leaves`, which ascend by name, in parts; takes them out of `reads`. `None` if they cannot be folded.
-fn parts(reads: &mut Reads, leaves: &[Leaf], now_s: i64, func: AggFunc) -> Option<(Vec<NamedPart>, Fold)> {
-    if reads.tables.len() > 1 || leaves.iter().any(|leaf| leaf.series.len() != 1) {
-        return None;
-    }
-    let Some((&table, group)) = reads.tables.iter_mut().next() else { return Some((Vec::new(), Fold::new(func, 0)?)) };
-    let window = group.window;
-    let ids: Vec<SeriesId> = leaves.iter().flat_map(|leaf| leaf.series.iter().copied()).collect();
-    if window.slots() < LONG_SLOTS && !ids.is_sorted() {
-        return None;
-    }
-    let fold = Fold::new(func, window.slots())?;
-    let per_part = (PART_SLOTS / window.slots().max(1)).max(1);
-    let mut parts = Vec::with_capacity(ids.len().div_ceil(per_part));
-    for ids in ids.chunks(per_part) {
-        let mut by_id: Vec<(SeriesId, usize)> = ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
-        by_id.sort_unstable();
-        let (policy, field) = (group.policy.clone(), group.field);
-        let series = by_id.iter().map(|(id, _)| Some((*id, group.series.remove(id)?))).collect::<Option<_>>()?;
-        let places = by_id.into_iter().map(|(_, place)| place).collect();
-        parts.push(NamedPart { part: Part { table, window, policy, now_s, field, series }, places });
-    }
-    Some((parts, fold))
 }
 
 /// Columns that become one, in their order, whoever brings them.

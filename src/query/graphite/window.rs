@@ -1,5 +1,7 @@
 //! Which archive answers a range, and where its values lie: whisper's rules.
 
+use std::ops::RangeInclusive;
+
 use rhythmite_model::{Level, Tier};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -18,6 +20,12 @@ pub struct Window {
 }
 
 impl Window {
+    /// The times of its points.
+    pub fn times_ns(&self) -> RangeInclusive<i64> {
+        let until_ns = self.end_s.saturating_mul(SECOND_NS).saturating_sub(1);
+        self.start_s.saturating_mul(SECOND_NS)..=until_ns
+    }
+
     /// Number of slots.
     pub fn slots(&self) -> usize {
         usize::try_from((self.end_s - self.start_s) / self.step_s).unwrap_or(0)
