@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rhythmite_model::{PolicyId, Result, Tier};
 
 use crate::compaction::PartMerged;
+use crate::deletes::Delete;
 use crate::engine::{Engine, Files, Frozen, most_flushed};
 use crate::files::LiveFile;
 use crate::manifest::{Edit, SegmentRecord, TombstoneId, TombstoneRecord};
@@ -25,6 +26,8 @@ pub(crate) struct Change {
     flushed: Option<Arc<Frozen>>,
     /// How far the merge of flushed files of a level has come; `None` for to the end.
     progress: Option<((PolicyId, Tier), Option<PartMerged>)>,
+    /// Deletions that readers see with the new files.
+    deletes: Vec<Arc<Delete>>,
 }
 
 impl Change {
@@ -41,6 +44,14 @@ impl Change {
     /// Moves policies' floors up to these moments.
     pub(crate) fn with_floors(mut self, floors: Vec<(PolicyId, i64)>) -> Self {
         self.edit.raw_floors = floors;
+        self
+    }
+
+    /// Takes away what these deletions say; no write has carried them.
+    pub(crate) fn with_deletes(mut self, deletes: Vec<Arc<Delete>>) -> Self {
+        let record = |delete: &Arc<Delete>| TombstoneRecord { id: delete.id, tombstone: delete.tombstone.clone() };
+        self.edit.add_tombstones = deletes.iter().map(record).collect();
+        self.deletes = deletes;
         self
     }
 
@@ -117,7 +128,7 @@ impl Engine {
     /// The change is durable: nothing here may fail.
     fn apply(&self, change: Change) {
         let inner = &*self.inner;
-        let Change { edit, add, remove, flushed, progress } = change;
+        let Change { edit, add, remove, flushed, progress, deletes } = change;
         {
             let mut segments = inner.segments.lock();
             segments.retain(|s| !edit.remove_segments.contains(&s.id));
@@ -141,6 +152,9 @@ impl Engine {
                 let mut floors = BTreeMap::clone(&view.floors);
                 floors.extend(edit.raw_floors.iter().copied());
                 view.floors = Arc::new(floors);
+            }
+            if !deletes.is_empty() {
+                view.deletes = Arc::new(view.deletes.with(deletes));
             }
             if !edit.remove_tombstones.is_empty() {
                 let gone = edit.remove_tombstones.iter().copied().collect();

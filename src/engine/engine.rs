@@ -758,6 +758,12 @@ impl Engine {
         // Most of the queue is written before writers are held up.
         inner.wal.drain()?;
         let _switch = inner.gate.write();
+        self.freeze_locked()
+    }
+
+    /// The caller holds the gate.
+    fn freeze_locked(&self) -> Result<Vec<Arc<Frozen>>> {
+        let inner = &*self.inner;
         let seq = inner.wal.drain()?;
         let mut view = inner.shared.view.write();
         if seq > view.active.base_seq {
@@ -766,6 +772,18 @@ impl Engine {
             view.frozen.push(Arc::new(Frozen { active, seq, mark: inner.registry.mark() }));
         }
         Ok(view.frozen.clone())
+    }
+
+    /// Freezes the open generation, unless it is empty, and gives the next write, which carries nothing, a number. Returns
+    /// the frozen ones, oldest first, that number, and when it is durable.
+    pub(crate) fn freeze_at_mark(&self) -> Result<(Vec<Arc<Frozen>>, u64, Commit)> {
+        let inner = &*self.inner;
+        // Most of the queue is written before writers are held up.
+        inner.wal.drain()?;
+        let _switch = inner.gate.write();
+        let frozen = self.freeze_locked()?;
+        let (mark, commit) = inner.wal.append(&Arc::new(Batch::default()), Durability::Sync)?;
+        Ok((frozen, mark, commit))
     }
 
     /// The stem of a new file: one above the largest that lives, counted on.
@@ -779,7 +797,7 @@ impl Engine {
 pub struct Snapshot {
     pub(crate) view: View,
     pub(crate) registry: Arc<Registry>,
-    decoded: Arc<Decoded>,
+    pub(crate) decoded: Arc<Decoded>,
 }
 
 impl Snapshot {

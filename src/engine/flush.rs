@@ -30,7 +30,7 @@ impl Engine {
         Ok(())
     }
 
-    fn flush_generation(&self, frozen: &Arc<Frozen>) -> Result<()> {
+    pub(crate) fn flush_generation(&self, frozen: &Arc<Frozen>) -> Result<()> {
         let inner = &*self.inner;
         // Names first: they were made before the rows, so the segment has all that the files refer to.
         let id = inner.segments.lock().last().map_or(0, |s| s.id) + 1;

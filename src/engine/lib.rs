@@ -37,6 +37,7 @@ mod space;
 pub mod sst;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod wal;
 mod weight;
 
@@ -46,5 +47,6 @@ pub use ends::{End, EndOf};
 pub use engine::{Engine, OpenReport, Options, Snapshot, Stats};
 pub use rollup::{RollupScan, RollupsOf};
 pub use scan::{Scan, SeriesFilter, SeriesPieces, SeriesPoints, Stream, Stretch};
+pub use transfer::{Moved, Transfer};
 pub use wal::{Commit, Durability};
 pub use weight::Weight;

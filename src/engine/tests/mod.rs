@@ -13,4 +13,5 @@ mod partitions;
 mod sim;
 mod space;
 mod tiers;
+mod transfer;
 mod world;
