@@ -55,6 +55,12 @@ impl Change {
         self
     }
 
+    /// Every write up to this number is in files; it is larger than any before.
+    pub(crate) fn flushed_to(mut self, seq: Option<u64>) -> Self {
+        self.edit.flushed_seq = seq;
+        self
+    }
+
     /// Notes how far a merge has come with this.
     pub(crate) fn with_progress(self, level: (PolicyId, Tier), left: Option<PartMerged>) -> Self {
         Self { progress: Some((level, left)), ..self }

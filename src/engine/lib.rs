@@ -47,6 +47,6 @@ pub use ends::{End, EndOf};
 pub use engine::{Engine, OpenReport, Options, Snapshot, Stats};
 pub use rollup::{RollupScan, RollupsOf};
 pub use scan::{Scan, SeriesFilter, SeriesPieces, SeriesPoints, Stream, Stretch};
-pub use transfer::{Moved, Transfer};
+pub use transfer::{Moved, Remade, Transfer};
 pub use wal::{Commit, Durability};
 pub use weight::Weight;

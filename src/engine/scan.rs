@@ -94,6 +94,16 @@ impl SeriesPieces {
     }
 }
 
+impl From<SeriesPoints> for SeriesPieces {
+    fn from(points: SeriesPoints) -> Self {
+        let piece = |stream: Stream| {
+            let Stream { field, times_ns, values } = stream;
+            (field, vec![Piece::Owned { rank: 0, times_ns, values }])
+        };
+        Self { series: points.series, streams: points.streams.into_iter().map(piece).collect() }
+    }
+}
+
 /// One sorted source.
 enum Run {
     Memory(MemoryRun),

@@ -1,7 +1,7 @@
 //! Series that move: points that were made of some series' points come instead of them, in one step.
 //!
 //! In the order of events: the open generation is frozen and flushed, and the next write has a number of its own, the
-//! mark; what is older is in files. These are read, what the caller makes of them is written to files of the mark's number,
+//! mark; everything up to it is in files. These are read, what the caller makes of them is written to files of the mark's number,
 //! and one commit lists the files and a deletion with that number of everything the series had. A reader sees the points
 //! before or those after, never both. What was written to the series since the mark is newer than the deletion and stays
 //! where it is: whoever moves series makes sure that writers use the new ones, and moves the rest with the next step.
@@ -35,6 +35,15 @@ pub struct Moved {
     pub points: Vec<SeriesPoints>,
 }
 
+/// What comes instead of some series.
+#[derive(Clone, Debug, Default)]
+pub struct Remade {
+    /// The points that come.
+    pub moved: Vec<Moved>,
+    /// The series whose points go, ascending; others stay as they are.
+    pub series: Vec<SeriesId>,
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
@@ -47,31 +56,27 @@ pub struct Transfer {
 }
 
 impl Engine {
-    /// Stores what `remake` makes of the points of `from` (ascending) instead of these, see the module. What it is given
-    /// holds files only, and no write that is newer than the mark.
+    /// Stores what `remake` makes of some series instead of these, see the module. What it is given holds files only, and no
+    /// write that is newer than the mark.
     ///
     /// # Errors
     /// Those of `remake`; `Overloaded` while too many deletions wait to be worked into files, `NoSpace` on a full disk,
     /// `Unavailable` for disk, log and catalogue. After an error of the catalogue the step may still happen.
-    pub fn transfer(
-        &self,
-        from: &[SeriesId],
-        remake: impl FnOnce(&Snapshot) -> Result<Vec<Moved>>,
-    ) -> Result<Transfer> {
+    pub fn transfer(&self, remake: impl FnOnce(&Snapshot) -> Result<Remade>) -> Result<Transfer> {
         let inner = &*self.inner;
-        let mut tables: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
-        from.iter().for_each(|id| tables.entry(id.table()).or_default().push(*id));
         self.has_space()?;
         let _one = inner.merging.lock();
         self.settle()?;
-        let deletes = inner.shared.view.read().deletes.clone();
-        if deletes.len() + tables.len() > DELETES_MAX || deletes.runs() + from.len() > RUNS_MAX {
-            return Err(Error::overloaded(format!("{} deletions wait to be worked into the files", deletes.len())));
-        }
         let mark = self.flush_to_mark()?;
         let view = inner.shared.view.read().clone();
         let snapshot = Snapshot { view: view.of_files_before(mark), ..self.snapshot() };
-        let moved = remake(&snapshot)?;
+        let Remade { moved, series } = remake(&snapshot)?;
+        let mut tables: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
+        series.iter().for_each(|id| tables.entry(id.table()).or_default().push(*id));
+        let deletes = inner.shared.view.read().deletes.clone();
+        if deletes.len() + tables.len() > DELETES_MAX || deletes.runs() + series.len() > RUNS_MAX {
+            return Err(Error::overloaded(format!("{} deletions wait to be worked into the files", deletes.len())));
+        }
         let mut outputs = Unlisted::default();
         let mut done = Transfer::default();
         for moved in moved {
@@ -89,7 +94,17 @@ impl Engine {
             done.points += file.record.rows;
             done.bytes += file.record.bytes;
         }
-        self.commit(Change::replace(&[], outputs.keep()).with_deletes(deletes))?;
+        {
+            let _flush = inner.flushing.lock();
+            self.settle()?;
+            let view = inner.shared.view.read().clone();
+            // A flush that has come in between stands for the mark as well; one that failed is done now.
+            for frozen in &view.frozen {
+                self.flush_generation(frozen)?;
+            }
+            let last = (view.active.base_seq < mark).then_some(mark);
+            self.commit(Change::replace(&[], outputs.keep()).with_deletes(deletes).flushed_to(last))?;
+        }
         for (table, series) in tables {
             done.dropped += self.drop_without_points(table, series, Tombstone::ALL_TIMES, &HashSet::new())?;
         }

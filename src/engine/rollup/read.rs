@@ -73,6 +73,18 @@ impl Snapshot {
         self.view.floors.get(&policy).copied().unwrap_or(i64::MIN)
     }
 
+    /// Whether coarser levels of a policy have rows of their own: imported, moved, or too late for finer ones.
+    pub fn has_own_rows(&self, policy: rhythmite_model::PolicyId) -> bool {
+        let is_own = |tier: Tier| tier != Tier::RAW && !tier.is_rolled();
+        let mut files = self.view.files.iter().filter(|(key, _)| key.0 == policy && is_own(key.1));
+        if files.any(|(_, files)| !files.is_empty()) {
+            return true;
+        }
+        let generations = self.view.frozen.iter().map(|frozen| &frozen.active).chain([&self.view.active]);
+        let mut own = generations.flat_map(|active| active.generation.tables()).filter(|(_, tier)| is_own(*tier));
+        own.any(|(table, _)| self.registry.read().table(table).is_some_and(|table| table.policy() == policy))
+    }
+
     /// The oldest time that a level has roll-ups of whose raw points have gone; the floor if it has none.
     pub fn rolled_since(&self, policy: &Policy, level: usize) -> i64 {
         let floor_ns = self.raw_floor(policy.id);

@@ -7,7 +7,7 @@ use rhythmite_model::{ErrorKind, FieldType, FieldValue, Result, SeriesId, Tier};
 
 use super::crash::stride;
 use super::world::{KEPT, POLICY, World, kind_of, p};
-use crate::{Durability, Moved, Snapshot, Transfer};
+use crate::{Durability, Moved, Remade, Snapshot, Transfer};
 
 /// key -> time -> value, of both tables; a point that is in both fails.
 fn both(world: &World) -> BTreeMap<String, BTreeMap<i64, String>> {
@@ -46,7 +46,7 @@ fn move_all(world: &World) -> Result<Transfer> {
             keys.iter().map(|key| names.create_series(table, key, None)).collect::<Result<Vec<_>>>()
         })?;
         commit.wait()?;
-        let step = engine.transfer(from, |snapshot| {
+        let step = engine.transfer(|snapshot| {
             let (table, old) = (to[0].table(), from[0].table());
             let field = engine.registry().read().find_field(table, "a").unwrap().0;
             let mut points = Vec::new();
@@ -58,7 +58,7 @@ fn move_all(world: &World) -> Result<Transfer> {
                 points.push(found);
             }
             points.sort_by_key(|points| points.series);
-            Ok(vec![Moved { table, tier: Tier::RAW, points }])
+            Ok(Remade { moved: vec![Moved { table, tier: Tier::RAW, points }], series: from.to_vec() })
         })?;
         all.points += step.points;
         all.dropped += step.dropped;
@@ -110,9 +110,9 @@ fn what_is_written_meanwhile_stays() {
     fill(&world).unwrap();
     let from = series(&world, "cpu");
     let late = [p("cpu", 0, "a", 70, 99.0), p("cpu", 0, "a", 1_000, 5.0)];
-    let done = world.engine().transfer(&from, |_| {
+    let done = world.engine().transfer(|_| {
         world.write(&late, Durability::Sync).unwrap();
-        Ok(Vec::new())
+        Ok(Remade { moved: Vec::new(), series: from })
     });
     // Two of three have nothing left.
     assert_eq!(done.unwrap().dropped, 2);
@@ -124,7 +124,7 @@ fn what_is_written_meanwhile_stays() {
     let again: Vec<_> = both(&world).remove("host=0").unwrap().into_iter().collect();
     assert_eq!(again, left);
     // What fails changes nothing.
-    let refused = world.engine().transfer(&series(&world, "cpu"), |_| Err(rhythmite_model::Error::invalid("no")));
+    let refused = world.engine().transfer(|_| Err(rhythmite_model::Error::invalid("no")));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(both(&world).len(), 1);
     assert!(world.engine().policy(POLICY).is_some());
