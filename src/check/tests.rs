@@ -310,6 +310,87 @@ fn flipped_bits_are_found_in_every_part() {
     }
 }
 
+/// What the coarser levels of every policy answer.
+fn windows(data: &Data) -> Vec<String> {
+    let catalog = Catalog::open_in(&Env::real(), data.path()).unwrap();
+    let engine = data.engine(&catalog);
+    let snapshot = engine.snapshot();
+    let mut found = Vec::new();
+    let tables: Vec<_> = engine.registry().read().all_tables().map(|t| (t.id(), t.policy())).collect();
+    for (table, policy) in tables {
+        let policy = engine.policy(policy).unwrap();
+        for level in 1..policy.levels.len() {
+            let scan = snapshot.rollups(rhythmite_engine::RollupsOf {
+                policy: &policy,
+                table,
+                level: Tier(level as u8),
+                series: &Snapshot::all_series(table),
+                fields: None,
+                aggregates: rhythmite_model::Aggregates::USUAL,
+                times_ns: i64::MIN..=i64::MAX,
+            });
+            found.extend(scan.unwrap().map(|points| format!("{level} {:?}", points.unwrap())));
+        }
+    }
+    found
+}
+
+/// A directory with roll-ups, whose raw points have gone if `alone`.
+fn rolled_up(alone: bool) -> Data {
+    let data = Data::filled();
+    {
+        let catalog = Catalog::open_in(&Env::real(), data.path()).unwrap();
+        data.runtime.block_on(async {
+            if alone {
+                let retention_ns = Some(3_600 * SECOND_NS);
+                let change = crate::catalog::PolicyChange { retention_ns, ..Default::default() };
+                catalog.alter_policy("d.1", "autogen", change).await.unwrap();
+            }
+            let level = |step_s: i64| rhythmite_model::Level { step_ns: step_s * SECOND_NS, retention_ns: 0 };
+            let usual = rhythmite_model::Aggregates::USUAL;
+            catalog.set_tiers("d.1", "autogen", vec![level(60), level(600)], usual).await.unwrap();
+        });
+        let engine = data.engine(&catalog);
+        engine.compact_all().unwrap();
+        while engine.compact_once().unwrap() {}
+        let raw = engine.files().iter().filter(|file| file.tier == Tier::RAW && file.policy.0 == 1).count();
+        assert!(engine.files().iter().any(|file| file.tier.is_rolled()) && (raw == 0) == alone, "{raw} raw files");
+    }
+    data.assert_closed();
+    data
+}
+
+#[test]
+fn damaged_roll_ups_are_made_again_or_missed() {
+    for alone in [false, true] {
+        let whole = rolled_up(alone);
+        assert_eq!(whole.check(false).status, Status::Clean);
+        let before = windows(&whole.copy());
+        assert!(!before.is_empty());
+        let files: Vec<_> =
+            whole.files("points-").into_iter().filter(|f| f.to_str().unwrap().contains("/60s/")).collect();
+        for kind in ["parquet", "idx"] {
+            let file = files.iter().find(|file| file.extension().is_some_and(|e| e == kind)).unwrap();
+            let data = whole.copy();
+            flip(&data, file, whole.bytes(file).len() / 2);
+            let found = data.check(false);
+            assert_eq!(found.status, Status::Problems, "{kind}: {found}");
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            assert!(found.problems.iter().all(|p| p.path.contains(name)), "{kind}: {found}");
+            let repaired = data.check(true);
+            assert_eq!((repaired.status, data.check(false).status), (Status::Repaired, Status::Clean), "{kind}");
+            let after = windows(&data);
+            if kind == "idx" || !alone {
+                // The index is made again from the file, the file from the points that are there.
+                assert_eq!(after, before, "{kind} alone {alone}");
+            } else {
+                let length = |windows: &[String]| windows.iter().map(String::len).sum::<usize>();
+                assert!(length(&after) < length(&before) && repaired.lost_rows > 0, "{kind}: {repaired}");
+            }
+        }
+    }
+}
+
 #[test]
 fn lost_cut_and_foreign_parts_are_found() {
     let whole = Data::new();
