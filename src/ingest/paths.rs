@@ -14,7 +14,7 @@ use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, KeyKind, Policy, Re
 
 use super::WRITE_TRIES;
 use super::rules::{PathRule, PathRules};
-use crate::offenders::Offenders;
+use crate::offenders::{Offenders, SAMPLE_BYTES_MAX};
 
 /// The measurement of everything that has a path.
 pub const TABLE: &str = "metrics";
@@ -26,6 +26,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 /// Points of one batch, as parsed: canonical paths (see `rhythmite_carbon::name`), in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct PathPoints {
+    /// Who sent them, for messages; empty if that is not known.
+    source: Arc<str>,
     text: String,
     points: Vec<PathPoint>,
 }
@@ -38,6 +40,11 @@ struct PathPoint {
 }
 
 impl PathPoints {
+    /// None yet, of a sender or a listener that messages are to name.
+    pub fn of(source: impl std::fmt::Display) -> Self {
+        Self { source: source.to_string().into(), ..Self::default() }
+    }
+
     /// Adds a point. A path repeated from the point before takes no further memory.
     pub fn push(&mut self, path: &str, time_s: i64, value: f64) {
         let same = self.points.last().map(|p| p.path.clone()).filter(|last| self.text_of(last) == path);
@@ -184,6 +191,11 @@ impl PathIngest {
         // In this order: what is looked up in between is looked up again.
         self.rules.store(Arc::new(rules));
         *self.checked.write() = Checked::default();
+    }
+
+    /// The rules that hold now.
+    pub fn rules(&self) -> Arc<PathRules> {
+        self.rules.load_full()
     }
 
     /// What the storage rules say of a path.
@@ -355,7 +367,7 @@ impl PathIngest {
         let mut last = 0;
         for (point, id) in points.points.iter().zip(ids) {
             let Some(id) = *id else {
-                self.offenders.note("paths.refused", points.text_of(&point.path).as_bytes(), now_ns / SECOND_NS);
+                self.blame("paths.refused", points, point, now_ns);
                 continue;
             };
             let table = id.table();
@@ -369,7 +381,7 @@ impl PathIngest {
             };
             let Some(level) = levels.iter().enumerate().position(takes) else {
                 too_old += 1;
-                self.offenders.note("paths.too_old", points.text_of(&point.path).as_bytes(), now_ns / SECOND_NS);
+                self.blame("paths.too_old", points, point, now_ns);
                 continue;
             };
             let tier = Tier(level as u8);
@@ -388,6 +400,19 @@ impl PathIngest {
             }
         }
         (rows, too_old)
+    }
+
+    /// Keeps a sample of what is not stored, with its source.
+    fn blame(&self, reason: &'static str, points: &PathPoints, point: &PathPoint, now_ns: i64) {
+        let (path, now_s) = (points.text_of(&point.path), now_ns / SECOND_NS);
+        if points.source.is_empty() {
+            return self.offenders.note(reason, path.as_bytes(), now_s);
+        }
+        // The source must not be what is cut off.
+        let room = SAMPLE_BYTES_MAX.saturating_sub(points.source.len() + 9);
+        let head = path.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room).last();
+        let (head, cut) = (&path[..head.unwrap_or(0)], if head.unwrap_or(0) < path.len() { "..." } else { "" });
+        self.offenders.note(reason, format!("{head}{cut} from {}", points.source).as_bytes(), now_s);
     }
 
     fn target(&self, table: TableId) -> Option<Target> {

@@ -86,6 +86,11 @@ impl PathRules {
         self.policies.values()
     }
 
+    /// The name of the schema that holds for `path`; as dear as [`PathRules::find`].
+    pub fn schema(&self, path: &str) -> &str {
+        &self.schemas.find(path).name
+    }
+
     /// What holds for `path`. Costs a regular expression or more: ask once per series.
     ///
     /// # Errors

@@ -113,6 +113,17 @@ async fn a_limit_refuses_new_series_only() {
     assert_eq!(hall.read("a"), ["0: 0=1 10=2"]);
     assert_eq!(hall.ingest.counters().refused_series, 1);
     assert_eq!(hall.engine.registry().read().stats().refused.series, 1);
+    // Whose they are is said, however long the path is.
+    for (source, path, sample) in [
+        ("10.0.0.7:4711", "d.e".to_owned(), "d.e from 10.0.0.7:4711".to_owned()),
+        ("x", "d".repeat(500), format!("{}... from x", "d".repeat(190))),
+    ] {
+        let mut points = PathPoints::of(source);
+        points.push(&path, NOW_S, 1.0);
+        drop(hall.ingest.write_paths(&points, Durability::Interval).unwrap());
+        assert_eq!(hall.ingest.offenders().last("paths.refused")[0].text, sample);
+    }
+    assert_eq!(hall.ingest.counters().refused_series, 3);
     // Others read names meanwhile: a refusal waits for nobody.
     let reader = hall.engine.registry().read();
     let refused = std::thread::scope(|scope| {
@@ -128,7 +139,7 @@ async fn a_limit_refuses_new_series_only() {
     });
     refused.expect("a series that has no room takes no write lock");
     assert_eq!(hall.read("a"), ["0: 0=1 10=2 20=3"]);
-    assert_eq!(hall.engine.registry().read().stats().refused.series, 2);
+    assert_eq!(hall.engine.registry().read().stats().refused.series, 4);
 }
 
 #[tokio::test]

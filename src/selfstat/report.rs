@@ -66,7 +66,7 @@ struct Reporter {
 
 impl Reporter {
     fn new(figures: Figures, relay: Option<Arc<Relay>>, sockets: UdpSockets, host: String, prefix: String) -> Self {
-        let (points, relayed) = (PathPoints::default(), PathPoints::default());
+        let (points, relayed) = (PathPoints::of("self"), PathPoints::of("self"));
         Self { figures, relay, sockets, host, prefix, last: HashMap::new(), points, relayed }
     }
 

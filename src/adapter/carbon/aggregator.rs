@@ -77,7 +77,7 @@ impl Aggregation {
         let mut judge = carbon.settings.filter.judge();
         let (mut blacklisted, mut not_whitelisted) = (0, 0);
         let mut writes = Vec::new();
-        let mut points = PathPoints::default();
+        let mut points = PathPoints::of("aggregator");
         let mut keep = |point: Point<'_>| match judge.verdict(point.path) {
             Verdict::Accepted => {
                 points.push(point.path, point.ts_s, point.value);

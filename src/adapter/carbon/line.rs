@@ -20,7 +20,7 @@ pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: D
         }
         // Memory from here to the end of the turn: a quiet connection has none.
         let _room = carbon.room().await;
-        let mut points = PathPoints::default();
+        let mut points = PathPoints::of(connection.peer);
         let read = connection.read_now(|bytes| {
             carbon.shared.counters.carbon_bytes.add(bytes.len() as u64);
             let mut intake = Intake::new(&carbon, &destination, &mut points);

@@ -44,7 +44,7 @@ pub(super) async fn serve(connection: Connection, carbon: Carbon, destination: D
             }
         }
         let _room = carbon.room().await;
-        let mut points = PathPoints::default();
+        let mut points = PathPoints::of(connection.peer);
         let read = connection.read_now(|bytes| {
             counters.carbon_bytes.add(bytes.len() as u64);
             pending.bytes.extend_from_slice(bytes);

@@ -24,7 +24,7 @@ async fn receive(mut inbox: Inbox<impl Datagrams>, carbon: Carbon) {
     let counters = &carbon.shared.counters;
     let mut parser = Parser::default();
     parser.line_bytes_max = carbon.settings.line_bytes_max;
-    let mut points = PathPoints::default();
+    let mut points = PathPoints::of("carbon udp");
     let mut store = carbon.store();
     while inbox.ready().await {
         let mut intake = Intake::new(&carbon, &Destination::Store, &mut points);

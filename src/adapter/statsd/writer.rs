@@ -44,7 +44,7 @@ impl Points {
 
     fn push(&mut self, path: &str, ts_s: i64, value: f64) {
         if self.writes.last().is_none_or(|points| points.len() >= POINTS_MAX) {
-            self.writes.push(PathPoints::default());
+            self.writes.push(PathPoints::of("statsd"));
         }
         if let Some(points) = self.writes.last_mut() {
             points.push(path, ts_s, value);
