@@ -2,7 +2,8 @@
 //!
 //! A render request asks in rounds. Each round's patterns become series ([`find`]), each series' policy chooses the
 //! archive by `now - from` alone ([`window`]), and one scan per table and level fills the values ([`Fetcher`]).
-//! [`tags`] answers what the tag database of graphite-web answers, [`archive`] gives all that is kept.
+//! [`tags`] answers what the tag database of graphite-web answers, [`archive`] gives all that is kept, [`levels`]
+//! the values of a coarser level one series after the other, for SQL and InfluxQL.
 //!
 //! Limits are [`Limits`]; a hit names the pattern. Everything here is synchronous and CPU-bound: run it on the CPU
 //! pool. It never reads a clock other than for its deadline: what a query may see is decided by the query's own `now`.
@@ -12,6 +13,7 @@ pub mod delete;
 mod fetch;
 pub mod find;
 mod fold;
+pub mod levels;
 mod rollup;
 pub mod tags;
 #[cfg(test)]

@@ -119,6 +119,65 @@ impl Rule {
         slots: &mut [f64],
     ) {
         let Some(live_s) = self.live_from_s(window) else { return };
+        self.each_window(window.step_s, live_s.saturating_mul(SECOND_NS), (field, streams), |start_s, value| {
+            let slot = (start_s - window.start_s).div_euclid(window.step_s);
+            let Some(place) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else { return };
+            let came_late = start_s >= self.imported_until_s && start_s < raw_from_s && !place.is_nan();
+            if !came_late {
+                *place = value.unwrap_or(f64::NAN);
+            }
+        });
+    }
+
+    /// The same without gaps: values at the starts of their windows, ascending, in nanoseconds. `own` has what is stored
+    /// of the level itself.
+    pub(super) fn points(
+        &self,
+        step_s: i64,
+        raw_from_s: i64,
+        own: (&[i64], &[f64]),
+        rolled: (FieldId, &[Stream]),
+    ) -> (Vec<i64>, Vec<f64>) {
+        let step_s = step_s.max(1);
+        let live_ns = match self.imported_until_s {
+            until_s if until_s > 0 => (until_s - until_s.rem_euclid(step_s)).saturating_mul(SECOND_NS),
+            _ => i64::MIN,
+        };
+        let (mut times_ns, mut values) = (Vec::with_capacity(own.0.len()), Vec::with_capacity(own.0.len()));
+        let mut own = own.0.iter().copied().zip(own.1.iter().copied()).peekable();
+        self.each_window(step_s, live_ns, rolled, |start_s, value| {
+            let start_ns = start_s.saturating_mul(SECOND_NS);
+            let end_ns = start_ns.saturating_add(step_s.saturating_mul(SECOND_NS));
+            while let Some((time, value)) = own.next_if(|(time, _)| *time < start_ns) {
+                times_ns.push(time);
+                values.push(value);
+            }
+            let mut stored = None;
+            while let Some((_, value)) = own.next_if(|(time, _)| *time < end_ns) {
+                stored = Some(value);
+            }
+            let came_late = start_s >= self.imported_until_s && start_s < raw_from_s;
+            if let Some(value) = stored.filter(|_| came_late).or(value) {
+                times_ns.push(start_ns);
+                values.push(value);
+            }
+        });
+        for (time, value) in own {
+            times_ns.push(time);
+            values.push(value);
+        }
+        (times_ns, values)
+    }
+
+    /// Gives the start of each window with a point of those that begin at `live_ns` or later, and its value, `None` if too
+    /// few points are known.
+    fn each_window(
+        &self,
+        step_s: i64,
+        live_ns: i64,
+        (field, streams): (FieldId, &[Stream]),
+        mut each: impl FnMut(i64, Option<f64>),
+    ) {
         let stream = |aggregate: Aggregate| streams.iter().find(|s| Some(s.field) == aggregate.of(field));
         let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = stream(Aggregate::Count) else { return };
         let values = self.aggregates().iter().next().and_then(stream);
@@ -126,31 +185,28 @@ impl Rule {
             Column::Float(values) => Some((s.times_ns.as_slice(), values.as_slice())),
             _ => None,
         });
-        let expected = (window.step_s / self.fine_step_s).max(1) as f64;
-        let slot_of = |time_ns: i64| (time_ns.div_euclid(SECOND_NS) - window.start_s).div_euclid(window.step_s);
-        let mut next = times_ns.partition_point(|&t| t < live_s.saturating_mul(SECOND_NS));
-        let mut at = values.map_or(0, |(times, _)| times.partition_point(|&t| t < live_s.saturating_mul(SECOND_NS)));
+        let expected = (step_s / self.fine_step_s).max(1) as f64;
+        let number_of = |time_ns: i64| time_ns.div_euclid(SECOND_NS).div_euclid(step_s);
+        let mut next = times_ns.partition_point(|&t| t < live_ns);
+        let mut at = values.map_or(0, |(times, _)| times.partition_point(|&t| t < live_ns));
         while let Some(&time_ns) = times_ns.get(next) {
             // A window may be in several pieces.
-            let slot = slot_of(time_ns);
-            let pieces = times_ns[next..].iter().take_while(|t| slot_of(**t) == slot).count();
+            let number = number_of(time_ns);
+            let pieces = times_ns[next..].iter().take_while(|t| number_of(**t) == number).count();
             let count: i64 = counts[next..next + pieces].iter().sum();
             next += pieces;
             let found = match values {
                 Some((times, values)) => {
-                    at += times[at..].iter().take_while(|t| slot_of(**t) < slot).count();
-                    let pieces = times[at..].iter().take_while(|t| slot_of(**t) == slot).count();
+                    at += times[at..].iter().take_while(|t| number_of(**t) < number).count();
+                    let pieces = times[at..].iter().take_while(|t| number_of(**t) == number).count();
                     at += pieces;
                     self.join(&values[at - pieces..at], count, expected)
                 }
                 None => None,
             };
-            let Some(place) = usize::try_from(slot).ok().and_then(|at| slots.get_mut(at)) else { continue };
-            let start_s = window.start_s + slot * window.step_s;
-            let came_late = start_s >= self.imported_until_s && start_s < raw_from_s && !place.is_nan();
-            if count > 0 && !came_late {
+            if count > 0 {
                 let enough = count as f64 / expected >= f64::from(self.x_files_factor);
-                *place = found.filter(|_| enough).unwrap_or(f64::NAN);
+                each(number * step_s, found.filter(|_| enough));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! `first` or `last` of everything take single points, mostly without reading a page; those of some windows (`GROUP BY
 //! time(..) LIMIT n`) read piece after piece until every group has as many.
 
-use rhythmite_engine::{End, EndOf, Weight};
+use rhythmite_engine::{End, EndOf, SeriesFilter, SeriesPoints, Weight};
 use rhythmite_influx::influxql::{Fill, TIME_MIN_NS};
 use rhythmite_model::{FieldType, SeriesId, Tier};
 
@@ -14,6 +14,7 @@ use super::group::{Group, Reader};
 use super::plan::Plan;
 use super::read::{Batch, FIRST_PIECE_VALUES};
 use super::source::reads_tag;
+use super::tier;
 use super::value::field_type;
 use crate::query::slices::Slices;
 
@@ -48,6 +49,9 @@ impl Reader<'_, '_, '_> {
     /// Reads a batch if single points of each series are all that is needed; says whether they are.
     pub(super) fn read_ends(&self, batch: &mut Batch, range: (i64, i64)) -> Result<bool> {
         let Some(question) = self.one_point(batch) else { return Ok(false) };
+        if batch.targets.iter().any(|target| tier::has_timeline(self.select, target.table, range)) {
+            return self.read_last(batch, question, range);
+        }
         for at in 0..batch.targets.len() {
             let target = &batch.targets[at];
             let (series, fields, times_ns) = (target.series.clone(), target.fields.clone(), range.0..=range.1);
@@ -56,6 +60,37 @@ impl Reader<'_, '_, '_> {
                 self.select.snapshot.ends(question, target.table, Tier::RAW, &series, Some(&fields), &times_ns)?;
             for points in found {
                 self.take(batch, at, points)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The same of tables with Graphite's coarser levels, where the last point is asked for: mostly raw ones have it, and
+    /// the others are asked of the series that have none there only.
+    fn read_last(&self, batch: &mut Batch, question: (End, EndOf), range: (i64, i64)) -> Result<bool> {
+        if question.0 != End::Last {
+            return Ok(false);
+        }
+        for at in 0..batch.targets.len() {
+            let target = &batch.targets[at];
+            let (table, fields) = (target.table, target.fields.clone());
+            let mut left = target.series.to_vec();
+            for window in tier::windows_of(self.select, table, range).into_iter().rev() {
+                self.select.check()?;
+                let list = SeriesFilter::List(left.clone().into());
+                let found: Vec<SeriesPoints> = if window.tier == Tier::RAW {
+                    self.select.snapshot.ends(question, table, Tier::RAW, &left, Some(&fields), &window.times_ns)?
+                } else {
+                    let within = (*window.times_ns.start(), *window.times_ns.end());
+                    match tier::timeline(self.select, table, list, within)? {
+                        Some(timeline) => timeline.map(|points| points.map(last_of)).collect::<Result<_, _>>()?,
+                        None => Vec::new(),
+                    }
+                };
+                left.retain(|id| found.binary_search_by_key(id, |points| points.series).is_err());
+                for points in found {
+                    self.take(batch, at, points)?;
+                }
             }
         }
         Ok(true)
@@ -200,4 +235,15 @@ impl Reader<'_, '_, '_> {
             (bounded && read.0 <= behind) || found.filter(whole).any(|start_ns| start_ns <= behind)
         }
     }
+}
+
+/// The last point of each stream.
+fn last_of(mut points: SeriesPoints) -> SeriesPoints {
+    for stream in &mut points.streams {
+        if let Some(last) = stream.times_ns.len().checked_sub(1).and_then(|at| u32::try_from(at).ok()) {
+            stream.times_ns = stream.times_ns.split_off(last as usize);
+            stream.values = stream.values.gather(&[last]);
+        }
+    }
+    points
 }

@@ -23,7 +23,8 @@ use super::points::Page;
 use super::select::{Emit, Rows, Tags};
 use super::source::reads_tag;
 use super::sweep::PART_VALUES;
-use super::tier::{Asked, Choice};
+use super::tier::{self, Asked, Choice};
+use crate::query::graphite::levels::Timeline;
 use crate::query::slices::Slices;
 
 /// Values read at a time, about: 32 MiB.
@@ -56,6 +57,24 @@ pub(super) struct Target {
     /// The fields that the statement reads, ascending by number.
     pub(super) fields: Arc<[FieldId]>,
     names: Vec<Arc<str>>,
+}
+
+/// Points of a table, series by series.
+enum Points {
+    Stored(Box<rhythmite_engine::Scan>),
+    /// With those of Graphite's coarser levels.
+    Timeline(Box<Timeline>),
+}
+
+impl Iterator for Points {
+    type Item = rhythmite_model::Result<SeriesPoints>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Stored(scan) => scan.next(),
+            Self::Timeline(timeline) => timeline.next(),
+        }
+    }
 }
 
 /// Groups that are read together.
@@ -198,16 +217,21 @@ impl Reader<'_, '_, '_> {
         Ok(weights)
     }
 
-    fn scan(&self, target: &Target, (min_ns, max_ns): (i64, i64)) -> Result<rhythmite_engine::Scan> {
+    fn scan(&self, target: &Target, (min_ns, max_ns): (i64, i64)) -> Result<Points> {
         let (series, fields) = (SeriesFilter::List(target.series.clone()), Some(target.fields.clone()));
-        Ok(self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?)
+        if let Some(timeline) = tier::timeline(self.select, target.table, series.clone(), (min_ns, max_ns))? {
+            return Ok(Points::Timeline(Box::new(timeline)));
+        }
+        let scan = self.select.snapshot.scan(target.table, Tier::RAW, series, fields, min_ns..=max_ns)?;
+        Ok(Points::Stored(Box::new(scan)))
     }
 
     /// Reads the points of a time, about `values` of them, into the groups; returns the number of values held.
     pub(super) fn read(&self, batch: &mut Batch, range: (i64, i64), values: u64) -> Result<u64> {
         let mut held = 0;
         for at in 0..batch.targets.len() {
-            if self.folds_bare() {
+            // Values of Graphite's coarser levels are made as they are read.
+            if self.folds_bare() && !tier::has_timeline(self.select, batch.targets[at].table, range) {
                 self.sweep(batch, at, range, values)?;
                 continue;
             }
@@ -257,14 +281,20 @@ impl Reader<'_, '_, '_> {
     /// Reads windows of coarser levels into the groups where these have all that is asked for; what they answer is not
     /// read again.
     fn read_tiers(&self, batch: &mut Batch, range: (i64, i64)) -> Result<()> {
-        let Some(asked) = Asked::of(self.plan, self.residual.is_some()) else { return Ok(()) };
+        let asked = Asked::of(self.plan, self.residual.is_some());
+        let refuse = |batch: &Batch| {
+            let mut tables = batch.targets.iter().map(|target| target.table);
+            tables.try_for_each(|table| tier::refuse_gone(self.select, self.plan, table, range))
+        };
+        let Some(asked) = asked else { return refuse(batch) };
         let mut series = vec![0_usize; batch.groups.len()];
         batch.places.iter().for_each(|place| series[place.group] += 1);
         if asked.of_one_series && series.iter().any(|count| *count > 1) {
-            return Ok(());
+            return refuse(batch);
         }
         for target in std::mem::take(&mut batch.targets) {
             let Some(choice) = Choice::of(self.select, &asked, target.table, range) else {
+                tier::refuse_gone(self.select, self.plan, target.table, range)?;
                 batch.targets.push(target);
                 continue;
             };

@@ -7,17 +7,24 @@
 
 use std::sync::Arc;
 
+use rhythmite_engine::SeriesFilter;
 use rhythmite_influx::influxql::{Compiled, Source};
 use rhythmite_model::{Aggregate, Aggregates, FieldType, Policy, TableId, Tier};
 
 use super::aggregate::fold::Fold;
 use super::condition::split;
-use super::failure::Result;
+use super::ends::picks_an_end;
+use super::failure::{Failure, Result};
 use super::plan::Plan;
 use super::select::Select;
 use super::source::tables;
 use super::value::field_type;
 use super::window::Windows;
+use crate::ingest::paths::FIELD;
+use crate::query::graphite::levels::{LevelsOf, Timeline};
+use crate::query::scan::scope::{Window, has_values, windows};
+
+const SECOND_NS: i64 = 1_000_000_000;
 
 /// What a statement asks of a level.
 pub(super) struct Asked {
@@ -32,7 +39,13 @@ pub(super) struct Asked {
 impl Asked {
     /// `None` if the statement asks for points.
     pub(super) fn of(plan: &Plan<'_>, tests_points: bool) -> Option<Self> {
-        if tests_points || plan.calls.is_empty() || !plan.aux.is_empty() || plan.windows.is_one() {
+        if tests_points || plan.calls.is_empty() || !plan.aux.is_empty() {
+            return None;
+        }
+        // What a single call chooses from one window stands at the time of its point, which no level knows.
+        let chooses = |call: &super::plan::PlannedCall<'_>| call.leaf.fold.is_none_or(Fold::selects);
+        let is_one = plan.windows.is_one();
+        if is_one && plan.calls.iter().any(chooses) {
             return None;
         }
         let (mut aggregates, mut of_one_series) = (Aggregates::NONE, false);
@@ -84,12 +97,18 @@ impl Choice {
             }
             engine.policy(names.table(table)?.policy())?
         };
+        // Values of rows that were stored at a level are no aggregates of points: they are read as points.
+        if has_values(&policy) && select.snapshot.has_own_rows(policy.id) {
+            return None;
+        }
         if !policy.has_tiers() || !policy.aggregates.with(Aggregate::Count).has_all(asked.aggregates) {
             return None;
         }
         let floor_ns = select.snapshot.raw_floor(policy.id);
         let now_ns = select.context.clock.now_ns();
-        let nests = |at: &usize| policy.levels[*at].step_ns > 0 && asked.windows.nest(policy.levels[*at].step_ns);
+        let one = asked.windows.is_one();
+        let nests =
+            |at: &usize| policy.levels[*at].step_ns > 0 && (one || asked.windows.nest(policy.levels[*at].step_ns));
         let at = (1..policy.levels.len()).rev().filter(nests).find(|at| {
             // One that came later than finer ones does not reach as far back.
             let since_ns = select.snapshot.rolled_since(&policy, *at).max(range.0);
@@ -125,9 +144,88 @@ impl Choice {
     }
 }
 
+/// The levels of a table of Graphite's, and the times that each answers for, oldest first.
+pub(super) fn windows_of(select: &Select<'_>, table: TableId, range: (i64, i64)) -> Vec<Window> {
+    let engine = &select.context.engine;
+    let policy = engine.registry().read().table(table).and_then(|table| engine.policy(table.policy()));
+    let policy = policy.filter(|policy| has_values(policy));
+    policy.map_or_else(Vec::new, |policy| windows(&policy, select.context.clock.now_ns(), &(range.0..=range.1)))
+}
+
+/// Whether a range reaches over more than the raw points of a table of Graphite's.
+pub(super) fn has_timeline(select: &Select<'_>, table: TableId, range: (i64, i64)) -> bool {
+    windows_of(select, table, range).iter().any(|window| window.tier != Tier::RAW)
+}
+
+/// The points of a range that reaches over more than the raw points of a table of Graphite's; `None` if it does not.
+pub(super) fn timeline(
+    select: &Select<'_>,
+    table: TableId,
+    series: SeriesFilter,
+    range: (i64, i64),
+) -> Result<Option<Timeline>> {
+    let windows = windows_of(select, table, range);
+    if windows.iter().all(|window| window.tier == Tier::RAW) {
+        return Ok(None);
+    }
+    let (engine, now_ns) = (&select.context.engine, select.context.clock.now_ns());
+    let (policy, field) = {
+        let names = engine.registry().read();
+        let policy = names.table(table).and_then(|table| engine.policy(table.policy()));
+        (policy, names.find_field(table, FIELD))
+    };
+    let (Some(policy), Some((field, _))) = (policy, field) else { return Ok(None) };
+    let times_ns = range.0..=range.1;
+    let asked =
+        LevelsOf { policy, table, field, tier: Tier::RAW, series, times_ns, now_s: now_ns.div_euclid(SECOND_NS) };
+    Ok(Some(Timeline::new(engine, &select.snapshot, &asked, &windows)?))
+}
+
+/// Refuses a call of a range in which raw points have gone, while coarser levels have what it does not ask for: an answer
+/// from the points that are left would look whole.
+pub(super) fn refuse_gone(select: &Select<'_>, plan: &Plan<'_>, table: TableId, range: (i64, i64)) -> Result<()> {
+    let (engine, snapshot) = (&select.context.engine, &select.snapshot);
+    if plan.calls.is_empty() || picks_an_end(plan) == Some(false) {
+        return Ok(());
+    }
+    let policy = engine.registry().read().table(table).and_then(|table| engine.policy(table.policy()));
+    let Some(policy) = policy.filter(|policy| policy.has_tiers() && !has_values(policy)) else { return Ok(()) };
+    let floor_ns = snapshot.raw_floor(policy.id);
+    let now_ns = select.context.clock.now_ns();
+    // What is kept of the time before the floor, at any level.
+    let kept_from = |at: usize| match policy.levels[at].retention_ns {
+        0 => snapshot.rolled_since(&policy, at),
+        retention_ns => snapshot.rolled_since(&policy, at).max(now_ns.saturating_sub(retention_ns)),
+    };
+    let since_ns = (1..policy.levels.len()).map(kept_from).min().unwrap_or(floor_ns).max(range.0);
+    if since_ns >= floor_ns.min(range.1) {
+        return Ok(());
+    }
+    let steps: Vec<String> = policy.levels[1..].iter().map(|level| format!("{}s", level.step_ns / SECOND_NS)).collect();
+    let floor = i128::from(floor_ns);
+    let floor = jiff::Timestamp::from_nanosecond(floor).map_or_else(|_| floor.to_string(), |time| time.to_string());
+    Err(Failure::new(format!(
+        "raw points before {floor} have gone, and no tier of retention policy {:?} answers this: ask for time >= '{floor}', \
+         or for count, sum, mean, min, max, spread, or last of one series, in windows that are multiples of {}",
+        policy.name,
+        steps.join(" or ")
+    )))
+}
+
 fn has_tiers(select: &Select<'_>, table: TableId) -> bool {
     let policy = select.context.engine.registry().read().table(table).map(|table| table.policy());
     policy.and_then(|policy| select.context.engine.policy(policy)).is_some_and(|policy| policy.has_tiers())
+}
+
+/// The levels that points come from, finest first.
+fn levels_read(select: &Select<'_>, table: TableId, range: (i64, i64)) -> String {
+    let windows = windows_of(select, table, range);
+    let level = |window: &Window| match window.tier {
+        Tier::RAW => "raw".to_owned(),
+        _ => format!("{}s", window.step_ns / SECOND_NS),
+    };
+    let levels: Vec<_> = windows.iter().rev().map(level).collect();
+    if levels.is_empty() { "raw".to_owned() } else { levels.join("+") }
 }
 
 /// For EXPLAIN: which levels answer what, of tables that have any.
@@ -142,8 +240,11 @@ pub(super) fn explain(select: &Select<'_>, compiled: &Compiled) -> Result<Vec<St
             for table in found.into_iter().filter(|table| has_tiers(select, *table)) {
                 let choice =
                     asked.as_ref().and_then(|asked| Choice::of(select, asked, table, plan.bounded(plan.widest())));
-                let tier =
-                    choice.map_or_else(|| "raw".to_owned(), |choice| format!("{}s", choice.step_ns / 1_000_000_000));
+                let range = plan.bounded(plan.widest());
+                let tier = match choice {
+                    Some(choice) => format!("{}s", choice.step_ns / SECOND_NS),
+                    None => levels_read(select, table, range),
+                };
                 let only = asked.as_ref().is_some_and(|asked| asked.of_one_series) && tier != "raw";
                 let only = if only { " (where groups are single series, else raw)" } else { "" };
                 lines.push(format!("TIER: {name}: {tier}{only}"));

@@ -24,7 +24,9 @@ use super::align::Aligned;
 use super::predicate::{self, FieldTest};
 use super::rows::RowBuilder;
 use super::schema::{ColumnKind, TIME};
-use super::scope::Window;
+use super::scope::{Window, has_values};
+use crate::ingest::paths::FIELD;
+use crate::query::graphite::levels::{LevelScan, LevelsOf};
 
 /// One table's series at one level.
 #[derive(Clone, Debug)]
@@ -116,9 +118,14 @@ impl Plan {
 
     /// The newest time of the files that may be read.
     pub fn newest_in_files(&self) -> Option<i64> {
-        let pieces: Vec<_> = self.partitions.iter().flatten().map(|p| (p.policy, p.window.tier)).collect();
+        let pieces = self.partitions.iter().flatten();
+        // Values of a coarser level come of raw points, too.
+        let pieces =
+            pieces.map(|p| if p.window.tier == Tier::RAW { (p.policy, Some(Tier::RAW)) } else { (p.policy, None) });
+        let pieces: Vec<_> = pieces.collect();
         let files = self.scope.engine.files();
-        files.iter().filter(|f| pieces.contains(&(f.policy, f.tier))).map(|f| f.max_time_ns).max()
+        let is_read = |policy, tier| pieces.iter().any(|p| p.0 == policy && p.1.is_none_or(|of| of == tier));
+        files.iter().filter(|f| is_read(f.policy, f.tier)).map(|f| f.max_time_ns).max()
     }
 }
 
@@ -229,9 +236,55 @@ impl ExecutionPlan for TsScanExec {
 /// The output columns of a table's fields.
 type FieldColumns = Arc<[(FieldId, usize)]>;
 
+/// Where points come from.
+enum Source {
+    Stored(Box<Scan>),
+    /// Values of a coarser level.
+    Level(Box<LevelScan>),
+}
+
+impl Iterator for Source {
+    type Item = rhythmite_model::Result<SeriesPoints>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Stored(scan) => scan.next(),
+            Self::Level(scan) => scan.next(),
+        }
+    }
+}
+
+impl Piece {
+    /// What is to be read within a part of its times, if these are values of a coarser level.
+    ///
+    /// # Errors
+    /// Those of a scan.
+    pub fn level(
+        &self,
+        scope: &QueryScope,
+        series: &SeriesFilter,
+        times_ns: &RangeInclusive<i64>,
+    ) -> Result<Option<LevelScan>> {
+        let policy = scope.engine.policy(self.policy).filter(|policy| has_values(policy));
+        let Some(policy) = policy.filter(|_| self.window.tier != Tier::RAW) else { return Ok(None) };
+        let field = scope.engine.registry().read().find_field(self.table, FIELD);
+        let Some((field, _)) = field else { return Ok(None) };
+        let asked = LevelsOf {
+            policy,
+            table: self.table,
+            field,
+            tier: self.window.tier,
+            series: series.clone(),
+            times_ns: times_ns.clone(),
+            now_s: scope.now_ns.div_euclid(1_000_000_000),
+        };
+        LevelScan::new(&scope.engine, &scope.snapshot, asked).map(Some).map_err(external)
+    }
+}
+
 /// The points of a piece.
 struct PieceScan {
-    scan: Scan,
+    scan: Source,
     columns: FieldColumns,
     /// If rows have conditions to meet.
     tested: Option<Tested>,
@@ -406,12 +459,21 @@ impl Cursor {
         let (scan, tested) = if tested.is_empty() {
             // Of fields that are not shown only the times count: they make rows, too.
             let shown = ascending(&mut columns.iter().map(|(id, _)| *id));
-            (open(piece.fields.clone())?.values_of(shown), None)
+            let scan = match piece.level(scope, &piece.series, &window.times_ns)? {
+                Some(scan) => Source::Level(Box::new(scan)),
+                None => Source::Stored(Box::new(open(piece.fields.clone())?.values_of(shown))),
+            };
+            (scan, None)
         } else {
             let others = ascending(&mut columns.iter().map(|(id, _)| *id).filter(|id| !tested.contains(id)));
             let first = ascending(&mut tested.iter().copied());
             let others = if others.is_empty() { None } else { Some(open(Some(others))?) };
-            (open(Some(first))?, Some(Tested { fields: tested, others }))
+            let scan = match piece.level(scope, &piece.series, &window.times_ns)? {
+                // There is no other field.
+                Some(scan) => Source::Level(Box::new(scan)),
+                None => Source::Stored(Box::new(open(Some(first))?)),
+            };
+            (scan, Some(Tested { fields: tested, others }))
         };
         self.scan = Some(PieceScan { scan, columns: columns.into(), tested });
         Ok(true)

@@ -16,7 +16,8 @@
 //! unless the query leaves out rows without the named ones (`WHERE usage IS NOT NULL`).
 //!
 //! Levels: where a policy has coarser ones, each moment is read from the finest level whose retention still covers it,
-//! as seen from the query's own `now`.
+//! as seen from the query's own `now`. Of Graphite's coarser levels a row is a window, its value what the series' method and
+//! xFilesFactor make of it; no moment is in two rows.
 //!
 //! Limits: a partition holds the points of one series at a time (in one slice of time, sized for a series of average
 //! length) and one batch; the points are charged to the query's memory pool. It never collects, never blocks on a socket, and knows no SQL text.
@@ -33,7 +34,7 @@ mod provider;
 mod query;
 mod rows;
 mod schema;
-mod scope;
+pub(in crate::query) mod scope;
 mod select;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,8 @@
 //! What is not read: conditions that become series lists, time ranges and fields.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use crate::query::sql::tests::{NOW_S, World};
 
 /// The scan's line in the plan of a query.
@@ -216,4 +219,76 @@ async fn tested_values_choose_the_rows() {
         &["FilterExec"],
     )
     .await;
+}
+
+/// When the points of [`graphite`] end.
+const END_S: i64 = NOW_S + 2 * 86_400;
+
+/// Points each ten seconds of two days, of which the newest six hours are kept as points.
+async fn graphite() -> World {
+    let world = World::new(|_| {}).await;
+    for hour in 0..48 {
+        let mut text = String::new();
+        for at in (NOW_S + hour * 3_600..NOW_S + (hour + 1) * 3_600).step_by(10) {
+            let _ = writeln!(text, "a.mean {} {at}\na.upper {} {at}", at % 60, at % 60);
+        }
+        world.clock.advance(Duration::from_secs(3_600));
+        world.write_paths(text.trim_end());
+    }
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_up_archives_continue_the_points() {
+    let world = graphite().await;
+    for state in ["in memory", "merged", "with a late row"] {
+        match state {
+            "merged" => world.engine.compact_all().unwrap(),
+            // Too late for the finest archive: the level has a row of its own now.
+            "with a late row" => world.write_paths(&format!("a.late 7 {}", END_S - 86_400)),
+            _ => {}
+        }
+        let ask = |sql: String| {
+            let world = &world;
+            async move { world.rows(&sql).await.unwrap() }
+        };
+        let of = |path: &str, from: i64, to: i64| {
+            format!(
+                "FROM graphite.iox.metrics WHERE path = '{path}' AND time >= to_timestamp_seconds({}) AND time < to_timestamp_seconds({})",
+                END_S + from,
+                END_S + to
+            )
+        };
+        // A value of the level a minute, by the method.
+        let (from, to) = (-86_400, -80_000 - 40);
+        let minutes = (to - from) / 60;
+        assert_eq!(
+            ask(format!("SELECT count(value), min(value), max(value) {}", of("a.mean", from, to))).await,
+            [format!("{minutes}|25.0|25.0")],
+            "{state}"
+        );
+        assert_eq!(ask(format!("SELECT min(value) {}", of("a.upper", from, to))).await, ["50.0"], "{state}");
+        assert_eq!(
+            ask(format!("SELECT value {} ORDER BY time DESC LIMIT 2", of("a.upper", from, to))).await,
+            ["50.0", "50.0"],
+            "{state}"
+        );
+        assert_eq!(ask(format!("SELECT value {} LIMIT 1", of("a.mean", from, to))).await, ["25.0"], "{state}");
+        assert_eq!(ask(format!("SELECT count(*) {} AND value > 30", of("a.mean", from, to))).await, ["0"], "{state}");
+        // No moment is in two rows: of the points of two days each is in one row.
+        let raw_s = 6 * 3_600 - (END_S - 6 * 3_600).rem_euclid(60).min(1) * (60 - (END_S - 6 * 3_600).rem_euclid(60));
+        let rows = raw_s / 10 + (2 * 86_400 - raw_s) / 60;
+        let all = ask(format!("SELECT count(value), count(DISTINCT time) {}", of("a.mean", -2 * 86_400, 1))).await;
+        assert_eq!(all, [format!("{rows}|{rows}")], "{state}");
+        let plan = ask(format!("EXPLAIN SELECT value {}", of("a.mean", -86_400, 1))).await.join("\n");
+        assert!(plan.contains("tier=raw+60s"), "{plan}");
+        let last = "SELECT DISTINCT ON (path) path, value FROM graphite.iox.metrics ORDER BY path, time DESC";
+        let newest = ask(last.to_owned()).await;
+        assert_eq!(newest[newest.len() - 2..], ["a.mean|10.0".to_owned(), "a.upper|10.0".to_owned()], "{state}");
+        let bins = format!(
+            "SELECT date_bin(INTERVAL '1 hour', time) AS t, avg(value) AS v {} GROUP BY t ORDER BY t",
+            of("a.mean", -86_400 + 40, -72_000 + 40)
+        );
+        assert!(ask(bins).await.iter().all(|row| row.ends_with("|25.0")), "{state}");
+    }
 }

@@ -90,7 +90,8 @@ impl Fold {
         matches!(self, Fold::Sum | Fold::Mean)
     }
 
-    fn selects(self) -> bool {
+    /// Whether it chooses one of the points.
+    pub(in super::super) fn selects(self) -> bool {
         matches!(self, Fold::Min | Fold::Max | Fold::First | Fold::Last)
     }
 }

@@ -137,10 +137,75 @@ fn levels_answer_when_points_have_gone() {
         let wider = statement.replace("s + 90s", "s").replace("+ 41m", "+ 50m");
         assert_eq!(tiered.text("d", &statement), raw.text("d", &wider), "{statement}");
     }
-    assert_eq!(tiered.text("d", "SELECT count(usage) FROM cpu"), "");
+    // What no level answers is refused, not answered from the points that are left.
+    for (statement, answers) in [
+        ("SELECT count(usage), mean(usage), sum(n), spread(usage) FROM cpu".to_owned(), true),
+        ("SELECT count(*) FROM cpu GROUP BY host".to_owned(), true),
+        (
+            format!("SELECT count(*) FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h GROUP BY time(10m)"),
+            true,
+        ),
+        ("SELECT max(usage) FROM cpu".to_owned(), false),
+        ("SELECT median(usage) FROM cpu WHERE time > 0".to_owned(), false),
+        (
+            format!(
+                "SELECT mean(usage) FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h GROUP BY time(90s)"
+            ),
+            false,
+        ),
+        (format!("SELECT mean(usage) FROM cpu WHERE time >= {START_S}s AND usage > 3"), false),
+    ] {
+        let found = tiered.text("d", &statement);
+        match answers {
+            true => assert_eq!(found, raw.text("d", &statement), "{statement}"),
+            false => assert!(
+                found.contains("have gone, and no tier of retention policy")
+                    && found.contains("multiples of 60s or 600s"),
+                "{statement}: {found}"
+            ),
+        }
+    }
+    let since = NOW_S + 9 * DAY_S;
+    assert_eq!(tiered.text("d", &format!("SELECT max(usage) FROM cpu WHERE time > {since}s")), "");
+    assert_eq!(tiered.text("d", "SELECT last(usage) FROM cpu"), "");
+    assert_eq!(tiered.text("d", "SELECT usage FROM cpu"), "", "rows are raw points");
     assert!(tiered.text("d", "SHOW SERIES").contains("host=a"));
     // And after a restart.
     let tiered = tiered.restart();
     let (statement, _) = &statements()[0];
     assert_eq!(tiered.text("d", statement), raw.text("d", statement));
+}
+
+#[test]
+fn graphites_archives_are_one_timeline() {
+    let world = two_policies();
+    world.archives(&[(10, 6 * 3_600), (60, 7 * DAY_S)], "a.b", NOW_S, 2 * DAY_S);
+    let ask = |what: &str, from: i64, to: i64| {
+        let range = format!("time >= {}s AND time < {}s", NOW_S + from, NOW_S + to);
+        world.text("graphite", &format!("SELECT {what} FROM metrics WHERE path = 'a.b' AND {range}"))
+    };
+    for state in ["in memory", "merged"] {
+        if state == "merged" {
+            world.context.engine.compact_all().unwrap();
+        }
+        // Points each ten seconds, 0 10 .. 50; minutes before.
+        assert!(ask("count(value), max(value)", -7_200, -3_600).ends_with(",360,50"), "{state}");
+        let minutes = ask("median(value), count(value)", -DAY_S, -DAY_S + 3_600);
+        assert!(minutes.ends_with(",25,60"), "{state}: {minutes}");
+        let rows = ask("value", -DAY_S, -DAY_S + 180);
+        assert_eq!(rows.matches(",25").count(), 3, "{state}: {rows}");
+        let last = world.text("graphite", "SELECT last(value) FROM metrics");
+        assert!(last.ends_with(",50"), "{state}: {last}");
+        let first = world.text("graphite", "SELECT first(value) FROM metrics");
+        assert!(first.ends_with(",25"), "{state}: {first}");
+        // The level knows how many points there were; of other calls no moment counts twice.
+        let all = ask("count(value)", -2 * DAY_S, 1);
+        assert!(all.ends_with(&format!(",{}", 2 * DAY_S / 10)), "{state}: {all}");
+        let rows = 6 * 360 + (2 * DAY_S - 6 * 3_600) / 60;
+        let all = ask("median(value), count(value)", -2 * DAY_S, 1);
+        assert!(all.ends_with(&format!(",25,{rows}")), "{state}: {all} of {rows}");
+        let plan = world
+            .text("graphite", &format!("EXPLAIN SELECT median(value) FROM metrics WHERE time > {}s", NOW_S - DAY_S));
+        assert!(plan.ends_with("TIER: metrics: raw+60s"), "{plan}");
+    }
 }

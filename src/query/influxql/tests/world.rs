@@ -88,6 +88,34 @@ impl World {
         drop(made.unwrap());
     }
 
+    /// A Graphite series kept as `archives` (step and retention in seconds) say, with a point each ten seconds before
+    /// `end_s`: the second of the minute.
+    pub(crate) fn archives(&self, archives: &[(i64, i64)], path: &str, end_s: i64, length_s: i64) {
+        let nano = 1_000_000_000;
+        let level = |(step, kept): &(i64, i64)| Level { step_ns: step * nano, retention_ns: kept * nano };
+        let levels = archives.iter().map(level).collect();
+        let policy = self.runtime.block_on(self.context.catalog.intern_graphite_policy(levels)).unwrap();
+        let engine = &self.context.engine;
+        engine.put_policy(policy.clone());
+        let rollup = rhythmite_model::RollupRule { method: 1, x_files_factor: 0.5, imported_until_s: 0 };
+        let made = engine.create(Durability::Interval, |names| {
+            let table = names.create_table(policy.id, "metrics", KeyKind::Path)?;
+            let field = names.create_field(table, "value", FieldType::Float)?;
+            Ok((names.create_series(table, path, Some(rollup))?, field))
+        });
+        let (id, field) = made.unwrap().0;
+        let times: Vec<i64> = (end_s - length_s..end_s).step_by(10).collect();
+        let values = times.iter().map(|time| time.rem_euclid(60) as f64).collect();
+        let rows = rhythmite_model::Rows {
+            table: id.table(),
+            tier: rhythmite_model::Tier::RAW,
+            series: vec![id; times.len()],
+            times_ns: times.iter().map(|time| time * nano).collect(),
+            fields: vec![(field, rhythmite_model::Column::Float(values))],
+        };
+        drop(engine.write(vec![rows], Durability::Interval).unwrap());
+    }
+
     /// The answer as the JSON documents of `/query`.
     pub(crate) fn ask(&self, database: &str, query: &str, chunk_rows: Option<NonZeroUsize>) -> Vec<Value> {
         let query = parse_query(query, &Params::default()).expect(query);

@@ -19,7 +19,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt};
-use rhythmite_engine::{RollupScan, RollupsOf, Scan, Stream};
+use rhythmite_engine::{RollupScan, RollupsOf, Scan, SeriesPieces, Stream};
 use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
 
 use super::SLOTS_MAX;
@@ -30,6 +30,7 @@ use super::query::{Key, RowsOf, Spec};
 use super::rolled::Rolled;
 use super::state::State;
 use super::windows::Windows;
+use crate::query::graphite::levels::LevelScan;
 use crate::query::scan::backwards::Backwards;
 use crate::query::scan::exec::{Piece, Plan, external, key_of};
 use crate::query::scan::provider::Reading;
@@ -116,7 +117,9 @@ fn results_max(plan: &Plan, spec: &Spec) -> u64 {
     let (mut values, mut times_ns) = (0, (i64::MAX, i64::MIN));
     for file in engine.files() {
         let of = time::intersect(&(file.min_time_ns..=file.max_time_ns), &plan.times_ns);
-        let is_read = |piece: &&Piece| (piece.policy, piece.window.tier) == (file.policy, file.tier);
+        // Values of a coarser level come of raw points, too.
+        let is_read =
+            |piece: &&Piece| piece.policy == file.policy && (piece.window.tier != Tier::RAW || file.tier == Tier::RAW);
         if !of.is_empty() && pieces.iter().any(is_read) {
             values += file.rows;
             times_ns = (times_ns.0.min(*of.start()), times_ns.1.max(*of.end()));
@@ -188,11 +191,28 @@ pub(super) struct Part {
 /// Where the streams of series come from.
 enum Source {
     Points(Box<Scan>),
+    Level(Box<LevelScan>),
     Rolled(Box<RollupScan>),
 }
 
 impl Source {
+    /// The next series of points.
+    fn next_pieces(&mut self) -> rhythmite_model::Result<Option<SeriesPieces>> {
+        match self {
+            Self::Points(scan) => scan.next_pieces(),
+            Self::Level(scan) => scan.next().transpose().map(|points| points.map(SeriesPieces::from)),
+            Self::Rolled(_) => Ok(None),
+        }
+    }
+}
+
+impl Source {
     fn points(plan: &Plan, piece: &Piece, tier: Tier, times_ns: RangeInclusive<i64>) -> Result<Self> {
+        if tier != Tier::RAW
+            && let Some(scan) = piece.level(&plan.scope, &piece.series, &times_ns)?
+        {
+            return Ok(Self::Level(Box::new(scan)));
+        }
         let (series, fields) = (piece.series.clone(), piece.fields.clone());
         let scan = plan.scope.snapshot.scan(piece.table, tier, series, fields, times_ns);
         Ok(Self::Points(Box::new(scan.map_err(external)?)))
@@ -263,7 +283,7 @@ impl Reader {
         for (piece, source) in sources {
             let Some(fields) = self.job.fields(piece.table) else { continue };
             let mut scan = match source {
-                Source::Points(scan) => scan,
+                scan @ (Source::Points(_) | Source::Level(_)) => scan,
                 Source::Rolled(mut scan) => {
                     loop {
                         let timer = self.baseline.elapsed_compute().timer();

@@ -95,6 +95,13 @@ async fn ask(job: &Job, piece: &Piece, groups: &mut State, rows: &mut Vec<Option
             rows.get(group).and_then(Option::as_ref).is_none_or(|row| row.time_ns < *times_ns.end())
         };
         let open: Vec<SeriesId> = ids.iter().copied().filter(is_open).collect();
+        if let Some(scan) = piece.level(scope, &SeriesFilter::List(open.clone().into()), &times_ns)? {
+            for points in scan {
+                take(job, fields.named(), points.map_err(external)?, groups, rows);
+            }
+            tokio::task::yield_now().await;
+            continue;
+        }
         let question = (End::Last, EndOf::Rows);
         let only = piece.fields.as_deref();
         let found = scope.snapshot.ends(question, piece.table, piece.window.tier, &open, only, &times_ns);
@@ -150,7 +157,14 @@ async fn look(
     let Some(fields) = job.fields(piece.table).filter(|_| !times_ns.is_empty()) else { return Ok(()) };
     let scope = &job.plan.scope;
     let (tier, only) = (piece.window.tier, piece.fields.clone());
-    let scan = scope.snapshot.scan(piece.table, tier, series.clone(), only, times_ns).map_err(external)?;
+    let scan: Box<dyn Iterator<Item = rhythmite_model::Result<SeriesPoints>> + Send> =
+        match piece.level(scope, series, &times_ns)? {
+            Some(scan) => Box::new(scan),
+            None => {
+                let scan = scope.snapshot.scan(piece.table, tier, series.clone(), only, times_ns);
+                Box::new(scan.map_err(external)?)
+            }
+        };
     for (at, points) in scan.enumerate() {
         take(job, fields.named(), points.map_err(external)?, groups, rows);
         if at % SERIES_AT_A_TIME == SERIES_AT_A_TIME - 1 {

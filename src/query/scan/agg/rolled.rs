@@ -7,6 +7,7 @@ use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, Tier};
 
 use super::accumulator::What;
 use super::query::{RowsOf, Spec};
+use crate::query::scan::scope::has_values;
 use crate::query::scan::{QueryScope, time};
 
 /// The coarsest level whose steps nest in the windows of a query and that keeps what is asked for.
@@ -25,8 +26,8 @@ pub(super) struct Rolled {
 pub(super) type Span = (RangeInclusive<i64>, bool);
 
 impl Rolled {
-    /// `None` if points are needed, or the policy has nothing but points. Graphite's levels have values by their method, not
-    /// of all points: they are left to the scan.
+    /// `None` if points are needed, or the policy has nothing but points. Where Graphite's levels have rows of their own, imported
+    /// or moved, those are values by some method and no aggregates of points: they are left to the scan.
     pub fn of(scope: &QueryScope, spec: &Spec, policy: PolicyId) -> Option<Self> {
         let windows = spec.windows?;
         if spec.rows != RowsOf::Any || spec.picked.is_some() || spec.aggregates.is_empty() {
@@ -43,7 +44,7 @@ impl Rolled {
             };
         }
         let policy = scope.engine.policy(policy)?;
-        if !policy.has_tiers() || policy.levels[0].step_ns > 0 {
+        if !policy.has_tiers() || (has_values(&policy) && scope.snapshot.has_own_rows(policy.id)) {
             return None;
         }
         let nests = |at: &usize| {
