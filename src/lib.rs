@@ -6,7 +6,8 @@
 //!
 //! In reading order: what is set ([`config`]), what is counted ([`counters`], [`offenders`]), how points come in
 //! ([`adapter`], [`ingest`], [`import`]) and are passed on ([`relay`]), where databases and files are listed
-//! ([`catalog`]) and tested ([`check`]), who may ask ([`auth`]), how points go out ([`query`], [`api`], [`export`]), the server's own series
+//! ([`catalog`]) and tested ([`check`]), who may ask ([`auth`]), how points go out ([`query`], [`api`], [`export`]), how
+//! changed storage schemas reach the series that are there ([`schema`]), the server's own series
 //! ([`selfstat`]), and what wires it all ([`server`], [`cli`]). The engine and the formats of the old world are packages
 //! of their own.
 
@@ -27,6 +28,7 @@ pub mod check;
 pub mod api;
 pub mod export;
 pub mod query;
+pub mod schema;
 
 pub mod selfstat;
 

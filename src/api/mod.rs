@@ -19,6 +19,7 @@ pub mod origin;
 mod prom;
 mod query_string;
 pub mod routes;
+pub mod schema;
 pub mod sql;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use rhythmite_engine::Engine;
 use crate::catalog::Catalog;
 use crate::query::sql::Sql;
 use crate::relay::Relay;
+use crate::schema::Job;
 use crate::selfstat::Figures;
 use guard::Guard;
 use routes::Routes;
@@ -56,6 +58,8 @@ pub struct Rooms {
     pub engine: Engine,
     /// For what they set of databases.
     pub catalog: Catalog,
+    /// Changed storage schemas, for the series that are there.
+    pub schema: Job,
     /// What stands before them.
     pub guard: Arc<Guard>,
 }
@@ -104,4 +108,5 @@ fn routes(rooms: Rooms) -> Routes {
         .merge(admin::router(rooms.engine))
         .merge(max_idle::router(rooms.catalog.clone()))
         .merge(tiers::router(rooms.catalog))
+        .merge(schema::router(rooms.schema))
 }

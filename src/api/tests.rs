@@ -83,6 +83,7 @@ async fn world_of(people: People) -> World {
         clock: clock.clone(),
         counters: counters.clone(),
     };
+    let schema = Job::new(&engine, &paths, &env, people.dir.path());
     let figures = Figures { counters: counters.clone(), engine: engine.clone(), paths, more: Vec::new() };
     let (hosts, origins) = (Hosts::any(), Origins::new(vec!["http://friend".into()]));
     let guard = Guard { auth: people.auth.clone(), hosts, origins, counters };
@@ -98,6 +99,7 @@ async fn world_of(people: People) -> World {
         sql: sql.clone(),
         engine: engine.clone(),
         catalog: catalog.clone(),
+        schema: schema.clone(),
         guard: guard.clone(),
     };
     World { rules: routes(rooms()).rules(), router: router(rooms()), people }

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod export;
 mod import;
+mod schema;
 mod serve;
 mod token;
 mod whisper;
@@ -51,6 +52,9 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Apply changed storage schemas to the series that a stopped server keeps.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
     /// Make, list and revoke tokens of a stopped server.
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Demo(command) => command.run().map(|()| 0),
         Command::Config(command) => command.run().map(|()| 0),
+        Command::Schema(command) => command.run().map(|()| 0),
         Command::Token(command) => command.run().map(|()| 0),
     };
     match done {

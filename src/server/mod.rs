@@ -47,6 +47,7 @@ use crate::ingest::{PathIngest, PathRules, events};
 use crate::query::sql::Sql;
 use crate::query::{graphite, influxql};
 use crate::relay::{self, Relay};
+use crate::schema;
 use crate::selfstat::{self, Figures, Source, UdpSockets};
 
 pub(crate) use collectd::check as check_collectd;
@@ -58,6 +59,8 @@ pub(crate) use rules::read_text;
 const HTTP_DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long destinations of the relay may take to end: a write may be on its way.
 const RELAY_DRAIN_MAX: Duration = Duration::from_secs(12);
+/// How long a step of applying storage schemas may take to end.
+const SCHEMA_DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Threads of the CPU pool on a machine with one core: a long query must not hold up a short one.
 const CPU_THREADS_MIN: usize = 2;
 /// Requests that wait for the CPU pool; further ones are refused.
@@ -152,6 +155,7 @@ pub async fn run(
     let influx = storage.influx(&env, &config, &counters, queries.clone());
     let graphite = storage.graphite(&env, &config, &counters, influx.bodies().clone(), cpu);
     let sql = Sql::new(&env, storage.engine.clone(), storage.catalog.clone(), config.sql())?;
+    let schema = schema::Job::new(&storage.engine, &storage.paths, &env, &config.data_dir);
     let figures = Figures {
         counters: counters.clone(),
         engine: storage.engine.clone(),
@@ -161,6 +165,7 @@ pub async fn run(
             figures_of_memory(config.shares()),
             figures_of_catalog(storage.catalog.clone()),
             figures_of_relay(relay.clone()),
+            figures_of_schema(schema.clone()),
         ],
     };
     let collectd = Arc::new(api::collectd::Collectd {
@@ -182,8 +187,13 @@ pub async fn run(
         sql,
         engine,
         catalog: storage.catalog.clone(),
+        schema: schema.clone(),
         guard,
     }));
+    if schema.was_interrupted()? {
+        tracing::info!("storage schemas are applied to existing series, which the last end of the server interrupted");
+        schema.begin()?;
+    }
     let continuous = continuous::start(queries, &config.continuous_queries, &stop);
     let reporting = config.own.interval.limit().map(|interval| {
         tokio::spawn(selfstat::run(
@@ -207,6 +217,7 @@ pub async fn run(
     tracing::info!("stopping: ports are closed, what has arrived is stored");
     tokio::spawn(exit_at_second_signal());
     own.set_ready(false);
+    schema.halt();
     stop.cancel();
     shared.tasks.close();
     if tokio::time::timeout(DRAIN_MAX, shared.tasks.wait()).await.is_err() {
@@ -235,6 +246,10 @@ pub async fn run(
     http.finish(HTTP_DRAIN_MAX).await;
     no_more_events.cancel();
     finish(keeping_events).await;
+    let halted = tokio::task::spawn_blocking(move || schema.finish(SCHEMA_DRAIN_MAX)).await;
+    if !halted.unwrap_or(false) {
+        tracing::warn!("a step of applying storage schemas did not end in time; the next start does it again");
+    }
     drop(own);
     drop(shared);
     let closed = storage.close().await;
@@ -262,6 +277,11 @@ impl Offline {
         let lock = Lock::take(&config.data_dir)?;
         let storage = Storage::open(env, config, &Rules::read(config)?, false).await?;
         Ok(Self { catalog: storage.catalog.clone(), engine: storage.engine.clone(), storage, _lock: lock })
+    }
+
+    /// The job that applies storage schemas; to be dropped before [`Offline::close`].
+    pub fn schema(&self, env: &Env, config: &Config) -> schema::Job {
+        schema::Job::alone(&self.engine, &self.storage.paths, env, &config.data_dir)
     }
 
     /// What InfluxQL's statements work on; to be dropped before [`Offline::close`].
@@ -487,6 +507,28 @@ fn figures_of_relay(relay: Option<Arc<Relay>>) -> Source {
                 status.iter().map(|s| s.queued_bytes).sum(),
             ),
             ("relay_disconnected", "relay.disconnected", "Destinations without a connection.", down),
+        ] {
+            samples.push(Sample { metric, path, help, value });
+        }
+    })
+}
+
+/// Series that moved because of changed storage schemas.
+fn figures_of_schema(job: schema::Job) -> Source {
+    Arc::new(move |samples| {
+        let (status, (moved, points)) = (job.status(), job.totals());
+        let running = u64::from(status.phase == schema::Phase::Running);
+        let left = if running == 1 { status.series.saturating_sub(status.series_moved) } else { 0 };
+        for (metric, path, help, value) in [
+            (
+                "schema_apply_running",
+                "schema.running",
+                "Whether storage schemas are being applied to existing series.",
+                running,
+            ),
+            ("schema_apply_series_left", "schema.seriesLeft", "Series that this has still to move.", left),
+            ("schema_apply_series_moved_total", "schema.seriesMoved", "Series that this has moved.", moved),
+            ("schema_apply_points_total", "schema.points", "Points that this has written.", points),
         ] {
             samples.push(Sample { metric, path, help, value });
         }
