@@ -201,10 +201,15 @@ mod tests {
     #[test]
     fn what_hardly_gets_smaller_is_left_as_it_is() {
         let mut compressor = Compressor::new(PageCompression::Zstd1).unwrap();
+        let mut random = 1_u64;
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random >> 33
+        };
         // Deltas of noise: the high bytes have few values.
-        let noise = (0..8_192_u64).map(|i| 0x5800 + (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u16 % 0x5000);
-        let noise: Vec<u8> = noise.flat_map(u16::to_le_bytes).collect();
-        let walk: Vec<u8> = (0..16_384_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61) as u8).collect();
+        let noise: Vec<u8> = (0..8_192).flat_map(|_| (0x5800 + (next() % 0x5000) as u16).to_le_bytes()).collect();
+        // Three bits in each byte.
+        let walk: Vec<u8> = (0..16_384).map(|_| (next() >> 28) as u8).collect();
         for (page, sizes) in [(noise, 16_384..16_420), (walk, 5_000..8_192), (Vec::new(), 1..20)] {
             let small = compressor.compress(&page).unwrap();
             assert!(sizes.contains(&small.len()), "{} of {}", small.len(), page.len());
