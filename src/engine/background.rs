@@ -8,7 +8,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use rhythmite_model::{Error, Result};
 
-use crate::engine::{Engine, Options};
+use crate::engine::Engine;
+use crate::options::Options;
 
 /// How often the threads look for work.
 const TICK: Duration = Duration::from_millis(200);

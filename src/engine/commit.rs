@@ -11,10 +11,11 @@ use rhythmite_model::{PolicyId, Result, Tier};
 
 use crate::compaction::PartMerged;
 use crate::deletes::Delete;
-use crate::engine::{Engine, Files, Frozen, most_flushed};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::{Edit, SegmentRecord, TombstoneId, TombstoneRecord};
 use crate::registry::segment_path;
+use crate::view::{Files, Frozen, most_flushed};
 
 /// A change of the manifest, and what readers see once it is made.
 #[derive(Default)]

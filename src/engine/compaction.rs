@@ -15,13 +15,14 @@ use std::time::Duration;
 use rhythmite_model::{Column, Error, Policy, PolicyId, Result, SeriesId, Tier};
 
 use crate::commit::Change;
-use crate::engine::{Engine, View};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::SegmentRecord;
 use crate::output::Output;
 use crate::registry::{SegmentMeta, merge_segments, plan_merge};
 use crate::rollup::Rolling;
 use crate::scan::{Scan, SeriesFilter};
+use crate::view::View;
 
 /// Flushed files that one merge takes: each costs an open reader.
 const MERGE_FLUSHED_MAX: usize = 16;

@@ -20,10 +20,11 @@ use rhythmite_model::{Batch, Column, Error, KeyKind, PolicyId, Result, SeriesId,
 
 use crate::commit::Change;
 use crate::deletes::{DELETES_MAX, Deletes, Gone, RUNS_MAX};
-use crate::engine::{Engine, View};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::scan::{Scan, SeriesFilter};
 use crate::sst::{SstReader, StreamEntry};
+use crate::view::View;
 use crate::wal::{Commit, Durability};
 
 /// Series that are dropped while writers wait.

@@ -11,10 +11,10 @@ use hashbrown::HashMap;
 use rhythmite_model::{Column, Error, FieldId, FieldType, FieldValue, Result, SeriesId, TableId, Tier};
 
 use crate::deletes::{Delete, Gone, is_gone};
-use crate::engine::Snapshot;
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::scan::{SeriesPoints, Stream};
+use crate::snapshot::Snapshot;
 use crate::sst::{SstCursor, SstReader, StreamEntry};
 
 /// Rows read at a time where an index does not know. Few in tests, which then meet the borders.

@@ -1,17 +1,13 @@
 //! The handle: write, read, flush, compact, drop.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use rhythmite_env::{Clock, Env};
-use rhythmite_model::{
-    Batch, Definition, Error, ErrorKind, FieldId, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier, Tombstone,
-};
+use rhythmite_env::Env;
+use rhythmite_model::{Batch, Definition, Error, ErrorKind, Policy, PolicyId, Result, Rows, TableId, Tier, Tombstone};
 
 use crate::commit::Change;
 use crate::compaction::PartMerged;
@@ -20,261 +16,18 @@ use crate::deletes::{Delete, Deletes};
 use crate::files::{FileCache, LiveFile};
 use crate::idle::IdleCheck;
 use crate::layout;
-use crate::manifest::{FileRecord, Manifest, SegmentRecord, TombstoneId};
+use crate::manifest::{FileRecord, Manifest, SegmentRecord};
 use crate::memtable::Generation;
-use crate::registry::{Creator, Limits, Mark, Registry, TagValues};
+use crate::options::Options;
+use crate::registry::{Creator, Registry, TagValues};
 use crate::rewrite::Rewrites;
 use crate::rollup::Rolled;
-use crate::scan::{Scan, SeriesFilter};
+use crate::snapshot::Snapshot;
 use crate::sorted_names::SortedNames;
 use crate::space::Space;
+use crate::stats::Counters;
+use crate::view::{Active, Files, Frozen, Shared, View, most_flushed};
 use crate::wal::{self, Commit, Durability, Wal};
-use crate::weight::{Asked, Weight};
-
-/// How the engine is set up. Sizes in bytes.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Everything the engine writes lies below this directory.
-    pub data_dir: PathBuf,
-    /// A memtable of this size is flushed. Twice as much (one filling, one being flushed) turns writes away.
-    pub memtable_bytes: usize,
-    /// With many series a memtable may grow up to this instead, if it is more: a file with a point or two of each series
-    /// costs as much for each as one with twenty.
-    pub memtable_bytes_many: usize,
-    /// A memtable of at least [`Options::IDLE_FLUSH_BYTES`] is flushed when nothing was written for this long.
-    pub idle_flush: Duration,
-    /// A memtable is flushed at this age.
-    pub flush_age: Duration,
-    /// The log.
-    pub wal: wal::Options,
-    /// Limits on names.
-    pub limits: Limits,
-    /// Flushed files of one level that wait before they are merged into partitions.
-    pub merge_flushed_files: usize,
-    /// Flushed files of one level at which writes are turned away until merging has caught up.
-    pub flushed_files_max: usize,
-    /// Files of one partition that are merged into one.
-    pub merge_partition_files: usize,
-    /// How long after its end a partition is rolled up into coarser levels, and how much longer than their retention raw
-    /// points of such a policy are kept.
-    pub rollup_grace: Duration,
-    /// How long nothing must have been merged into a partition before it is rolled up, unless its points are to go.
-    pub rollup_delay: Duration,
-    /// Partitions that one step of a merge writes before it commits them.
-    pub merge_partitions: usize,
-    /// Points files that are kept open.
-    pub open_files_max: usize,
-    /// Memory of the indexes and footers of files that are kept loaded.
-    pub index_cache_bytes: usize,
-    /// Memory of decoded points of files, and of sorted names, that are kept for the next reader.
-    pub decoded_cache_bytes: usize,
-    /// Writes are refused while less than this is free on the disk; 0: until it is full.
-    pub free_bytes_min: u64,
-    /// What files and log may take together: beyond, the disk counts as full. 0: no limit but the disk's.
-    pub data_bytes_max: u64,
-    /// How long a deletion of few points waits before files are written anew without them.
-    pub delete_delay: Duration,
-}
-
-impl Options {
-    /// A deletion is flushed at this age, so that compaction may work it into files.
-    pub const DELETE_FLUSH: Duration = Duration::from_secs(60);
-    /// A memtable below this stays in memory however quiet it is, until [`Options::flush_age`].
-    pub const IDLE_FLUSH_BYTES: usize = 1 << 20;
-
-    /// The defaults, below `data_dir`.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        let data_dir = data_dir.into();
-        Self {
-            memtable_bytes: 64 << 20,
-            memtable_bytes_many: 0,
-            idle_flush: Duration::from_secs(5),
-            flush_age: Duration::from_secs(600),
-            wal: wal::Options::new(data_dir.join("wal")),
-            limits: Limits::default(),
-            merge_flushed_files: 8,
-            flushed_files_max: 64,
-            merge_partition_files: 4,
-            rollup_grace: Duration::from_secs(300),
-            rollup_delay: Duration::from_secs(60),
-            merge_partitions: 256,
-            open_files_max: 512,
-            index_cache_bytes: 256 << 20,
-            decoded_cache_bytes: 64 << 20,
-            free_bytes_min: 256 << 20,
-            data_bytes_max: 0,
-            delete_delay: Duration::from_secs(600),
-            data_dir,
-        }
-    }
-}
-
-/// The files of one level of one policy, oldest write first.
-pub(crate) type Files = BTreeMap<(PolicyId, Tier), Vec<Arc<LiveFile>>>;
-
-/// Flushed files of the level that has most of them.
-pub(crate) fn most_flushed(files: &Files) -> usize {
-    let flushed = |files: &Vec<Arc<LiveFile>>| files.iter().filter(|f| f.record.level == 0).count();
-    files.values().map(flushed).max().unwrap_or(0)
-}
-
-/// What a reader sees: replaced as a whole.
-#[derive(Clone)]
-pub(crate) struct View {
-    pub(crate) files: Arc<Files>,
-    /// Flushed files of the level that has most of them.
-    pub(crate) flushed_files: usize,
-    /// Being flushed, oldest first.
-    pub(crate) frozen: Vec<Arc<Frozen>>,
-    pub(crate) active: Arc<Active>,
-    /// Deletions that some file or generation has not seen yet.
-    pub(crate) deletes: Arc<Deletes>,
-    /// The moments below which policies have roll-ups only.
-    pub(crate) floors: Arc<BTreeMap<PolicyId, i64>>,
-}
-
-/// The generation that takes writes.
-pub(crate) struct Active {
-    pub(crate) generation: Generation,
-    /// Writes up to this number went to older generations.
-    pub(crate) base_seq: u64,
-    pub(crate) since: Duration,
-}
-
-/// A generation that takes no writes any more.
-pub(crate) struct Frozen {
-    pub(crate) active: Arc<Active>,
-    /// The newest write in it.
-    pub(crate) seq: u64,
-    /// The newest name that its rows can refer to.
-    pub(crate) mark: Mark,
-}
-
-/// What the committer thread and the handle share.
-pub(crate) struct Shared {
-    pub(crate) view: RwLock<View>,
-    last_write_ns: AtomicI64,
-    clock: Arc<dyn Clock>,
-}
-
-impl Shared {
-    /// Makes deletions visible; `seq` is the number of the write that carried them.
-    pub(crate) fn delete(&self, seq: u64, tombstones: &[Tombstone]) {
-        if tombstones.is_empty() {
-            return;
-        }
-        let since = self.clock.monotonic();
-        let new = (0..).zip(tombstones).map(|(ordinal, tombstone)| {
-            Arc::new(Delete { id: TombstoneId { seq, ordinal }, tombstone: tombstone.clone(), since })
-        });
-        let mut view = self.view.write();
-        view.deletes = Arc::new(view.deletes.with(new));
-    }
-}
-
-impl wal::Applier for Shared {
-    fn apply(&self, seq: u64, batch: Arc<Batch>) {
-        self.delete(seq, &batch.tombstones);
-        let active = self.view.read().active.clone();
-        active.append(seq, &batch);
-    }
-}
-
-impl Active {
-    fn append(&self, seq: u64, batch: &Batch) {
-        let arrival = u32::try_from(seq - self.base_seq).expect("a generation is flushed long before 2^32 writes");
-        self.generation.append(batch, arrival);
-    }
-}
-
-/// Counters since start, and sizes now.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Rows accepted.
-    pub rows_written: u64,
-    /// Field values accepted.
-    pub values_written: u64,
-    /// Writes turned away because the memtable, the log or compaction was behind.
-    pub overloaded: u64,
-    /// Writes turned away because the disk was nearly full.
-    pub no_space: u64,
-    /// Bytes free on the disk, as of a moment ago; `u64::MAX` if it does not say.
-    pub disk_free_bytes: u64,
-    /// Whether writes are turned away for that now.
-    pub disk_low: bool,
-    /// Bytes in memtables.
-    pub memtable_bytes: u64,
-    /// Flushes done.
-    pub flushes: u64,
-    /// Merges done.
-    pub compactions: u64,
-    /// Flushes or merges that failed and are tried again.
-    pub background_errors: u64,
-    /// Files removed by expiry.
-    pub expired_files: u64,
-    /// Series removed because their last points expired.
-    pub expired_series: u64,
-    /// Deletions carried out.
-    pub deletes: u64,
-    /// Deletions refused because too many wait to be worked into the files.
-    pub deletes_refused: u64,
-    /// Deletions that some file or memtable has not seen yet.
-    pub deletes_waiting: u64,
-    /// Series removed because a deletion left them without a point.
-    pub emptied_series: u64,
-    /// Series removed because nothing was written to them for their policy's `max_idle`.
-    pub idle_series: u64,
-    /// Partitions rolled up into coarser levels.
-    pub rolled_partitions: u64,
-    /// Files written anew without deleted points.
-    pub rewritten_files: u64,
-    /// Live files.
-    pub files: u64,
-    /// Their bytes.
-    pub file_bytes: u64,
-    /// Points files open now.
-    pub open_files: u64,
-    /// Points files opened, first or again.
-    pub opened_files: u64,
-    /// Indexes of files that are in memory.
-    pub indexes: u64,
-    /// Their bytes, with the files' footers.
-    pub index_bytes: u64,
-    /// Indexes loaded.
-    pub index_loads: u64,
-    /// Indexes given up for others.
-    pub index_evictions: u64,
-    /// Memory of points that are kept decoded.
-    pub decoded_bytes: u64,
-    /// Runs of points that readers found decoded.
-    pub decoded_hits: u64,
-    /// Runs of points that readers decoded.
-    pub decoded_misses: u64,
-    /// Decoded runs given up for others.
-    pub decoded_evictions: u64,
-    /// Memory of names that are kept sorted.
-    pub sorted_names_bytes: u64,
-    /// Lists of sorted names given up for others.
-    pub sorted_names_evictions: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) rows_written: AtomicU64,
-    pub(crate) values_written: AtomicU64,
-    pub(crate) overloaded: AtomicU64,
-    pub(crate) flushes: AtomicU64,
-    pub(crate) compactions: AtomicU64,
-    pub(crate) background_errors: AtomicU64,
-    pub(crate) expired_files: AtomicU64,
-    pub(crate) expired_series: AtomicU64,
-    pub(crate) deletes: AtomicU64,
-    pub(crate) deletes_refused: AtomicU64,
-    pub(crate) emptied_series: AtomicU64,
-    pub(crate) idle_series: AtomicU64,
-    pub(crate) rewritten_files: AtomicU64,
-    pub(crate) rolled_partitions: AtomicU64,
-}
 
 pub(crate) struct Inner {
     pub(crate) env: Env,
@@ -302,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) part_merged: Mutex<HashMap<(PolicyId, Tier), PartMerged>>,
     pub(crate) cache: Arc<FileCache>,
     pub(crate) decoded: Arc<Decoded>,
-    sorted_names: SortedNames,
+    pub(crate) sorted_names: SortedNames,
     next_file: AtomicU64,
     /// Deletions found in the log, of which nobody knows whether they left series without a point.
     pub(crate) unchecked: Mutex<Vec<Tombstone>>,
@@ -622,52 +375,6 @@ impl Engine {
         }
     }
 
-    /// Counters and sizes.
-    pub fn stats(&self) -> Stats {
-        let view = self.inner.shared.view.read().clone();
-        let counters = &self.inner.counters;
-        let frozen: usize = view.frozen.iter().map(|f| f.active.generation.bytes()).sum();
-        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
-        let cache = self.inner.cache.stats();
-        let decoded = self.inner.decoded.stats();
-        let (sorted_names_bytes, sorted_names_evictions) = self.inner.sorted_names.stats();
-        Stats {
-            rows_written: get(&counters.rows_written),
-            values_written: get(&counters.values_written),
-            overloaded: get(&counters.overloaded),
-            no_space: self.inner.space.refused(),
-            disk_free_bytes: self.free_bytes(),
-            disk_low: self.is_disk_low(),
-            memtable_bytes: (frozen + view.active.generation.bytes()) as u64,
-            flushes: get(&counters.flushes),
-            compactions: get(&counters.compactions),
-            background_errors: get(&counters.background_errors),
-            expired_files: get(&counters.expired_files),
-            expired_series: get(&counters.expired_series),
-            deletes: get(&counters.deletes),
-            deletes_refused: get(&counters.deletes_refused),
-            deletes_waiting: view.deletes.len() as u64,
-            emptied_series: get(&counters.emptied_series),
-            idle_series: get(&counters.idle_series),
-            rewritten_files: get(&counters.rewritten_files),
-            rolled_partitions: get(&counters.rolled_partitions),
-            files: view.files.values().map(|f| f.len() as u64).sum(),
-            file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
-            open_files: cache.open_files,
-            opened_files: cache.opened_files,
-            indexes: cache.indexes,
-            index_bytes: cache.bytes,
-            index_loads: cache.loads,
-            index_evictions: cache.evictions,
-            decoded_bytes: decoded.bytes,
-            decoded_hits: decoded.hits,
-            decoded_misses: decoded.misses,
-            decoded_evictions: decoded.evictions,
-            sorted_names_bytes,
-            sorted_names_evictions,
-        }
-    }
-
     /// Counters of the log.
     pub fn wal_stats(&self) -> wal::WalStats {
         self.inner.wal.stats()
@@ -789,123 +496,5 @@ impl Engine {
     /// The stem of a new file: one above the largest that lives, counted on.
     pub(crate) fn new_file_id(&self) -> String {
         format!("{:010}", self.inner.next_file.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// The points as of one moment. Holds files and memory until dropped.
-#[derive(Clone)]
-pub struct Snapshot {
-    pub(crate) view: View,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) decoded: Arc<Decoded>,
-}
-
-impl Snapshot {
-    /// Points of `series` of one table at one level within `times_ns`, by series. `fields` ascend; `None` for all.
-    ///
-    /// # Errors
-    /// `NotFound` when the table is gone.
-    pub fn scan(
-        &self,
-        table: TableId,
-        tier: Tier,
-        series: SeriesFilter,
-        fields: Option<Arc<[FieldId]>>,
-        times_ns: RangeInclusive<i64>,
-    ) -> Result<Scan> {
-        self.scan_where(table, tier, series, fields, times_ns, &|_| true)
-    }
-
-    /// The same, of those files only that `take` takes.
-    pub(crate) fn scan_where(
-        &self,
-        table: TableId,
-        tier: Tier,
-        series: SeriesFilter,
-        fields: Option<Arc<[FieldId]>>,
-        times_ns: RangeInclusive<i64>,
-        take: &dyn Fn(&LiveFile) -> bool,
-    ) -> Result<Scan> {
-        let policy = self.registry.read().table(table).map(|t| t.policy());
-        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
-        let (first, last) = match &series {
-            SeriesFilter::Range(range) => (*range.start(), *range.end()),
-            SeriesFilter::List(list) => match (list.first(), list.last()) {
-                (Some(first), Some(last)) => (*first, *last),
-                _ => return Ok(Scan::new(series, fields, times_ns)),
-            },
-        };
-        let mut scan = Scan::new(series, fields, times_ns.clone())
-            .without(self.view.deletes.clone(), u64::MAX)
-            .through(self.decoded.clone());
-        let mut rank = 0;
-        for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
-            let record = &file.record;
-            let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
-            if in_time && record.max_series >= first && record.min_series <= last && take(file) {
-                rank += 1;
-                if self.view.is_live(file) {
-                    // What a deletion touches is computed again from what it left.
-                    scan.add_file_with_deleted(rank, file.clone());
-                } else {
-                    scan.add_file(rank, file.clone());
-                }
-            }
-        }
-        let frozen = self.view.frozen.iter().map(|f| &f.active);
-        for active in frozen.chain([&self.view.active]) {
-            rank += 1;
-            for part in active.generation.parts(table, tier) {
-                scan.add_part(rank, active.base_seq, part);
-            }
-        }
-        Ok(scan)
-    }
-
-    /// What each source would give to [`Snapshot::scan`] of the same, from indexes alone. If the sources hold no more than
-    /// `small` values altogether, only that is told, of all of the range and without looking at series.
-    ///
-    /// # Errors
-    /// `NotFound` when the table is gone; as of reading, for an index that cannot be loaded.
-    pub fn weigh(
-        &self,
-        table: TableId,
-        tier: Tier,
-        series: &SeriesFilter,
-        fields: Option<&[FieldId]>,
-        times_ns: &RangeInclusive<i64>,
-        small: u64,
-    ) -> Result<Vec<Weight>> {
-        let policy = self.registry.read().table(table).map(|t| t.policy());
-        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
-        let (first, last) = match series {
-            SeriesFilter::Range(range) => (*range.start(), *range.end()),
-            SeriesFilter::List(list) => match (list.first(), list.last()) {
-                (Some(first), Some(last)) => (*first, *last),
-                _ => return Ok(Vec::new()),
-            },
-        };
-        let may_have = |file: &&Arc<LiveFile>| {
-            let record = &file.record;
-            let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
-            in_time && record.max_series >= first && record.min_series <= last
-        };
-        let files = || self.view.files.get(&(policy, tier)).into_iter().flatten().filter(may_have);
-        let actives = self.view.frozen.iter().map(|f| &f.active).chain([&self.view.active]);
-        let parts: Vec<_> = actives.flat_map(|active| active.generation.parts(table, tier)).collect();
-        let of_parts = parts.iter().map(|part| (part.block.len() * part.block.fields().len()) as u64);
-        let values = files().map(|file| file.record.rows).chain(of_parts).fold(0, u64::saturating_add);
-        if values <= small {
-            let (min_time_ns, max_time_ns) = (*times_ns.start(), *times_ns.end());
-            return Ok(vec![Weight { values, of_series: values, min_time_ns, max_time_ns }]);
-        }
-        let asked = Asked { series, fields, times_ns };
-        let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;
-        Ok(of_files.into_iter().chain(parts.iter().map(|part| asked.part(part))).flatten().collect())
-    }
-
-    /// Every series id of a table.
-    pub fn all_series(table: TableId) -> SeriesFilter {
-        SeriesFilter::Range(SeriesId::new(table, 0, 0)..=SeriesId::new(table, u8::MAX, u32::MAX))
     }
 }

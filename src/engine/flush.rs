@@ -9,11 +9,12 @@ use rhythmite_model::{Error, PolicyId, Result, TableId, Tier};
 use crate::Snapshot;
 use crate::commit::Change;
 use crate::compaction::{Unlisted, record};
-use crate::engine::{Engine, Frozen};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::TombstoneRecord;
 use crate::output::Output;
 use crate::scan::Scan;
+use crate::view::Frozen;
 
 impl Engine {
     /// Writes everything accepted so far to files, and lets go of the log behind it.

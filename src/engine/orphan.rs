@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use rhythmite_env::Env;
 use rhythmite_model::{Error, Result};
 
-use crate::engine::Files;
 use crate::manifest::{Edit, FileRecord, Manifest, SegmentRecord};
 use crate::registry::segment_path;
+use crate::view::Files;
 
 /// Takes files out of the manifest whose policy the catalogue no longer has: it has dropped the policy, and a crash came
 /// before the engine did. Policies' numbers are never used again, so nothing can come to need them. [`remove`] then

@@ -14,10 +14,11 @@ use rhythmite_model::{Result, SeriesId, Tombstone};
 use crate::commit::Change;
 use crate::compaction::Job;
 use crate::deletes::{Delete, Deletes};
-use crate::engine::{Engine, Files, View};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::TombstoneId;
 use crate::sst::{SstReader, StreamEntry};
+use crate::view::{Files, View};
 
 /// A file is written anew at once when this part of its rows is dead.
 const DEAD_SHARE: u64 = 8;

@@ -14,7 +14,8 @@ use std::time::Duration;
 use rhythmite_env::Env;
 use rhythmite_model::{Error, Result};
 
-use crate::engine::{Engine, Options};
+use crate::engine::Engine;
+use crate::options::Options;
 
 /// How long an answer of the disk holds.
 const ASK_EVERY: Duration = Duration::from_millis(200);

@@ -18,11 +18,13 @@ use rhythmite_model::{Error, Result, SeriesId, SeriesSet, TableId, Tier, Tombsto
 use crate::commit::Change;
 use crate::compaction::Unlisted;
 use crate::deletes::{DELETES_MAX, Delete, RUNS_MAX};
-use crate::engine::{Active, Engine, Snapshot, View};
+use crate::engine::Engine;
 use crate::manifest::TombstoneId;
 use crate::memtable::Generation;
 use crate::output::Output;
 use crate::scan::{SeriesPoints, Stream};
+use crate::snapshot::Snapshot;
+use crate::view::{Active, View};
 
 /// Points to be stored.
 #[derive(Clone, Debug)]

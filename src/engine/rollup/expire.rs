@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rhythmite_model::{Policy, Tier};
 
 use crate::compaction::Job;
-use crate::engine::{Engine, View};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::FileRecord;
+use crate::view::View;
 
 const SECOND_NS: i64 = 1_000_000_000;
 

@@ -8,10 +8,11 @@ use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, Result, SeriesId,
 
 use super::kernel::{Cut, roll_up};
 use crate::compaction::{Job, Unlisted};
-use crate::engine::{Engine, View};
+use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::output::Output;
 use crate::scan::{Scan, SeriesFilter, SeriesPoints};
+use crate::view::View;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Roll-ups below the floor, in one partition of their level, that are merged before the partition is complete.

@@ -9,10 +9,10 @@ use rhythmite_model::{Aggregate, Aggregates, FieldId, Policy, Result, SeriesId, 
 
 use super::kernel::{Cut, roll_up};
 use crate::deletes::Deletes;
-use crate::engine::Snapshot;
 use crate::files::LiveFile;
 use crate::merge::{Piece, join, set_apart};
 use crate::scan::{Scan, SeriesFilter, SeriesPoints, Stream};
+use crate::snapshot::Snapshot;
 
 /// A partition that is rolled up.
 #[derive(Clone, Copy, Debug)]

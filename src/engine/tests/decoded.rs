@@ -61,7 +61,7 @@ fn a_reader_fills_its_part_and_reads_the_rest_past_the_cache() {
     let narrow = START_S * 1_000_000_000..=(START_S + 9) * 1_000_000_000;
     let table = world.table("cpu").unwrap();
     let snapshot = world.engine().snapshot();
-    let all = crate::engine::Snapshot::all_series(table);
+    let all = crate::Snapshot::all_series(table);
     let found = snapshot.scan(table, rhythmite_model::Tier::RAW, all, Some([FieldId(0)].into()), narrow).unwrap();
     let lengths: Vec<_> = found.map(|points| points.unwrap().streams[0].times_ns.len()).collect();
     assert_eq!(lengths, [10; HOSTS as usize]);

@@ -16,8 +16,8 @@ use rhythmite_model::{ErrorKind, KeyKind, Result, SeriesSet, TableId, Tier, Tomb
 use super::oracle::{Fate, Oracle, Step};
 use super::world::{D, Map, P, POLICY, START_S, World, kind_of, policy_of};
 use crate::check::{self, Context};
-use crate::engine::Snapshot;
 use crate::registry::{GlobStep, Want};
+use crate::snapshot::Snapshot;
 use crate::{Durability, background};
 
 const TABLES: [&str; 4] = ["cpu", "mem", "kept", "metrics"];
