@@ -160,7 +160,7 @@ impl Engine {
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
         let idle = || {
             // Nobody is held up, and the files become small and sorted at once; a trickle waits for its full number.
-            let quiet = self.quiet_and_age().0 >= options.idle_flush;
+            let quiet = self.merges_idle();
             let large = |files: &[Arc<LiveFile>]| {
                 let flushed = files.iter().filter(|f| f.record.level == 0);
                 flushed.map(|f| f.record.bytes).sum::<u64>() >= IDLE_MERGE_BYTES
@@ -176,6 +176,11 @@ impl Engine {
         let job = flushed.or_else(idle).or_else(overdue).or_else(|| self.rewrite(view, false)).or_else(merge);
         let job = job.or_else(|| self.due_roll(view, false, &mut |job| self.fits(job)));
         job.or_else(|| self.due_rolled_merge(view, false, &mut |job| self.fits(job)))
+    }
+
+    /// Whether nothing was written for so long that what is flushed is merged at once: nobody is held up by it.
+    pub(crate) fn merges_idle(&self) -> bool {
+        self.quiet_and_age().0 >= self.inner.options.idle_flush
     }
 
     fn run(&self, job: &Job) -> Result<()> {

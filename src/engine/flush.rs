@@ -1,10 +1,15 @@
 //! Memtable to disk: a frozen generation becomes one file per policy and level.
+//!
+//! While writes come the file spans partitions and is merged into them later, with others. When nobody writes, it would
+//! be merged at once, alone: then the points go straight into files of their partitions, what the merge would have made
+//! of it (decision 0019).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use rhythmite_model::{Error, PolicyId, Result, TableId, Tier};
+use rhythmite_model::{Error, Policy, PolicyId, Result, TableId, Tier};
 
 use crate::Snapshot;
 use crate::commit::Change;
@@ -14,7 +19,13 @@ use crate::files::LiveFile;
 use crate::manifest::TombstoneRecord;
 use crate::output::Output;
 use crate::scan::Scan;
-use crate::view::Frozen;
+use crate::view::{Frozen, View};
+
+/// Rows of a level from which on its points may go straight into partitions: fewer wait for others, see
+/// [`Engine::merges_idle`].
+const STRAIGHT_ROWS: usize = if cfg!(test) { 3 } else { 1 << 16 };
+/// Partitions that a flush goes straight into; each takes a walk over all series. More are left to a merge in steps.
+const STRAIGHT_PARTITIONS: usize = 8;
 
 impl Engine {
     /// Writes everything accepted so far to files, and lets go of the log behind it.
@@ -44,9 +55,24 @@ impl Engine {
                 by_level.entry((policy, tier)).or_default().push(table);
             }
         }
+        // With the lock of merges, until the files are listed, a flush into partitions is a flush and its merge in one.
+        let alone = if self.merges_idle() { inner.merging.try_lock() } else { None };
+        let view = inner.shared.view.read().clone();
         let mut live = Unlisted::default();
         for ((policy, tier), tables) in by_level {
-            live.files.extend(self.flush_level(frozen, policy, tier, &tables)?);
+            // A dropped policy has no table left; its rows must not be thrown away because the engine was not told of it.
+            let policy = self.policy(policy).ok_or_else(|| {
+                Error::internal(format!("policy {} of a live table is not known; a restart loads it", policy.0))
+            })?;
+            let starts = alone.as_ref().and_then(|_| straight_into(&view, frozen, &policy, tier, &tables));
+            match starts {
+                None => live.files.extend(self.flush_level(frozen, &policy, tier, &tables, None)?),
+                Some(starts) => {
+                    for start_ns in starts {
+                        live.files.extend(self.flush_level(frozen, &policy, tier, &tables, Some(start_ns))?);
+                    }
+                }
+            }
         }
         self.make_drops_durable()?;
         let view = inner.shared.view.read().clone();
@@ -60,22 +86,25 @@ impl Engine {
         Ok(())
     }
 
-    /// The file of one level; `None` when no row is left to write.
+    /// The file of one level, of all its points or of those in the partition that starts at `partition_ns`; `None` when
+    /// no row is left to write.
     fn flush_level(
         &self,
         frozen: &Frozen,
-        policy: PolicyId,
+        policy: &Arc<Policy>,
         tier: Tier,
         tables: &[TableId],
+        partition_ns: Option<i64>,
     ) -> Result<Option<Arc<LiveFile>>> {
-        // A dropped policy has no table left; its rows must not be thrown away because the engine was not told of it.
-        let policy = self.policy(policy).ok_or_else(|| {
-            Error::internal(format!("policy {} of a live table is not known; a restart loads it", policy.0))
-        })?;
-        let mut output = Output::new(self, policy, tier, None, 0, frozen.seq, frozen.seq);
+        let length = policy.partition_length_of(tier);
+        let (level, times_ns) = match partition_ns {
+            None => (0, i64::MIN..=i64::MAX),
+            Some(start_ns) => (1, start_ns..=start_ns.saturating_add(length - 1)),
+        };
+        let mut output = Output::new(self, policy.clone(), tier, partition_ns, level, frozen.seq, frozen.seq);
         let deletes = self.inner.shared.view.read().deletes.clone();
         for &table in tables {
-            let scan = Scan::new(Snapshot::all_series(table), None, i64::MIN..=i64::MAX);
+            let scan = Scan::new(Snapshot::all_series(table), None, times_ns.clone());
             let mut scan = scan.without(deletes.clone(), frozen.seq);
             for part in frozen.active.generation.parts(table, tier) {
                 scan.add_part(0, frozen.active.base_seq, part);
@@ -99,4 +128,41 @@ impl Engine {
     pub(crate) fn segment_dir(&self) -> std::path::PathBuf {
         self.inner.options.data_dir.join("names")
     }
+}
+
+/// Starts of the partitions that hold all points of a level, if they may be written straight into files of these: none
+/// of the level's points wait to be merged, whose order would be lost, and it is worth a file in each. The caller keeps
+/// merges away.
+fn straight_into(
+    view: &View,
+    frozen: &Frozen,
+    policy: &Policy,
+    tier: Tier,
+    tables: &[TableId],
+) -> Option<BTreeSet<i64>> {
+    let mut files = view.files.get(&(policy.id, tier)).into_iter().flatten();
+    if files.any(|file| file.record.level == 0) {
+        return None;
+    }
+    let length = policy.partition_length_of(tier);
+    let mut starts = BTreeSet::new();
+    let mut rows = 0;
+    for part in tables.iter().flat_map(|&table| frozen.active.generation.parts(table, tier)) {
+        rows += part.block.len();
+        let mut known = 0..0;
+        for &time in part.block.times_ns() {
+            if known.contains(&time) {
+                continue;
+            }
+            let start_ns = time.div_euclid(length).checked_mul(length)?;
+            known = start_ns..start_ns.checked_add(length)?;
+            starts.insert(start_ns);
+            if starts.len() > STRAIGHT_PARTITIONS {
+                return None;
+            }
+        }
+    }
+    // A merge leaves points out that come too late for their partition.
+    let floor_ns = if tier == Tier::RAW && policy.has_tiers() { view.floor(policy.id) } else { i64::MIN };
+    (rows >= STRAIGHT_ROWS && starts.first().is_some_and(|start| *start >= floor_ns)).then_some(starts)
 }

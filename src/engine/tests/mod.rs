@@ -12,6 +12,7 @@ mod oracle;
 mod partitions;
 mod sim;
 mod space;
+mod straight;
 mod tiers;
 mod transfer;
 mod world;

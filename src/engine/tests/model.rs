@@ -56,7 +56,18 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn run(ops: &[Op]) {
-    let mut world = World::new(1);
+    for straight in [false, true] {
+        run_in(straight, ops);
+    }
+}
+
+/// `straight`: flushes go straight into partitions, where they may.
+fn run_in(straight: bool, ops: &[Op]) {
+    let mut world = World::closed(1);
+    if straight {
+        world.options.idle_flush = std::time::Duration::ZERO;
+    }
+    world.open().unwrap();
     let mut model = Map::new();
     for op in ops {
         match op {
@@ -122,8 +133,8 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn the_engine_is_a_map(ops in prop::collection::vec(op(), 1..30)) {
-        run(&ops);
+    fn the_engine_is_a_map(straight: bool, ops in prop::collection::vec(op(), 1..30)) {
+        run_in(straight, &ops);
     }
 }
 

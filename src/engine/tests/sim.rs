@@ -75,6 +75,8 @@ impl Life {
         options.flushed_files_max = *[6, 64].choose(&mut rng).unwrap();
         options.delete_delay = Duration::from_secs(*[0, 60, 600].choose(&mut rng).unwrap());
         options.free_bytes_min = *[0, 0, 20_000].choose(&mut rng).unwrap();
+        // Zero: flushes go straight into partitions, where they may.
+        options.idle_flush = Duration::from_secs(*[0, 5].choose(&mut rng).unwrap());
         world.retention_s = *[0, 400, 2_000].choose(&mut rng).unwrap();
         world.max_idle_s = *[0, 0, 900].choose(&mut rng).unwrap();
         world.open().expect("a new directory opens");

@@ -268,8 +268,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn levels_agree_with_a_map(ops in prop::collection::vec(op(), 1..40)) {
+    fn levels_agree_with_a_map(straight: bool, ops in prop::collection::vec(op(), 1..40)) {
         let (mut world, mut model) = (tiered(), Model::new());
+        if straight {
+            // Flushes go straight into partitions, where they may.
+            world.options.idle_flush = Duration::ZERO;
+            world.crash(Unsynced::Lost).unwrap();
+        }
         ops.iter().for_each(|op| apply(&mut world, &mut model, op));
     }
 }
