@@ -66,12 +66,9 @@ pub(crate) struct Inner {
     /// Raw partitions of policies with coarser levels, by their starts.
     pub(crate) rolled: Mutex<HashMap<(PolicyId, i64), Rolled>>,
     pub(crate) counters: Counters,
-    /// See [`Engine::fit_memtable`].
-    memtable_limit: AtomicUsize,
+    /// Size at which the memtable is flushed at present, see [`Engine::fit_memtable`].
+    pub(crate) memtable_limit: AtomicUsize,
 }
-
-/// What a memtable holds of each series before it is flushed, where its limit allows: some sixteen rows of one field.
-const MEMTABLE_SERIES_BYTES: usize = 400;
 
 /// The storage engine. Cheap to clone; dropping the last clone writes what the log has queued.
 #[derive(Clone)]
@@ -328,23 +325,6 @@ impl Engine {
         if e.kind() == ErrorKind::Overloaded {
             self.inner.counters.overloaded.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// Size at which the memtable is flushed at present.
-    pub(crate) fn memtable_limit(&self) -> usize {
-        self.inner.memtable_limit.load(Ordering::Relaxed)
-    }
-
-    /// Fits the memtable's size to the number of series.
-    pub(crate) fn fit_memtable(&self) {
-        let options = &self.inner.options;
-        let names = self.inner.registry.read();
-        let series: u64 = names.all_tables().map(|table| table.series_count()).sum();
-        drop(names);
-        let series = usize::try_from(series).unwrap_or(usize::MAX);
-        let most = options.memtable_bytes_many.max(options.memtable_bytes);
-        let limit = series.saturating_mul(MEMTABLE_SERIES_BYTES).clamp(options.memtable_bytes, most);
-        self.inner.memtable_limit.store(limit, Ordering::Relaxed);
     }
 
     fn has_room(&self) -> Result<()> {

@@ -24,6 +24,7 @@ mod layout;
 mod lru;
 pub mod manifest;
 pub mod memtable;
+mod memtable_limit;
 mod merge;
 mod options;
 mod orphan;

@@ -21,6 +21,8 @@ pub struct Stats {
     pub disk_low: bool,
     /// Bytes in memtables.
     pub memtable_bytes: u64,
+    /// Size at which the memtable is flushed at present: it grows with the number of series.
+    pub memtable_limit_bytes: u64,
     /// Flushes done.
     pub flushes: u64,
     /// Merges done.
@@ -111,6 +113,7 @@ impl Engine {
             disk_free_bytes: self.free_bytes(),
             disk_low: self.is_disk_low(),
             memtable_bytes: (frozen + view.active.generation.bytes()) as u64,
+            memtable_limit_bytes: self.memtable_limit() as u64,
             flushes: get(&counters.flushes),
             compactions: get(&counters.compactions),
             background_errors: get(&counters.background_errors),

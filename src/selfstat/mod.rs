@@ -71,6 +71,12 @@ impl Figures {
         add("disk_free_bytes", "engine.disk_free_bytes", "Bytes that may still be written.", engine.disk_free_bytes);
         add("disk_low", "engine.disk_low", "1 while writes are refused for want of space.", engine.disk_low.into());
         add("memtable_bytes", "engine.memtable_bytes", "Bytes in memtables.", engine.memtable_bytes);
+        add(
+            "memtable_limit_bytes",
+            "engine.memtable_limit_bytes",
+            "Size at which the memtable is flushed at present: it grows with the number of series.",
+            engine.memtable_limit_bytes,
+        );
         add("flushes_total", "engine.flushes", "Memtables written to files.", engine.flushes);
         add("compactions_total", "engine.compactions", "Merges of files.", engine.compactions);
         add(

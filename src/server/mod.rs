@@ -576,8 +576,8 @@ fn figures_of_memory(shares: Shares) -> Source {
             (
                 "memory_memtable_max_bytes",
                 "memory.memtableMax",
-                "Size at which a memtable is flushed.",
-                shares.memtable,
+                "Limit of memtable_limit_bytes.",
+                shares.memtable_many.max(shares.memtable),
             ),
             ("memory_index_cache_max_bytes", "memory.indexCacheMax", "Limit of index_bytes.", shares.index_cache),
             (

@@ -7,6 +7,7 @@ mod deletes;
 mod ends;
 mod expiry;
 mod fuzz;
+mod memtable_limit;
 mod model;
 mod oracle;
 mod partitions;
