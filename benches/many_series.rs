@@ -5,52 +5,23 @@
 //! `RHYTHMITE_MANY_BURST` (100,000) series, and what the flush and the merge that follow when nothing else comes cost for
 //! each series; the best of `RHYTHMITE_MANY_BURSTS` (5). Not a bench of criterion's: one run is one measurement.
 
+#[path = "support/engine.rs"]
+mod support;
+
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use rhythmite_engine::manifest::{Edit, Manifest, State};
 use rhythmite_engine::{Background, Durability, Engine, Options};
 use rhythmite_env::Env;
-use rhythmite_model::{
-    Column, ErrorKind, FieldId, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, SeriesId, TableId, Tier,
-};
+use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, KeyKind, Result, Rows, SeriesId, TableId, Tier};
+use support::{Memory, POLICY, number, policy, processor_s};
 
 /// Rows of a write.
 const ROWS: usize = 10_000;
 
-/// A catalogue in memory.
-#[derive(Default)]
-struct Memory(Mutex<State>);
-
-impl Manifest for Memory {
-    fn load(&self) -> Result<State> {
-        Ok(self.0.lock().clone())
-    }
-
-    fn commit(&self, edit: &Edit) -> Result<()> {
-        let mut state = self.0.lock();
-        state.files.retain(|f| !edit.remove_files.contains(&f.id));
-        state.files.extend(edit.add_files.clone());
-        state.segments.retain(|s| !edit.remove_segments.contains(&s.id));
-        state.segments.extend(edit.add_segments.clone());
-        state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
-        Ok(())
-    }
-}
-
-fn processor_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat
-        .rsplit(')')
-        .next()
-        .map(|rest| rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()));
-    ticks.map_or(0.0, |ticks| ticks.sum::<u64>() as f64 / 100.0)
-}
-
-/// The same of the threads that live now, to the microsecond.
+/// As [`processor_s`] of the threads that live now, to the microsecond.
 fn threads_s() -> f64 {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let ns = tasks.filter_map(|task| {
@@ -58,10 +29,6 @@ fn threads_s() -> f64 {
         stat.split_whitespace().next()?.parse::<u64>().ok()
     });
     ns.sum::<u64>() as f64 / 1e9
-}
-
-fn number(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
 fn main() {
@@ -130,18 +97,9 @@ fn burst(count: usize) -> Vec<(&'static str, f64)> {
 }
 
 fn open(dir: &Path, set: impl FnOnce(&mut Options)) -> Engine {
-    let policy = Policy {
-        id: PolicyId(1),
-        database: "d".to_owned(),
-        name: "p".to_owned(),
-        levels: vec![Level { step_ns: 0, retention_ns: 0 }],
-        partition_ns: 86_400_000_000_000,
-        max_idle_ns: 0,
-        aggregates: rhythmite_model::Aggregates::USUAL,
-    };
     let mut options = Options::new(dir);
     set(&mut options);
-    let opened = Engine::open(Env::real(), options, Arc::new(Memory::default()), vec![policy]);
+    let opened = Engine::open(Env::real(), options, Arc::new(Memory::default()), vec![policy()]);
     opened.expect("an empty directory").0
 }
 
@@ -149,7 +107,7 @@ fn open(dir: &Path, set: impl FnOnce(&mut Options)) -> Engine {
 fn names(engine: &Engine, count: usize, path: impl Fn(usize) -> String) -> (TableId, FieldId, Vec<SeriesId>) {
     let (table, field) = engine
         .create(Durability::Interval, |names| {
-            let table = names.create_table(PolicyId(1), "metrics", KeyKind::Path)?;
+            let table = names.create_table(POLICY, "metrics", KeyKind::Path)?;
             Ok((table, names.create_field(table, "value", FieldType::Float)?))
         })
         .expect("names")

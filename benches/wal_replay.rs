@@ -3,42 +3,20 @@
 //! `cargo bench -p rhythmite-engine --bench wal_replay` writes a log of `RHYTHMITE_REPLAY_MIB` (1024) to a directory of its
 //! own and opens it again. Not a bench of criterion's: one start is one measurement. Needs memory for all values.
 
+#[path = "support/engine.rs"]
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rhythmite_engine::manifest::{Edit, Manifest, State};
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::Env;
-use rhythmite_model::{Column, FieldType, KeyKind, Level, Policy, PolicyId, Result, Rows, Tier};
+use rhythmite_model::{Column, FieldType, KeyKind, Result, Rows, Tier};
+use support::{Memory, POLICY, number, policy, processor_s};
 
 const HOSTS: usize = 1_000;
 const FIELDS: usize = 10;
 const ROWS: usize = 2_000;
-
-/// A catalogue without files: nothing is flushed here.
-#[derive(Default)]
-struct Memory(Mutex<State>);
-
-impl Manifest for Memory {
-    fn load(&self) -> Result<State> {
-        Ok(self.0.lock().clone())
-    }
-
-    fn commit(&self, edit: &Edit) -> Result<()> {
-        self.0.lock().segments.extend(edit.add_segments.clone());
-        Ok(())
-    }
-}
-
-fn processor_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat
-        .rsplit(')')
-        .next()
-        .map(|rest| rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()));
-    ticks.map_or(0.0, |ticks| ticks.sum::<u64>() as f64 / 100.0)
-}
 
 fn memory_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -48,32 +26,22 @@ fn memory_mib() -> u64 {
 
 #[allow(clippy::disallowed_methods, reason = "the time it takes is what is measured")]
 fn main() {
-    let mib = std::env::var("RHYTHMITE_REPLAY_MIB").ok().and_then(|n| n.parse::<u64>().ok()).unwrap_or(1024);
     // `cargo test --benches` runs this, too.
-    let mib = if std::env::args().any(|a| a == "--bench") { mib } else { 1 };
+    let measures = std::env::args().any(|a| a == "--bench");
+    let mib = if measures { number("RHYTHMITE_REPLAY_MIB", 1024) as u64 } else { 1 };
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = Options::new(dir.path());
     options.memtable_bytes = usize::MAX / 4;
     options.wal.wal_bytes_max = 64 << 30;
     options.wal.segment_bytes_max = 64 << 20;
-    let levels = vec![Level { step_ns: 0, retention_ns: 0 }];
-    let policy = Policy {
-        id: PolicyId(1),
-        database: "d".to_owned(),
-        name: "p".to_owned(),
-        levels,
-        partition_ns: 86_400_000_000_000,
-        max_idle_ns: 0,
-        aggregates: rhythmite_model::Aggregates::USUAL,
-    };
-    let open = || Engine::open(Env::real(), options.clone(), Arc::new(Memory::default()), vec![policy.clone()]);
+    let open = || Engine::open(Env::real(), options.clone(), Arc::new(Memory::default()), vec![policy()]);
     for (name, digits) in [("floats of two decimals", true), ("floats of all bits", false)] {
         let mut values = 0;
         {
             let (engine, _) = open().expect("an empty directory");
             let ((table, series, fields), _) = engine
                 .create(Durability::Interval, |names| {
-                    let table = names.create_table(PolicyId(1), name, KeyKind::Tagged)?;
+                    let table = names.create_table(POLICY, name, KeyKind::Tagged)?;
                     let series =
                         (0..HOSTS).map(|host| names.create_series(table, &format!("{name},host={host}"), None));
                     let series = series.collect::<Result<Vec<_>>>()?;
