@@ -1,28 +1,23 @@
 //! `/api/v1/max_idle`: after how long without a point a series of a database is removed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, extract::DefaultBodyLimit};
-use rhythmite_model::{Error, ErrorKind, Result};
+use rhythmite_model::Result;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::routes::{Routes, Rule};
+use super::settings::{body_limit, nanoseconds, refusal, wanted};
 use crate::catalog::Catalog;
-use crate::config::Span;
-
-/// Bytes of a request.
-const BODY_BYTES_MAX: usize = 4096;
 
 /// The routes.
 pub fn router(catalog: Catalog) -> Routes {
-    let methods = get(show).post(set).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let methods = get(show).post(set).layer(body_limit());
     Routes::new().route("/api/v1/max_idle", Rule::Admin, methods).with_state(catalog)
 }
 
@@ -48,26 +43,13 @@ async fn show(State(catalog): State<Catalog>) -> Response {
 async fn set(State(catalog): State<Catalog>, body: Bytes) -> Response {
     match put(&catalog, &body).await {
         Ok(()) => show(State(catalog)).await,
-        Err(e) => {
-            let status = match e.kind() {
-                ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-                ErrorKind::NotFound => StatusCode::NOT_FOUND,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            (status, Json(json!({ "error": e.message() }))).into_response()
-        }
+        Err(e) => refusal(&e),
     }
 }
 
 async fn put(catalog: &Catalog, body: &[u8]) -> Result<()> {
-    let wanted: Wanted =
-        serde_json::from_slice(body).map_err(|e| Error::invalid(format!("the request is not understood: {e}")))?;
-    let Span(span) = wanted.max_idle.parse().map_err(|e| Error::invalid(format!("max_idle: {e}")))?;
-    catalog.set_max_idle(&wanted.database, nanoseconds(span)).await
-}
-
-fn nanoseconds(span: Duration) -> i64 {
-    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+    let wanted: Wanted = wanted(body)?;
+    catalog.set_max_idle(&wanted.database, nanoseconds("max_idle", &wanted.max_idle)?).await
 }
 
 #[cfg(test)]

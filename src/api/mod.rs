@@ -20,6 +20,7 @@ mod prom;
 mod query_string;
 pub mod routes;
 pub mod schema;
+mod settings;
 pub mod sql;
 #[cfg(test)]
 mod tests;

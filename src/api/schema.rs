@@ -2,23 +2,21 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use rhythmite_model::{Error, ErrorKind, Result};
+use rhythmite_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::routes::{Routes, Rule};
+use super::settings::{body_limit, refusal, wanted};
 use crate::schema::{Begun, Job};
-
-/// Bytes of a request.
-const BODY_BYTES_MAX: usize = 4096;
 
 /// The routes.
 pub fn router(job: Job) -> Routes {
-    let methods = get(status).post(apply).delete(cancel).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let methods = get(status).post(apply).delete(cancel).layer(body_limit());
     Routes::new().route("/api/v1/schema/apply", Rule::Admin, methods).with_state(job)
 }
 
@@ -38,22 +36,14 @@ async fn status(State(job): State<Job>) -> Response {
 async fn apply(State(job): State<Job>, body: Bytes) -> Response {
     match carry_out(job, &body).await {
         Ok(response) => response,
-        Err(e) => {
-            let status = match e.kind() {
-                ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            (status, Json(json!({ "error": e.message() }))).into_response()
-        }
+        Err(e) => refusal(&e),
     }
 }
 
 async fn carry_out(job: Job, body: &[u8]) -> Result<Response> {
-    let wanted = match body.trim_ascii() {
+    let wanted: Wanted = match body.trim_ascii() {
         [] => Wanted::default(),
-        body => {
-            serde_json::from_slice(body).map_err(|e| Error::invalid(format!("the request is not understood: {e}")))?
-        }
+        body => wanted(body)?,
     };
     if wanted.dry_run {
         return Ok(answer(blocking(move || job.plan()).await?));

@@ -1,26 +1,23 @@
 //! `/api/v1/tiers`: the coarser levels of retention policies.
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, extract::DefaultBodyLimit};
-use rhythmite_model::{Aggregate, Aggregates, Error, ErrorKind, Level, Result};
+use rhythmite_model::{Aggregate, Aggregates, Error, Level, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::routes::{Routes, Rule};
+use super::settings::{body_limit, nanoseconds, refusal, wanted};
 use crate::catalog::Catalog;
-use crate::config::Span;
 
-/// Bytes of a request.
-const BODY_BYTES_MAX: usize = 4096;
 const SECOND_NS: i64 = 1_000_000_000;
 
 /// The routes.
 pub fn router(catalog: Catalog) -> Routes {
-    let methods = get(show).post(set).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    let methods = get(show).post(set).layer(body_limit());
     Routes::new().route("/api/v1/tiers", Rule::Admin, methods).with_state(catalog)
 }
 
@@ -69,20 +66,12 @@ async fn show(State(catalog): State<Catalog>) -> Response {
 async fn set(State(catalog): State<Catalog>, body: Bytes) -> Response {
     match put(&catalog, &body).await {
         Ok(()) => show(State(catalog)).await,
-        Err(e) => {
-            let status = match e.kind() {
-                ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-                ErrorKind::NotFound => StatusCode::NOT_FOUND,
-                _ => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            (status, Json(json!({ "error": e.message() }))).into_response()
-        }
+        Err(e) => refusal(&e),
     }
 }
 
 async fn put(catalog: &Catalog, body: &[u8]) -> Result<()> {
-    let wanted: Wanted =
-        serde_json::from_slice(body).map_err(|e| Error::invalid(format!("the request is not understood: {e}")))?;
+    let wanted: Wanted = wanted(body)?;
     let mut aggregates = Aggregates::USUAL;
     for name in &wanted.keep {
         let usual = Aggregates::USUAL.iter().any(|aggregate| aggregate.name() == name);
@@ -100,17 +89,13 @@ async fn put(catalog: &Catalog, body: &[u8]) -> Result<()> {
     catalog.set_tiers(&wanted.database, &wanted.policy, tiers, aggregates).await.map(drop)
 }
 
-fn nanoseconds(what: &str, text: &str) -> Result<i64> {
-    let Span(span) = text.parse().map_err(|e| Error::invalid(format!("{what}: {e}")))?;
-    Ok(i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
+    use rhythmite_model::ErrorKind;
     use tower::ServiceExt;
 
     use super::*;
