@@ -28,6 +28,7 @@ use futures::TryStreamExt;
 use super::agg::bare;
 use super::backwards::Backwards;
 use super::exec::{Plan, TsScanExec};
+use super::leaf::leaf_methods;
 use super::provider::Reading;
 use super::schema::{ColumnKind, TableSchema};
 use super::{TsTable, select, time};
@@ -259,21 +260,7 @@ impl ExecutionPlan for NewestRowsExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    #[allow(deprecated)]
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf_methods!();
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (plan, read_schema, fetch) = (self.plan.clone(), self.read.clone(), self.fetch);

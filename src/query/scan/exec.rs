@@ -21,6 +21,7 @@ use rhythmite_model::{FieldId, FieldType, KeyKind, PolicyId, SeriesId, TableId, 
 
 use super::QueryScope;
 use super::align::Aligned;
+use super::leaf::leaf_methods;
 use super::predicate::{self, FieldTest};
 use super::rows::RowBuilder;
 use super::schema::{ColumnKind, TIME};
@@ -191,21 +192,7 @@ impl ExecutionPlan for TsScanExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    #[allow(deprecated)]
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf_methods!();
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())

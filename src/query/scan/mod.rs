@@ -29,6 +29,7 @@ mod align;
 mod backwards;
 mod choose;
 mod exec;
+mod leaf;
 mod predicate;
 mod provider;
 mod query;

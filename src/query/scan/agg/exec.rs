@@ -33,6 +33,7 @@ use super::windows::Windows;
 use crate::query::graphite::levels::LevelScan;
 use crate::query::scan::backwards::Backwards;
 use crate::query::scan::exec::{Piece, Plan, external, key_of};
+use crate::query::scan::leaf::leaf_methods;
 use crate::query::scan::provider::Reading;
 use crate::query::scan::schema::{ColumnKind, TIME};
 use crate::query::scan::{TsTable, time};
@@ -508,21 +509,7 @@ impl ExecutionPlan for TsAggExec {
         &self.properties
     }
 
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    #[allow(deprecated)]
-    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
-    }
+    leaf_methods!();
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
