@@ -76,16 +76,11 @@ fn write(env: &Env, dir: &Path, id: &str, count: u32, rows: usize) -> SstMeta {
     let times = (0..rows as i64).map(|i| START_NS + i * STEP_NS).collect::<Vec<_>>();
     for n in 0..count {
         let column = Column::Float(values(n, rows));
+        let (database, policy, table, path) = ("graphite", "default", "metrics", "servers.a.cpu.idle");
+        let row = SeriesRow { series: series(n), database, policy, table, path };
+        writer.name(&row, std::iter::empty()).expect("series ascend");
         writer.push(series(n), FieldId(0), &times, &column).expect("streams ascend");
     }
-    let names = (0..count).map(|n| SeriesRow {
-        series: series(n),
-        database: "graphite",
-        policy: "default",
-        table: "metrics",
-        path: "servers.a.cpu.idle",
-        tags: Vec::new(),
-    });
     let field = FieldRow {
         table: TableId(1),
         table_name: "metrics",
@@ -93,7 +88,7 @@ fn write(env: &Env, dir: &Path, id: &str, count: u32, rows: usize) -> SstMeta {
         name: "value",
         field_type: FieldType::Float,
     };
-    writer.finish(names, [field]).expect("the disk takes it")
+    writer.finish([field]).expect("the disk takes it")
 }
 
 /// Rows of some series in a time range, by a new cursor.

@@ -13,12 +13,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rhythmite_env::Env;
-use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, FieldType, Policy, Result, SeriesId, TableId};
+use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, FieldType, KeyKind, Policy, Result, SeriesId, TableId};
 
 use crate::manifest::{FileRecord, SegmentRecord};
-use crate::output_names::OutputNames;
-use crate::registry::{Directory, Limits, Registry, segment_path};
-use crate::sst::{self, FieldRow, NamesFile, Rebuilt, SstMeta, SstPart, SstPaths, SstReader};
+use crate::registry::{Directory, Limits, Registry, key, segment_path};
+use crate::sst::{self, FieldRow, NamesFile, Rebuilt, SeriesFile, SeriesRow, SstMeta, SstPart, SstPaths, SstReader};
 use crate::{layout, orphan};
 
 /// What a problem of a file is about.
@@ -447,12 +446,20 @@ impl Making<'_> {
     /// Writes the picked ones of series and fields under temporary names.
     fn write_names(&mut self, rebuilt: &Rebuilt, rolled: bool, pick: [bool; 2]) -> Result<[Option<NamesFile>; 2]> {
         let (env, registry) = (self.context.env, self.context.names.read());
-        let names = names_of(&registry, rebuilt.series());
         let mut made = [None, None];
         if pick[0] {
-            let rows = names.series(&self.policy.database, &self.policy.name);
             self.written.push(SstPart::Series);
-            made[0] = Some(NamesFile::series(env, &self.paths.series, rebuilt.series(), rows)?);
+            let mut file = SeriesFile::create(env, &self.paths.series)?;
+            for series in rebuilt.series().iter().map(|id| SeriesId(*id)) {
+                let table = registry.table(series.table());
+                // The name of one that was dropped since is forgotten.
+                let path = registry.slot(series).map_or("", |slot| registry.key(slot));
+                let (database, policy) = (self.policy.database.as_str(), self.policy.name.as_str());
+                let row = SeriesRow { series, database, policy, table: table.map_or("", |t| t.name()), path };
+                file.push(&row, key::tags(table.map_or(KeyKind::Tagged, |t| t.kind()), path))?;
+                file.write_full()?;
+            }
+            made[0] = Some(NamesFile::series(file)?);
         }
         if pick[1] {
             let wanted = rebuilt.fields();
@@ -508,16 +515,4 @@ fn field_of(names: &Directory, table: TableId, id: FieldId, rolled: bool) -> Opt
     let (field, aggregate) = Aggregate::split(id);
     let (name, of) = names.field(table, field)?;
     Some((Cow::Owned(format!("{name}:{}", aggregate?.name())), aggregate?.field_type(of)?))
-}
-
-/// Names of these series, copied.
-fn names_of(registry: &Directory, series: &[u64]) -> OutputNames {
-    let mut names = OutputNames::default();
-    for id in series.iter().map(|id| SeriesId(*id)) {
-        match registry.slot(id) {
-            Some(slot) => drop(names.push(registry, id, registry.key(slot))),
-            None => names.push_forgotten(registry, id),
-        }
-    }
-    names
 }

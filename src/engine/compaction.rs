@@ -21,7 +21,7 @@ use crate::manifest::SegmentRecord;
 use crate::output::Output;
 use crate::registry::{SegmentMeta, merge_segments, plan_merge};
 use crate::rollup::Rolling;
-use crate::scan::{Scan, SeriesFilter};
+use crate::scan::{Scan, SeriesFilter, SeriesPieces};
 use crate::view::View;
 
 /// Flushed files that one merge takes: each costs an open reader.
@@ -250,6 +250,7 @@ impl Engine {
         // Deletions up to where the open generation begins are durable, and no other one will get such a number.
         let (deletes, deletes_seq) = (view.deletes.clone(), view.active.base_seq);
         let (mut replaced, mut rolled) = (Vec::new(), Vec::new());
+        let mut pieces = SeriesPieces::room();
         for number in numbers {
             let (start, end) = bounds(number, length);
             let everything = SeriesFilter::Range(SeriesId(0)..=SeriesId(u64::MAX));
@@ -263,13 +264,14 @@ impl Engine {
             let mut rolling = rolls.then(|| Rolling::new(self, &policy, start, seq, deletes_seq));
             let rewrites = job.rolls.is_none() || job.inputs.len() > 1;
             let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq, deletes_seq);
-            for points in scan {
-                let points = points?;
+            while scan.next_into(&mut pieces)? {
                 if let Some(rolling) = &mut rolling {
+                    let points = std::mem::replace(&mut pieces, SeriesPieces::room()).into_points();
                     left_out |= !rolling.push(&points)?;
+                    pieces = points.into();
                 }
                 if rewrites {
-                    left_out |= !output.push(points)?;
+                    left_out |= !output.push(&pieces)?;
                 }
             }
             outputs.files.extend(output.finish()?);

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::manifest::TombstoneRecord;
 use crate::output::Output;
-use crate::scan::Scan;
+use crate::scan::{Scan, SeriesPieces};
 use crate::view::{Frozen, View};
 
 /// Rows of a level from which on its points may go straight into partitions: fewer wait for others, see
@@ -103,14 +103,15 @@ impl Engine {
         };
         let mut output = Output::new(self, policy.clone(), tier, partition_ns, level, frozen.seq, frozen.seq);
         let deletes = self.inner.shared.view.read().deletes.clone();
+        let mut points = SeriesPieces::room();
         for &table in tables {
             let scan = Scan::new(Snapshot::all_series(table), None, times_ns.clone());
             let mut scan = scan.without(deletes.clone(), frozen.seq);
             for part in frozen.active.generation.parts(table, tier) {
                 scan.add_part(0, frozen.active.base_seq, part);
             }
-            for points in scan {
-                output.push(points?)?;
+            while scan.next_into(&mut points)? {
+                output.push(&points)?;
             }
         }
         output.finish()

@@ -70,6 +70,18 @@ impl Piece {
         }
     }
 
+    /// The points alone.
+    pub(crate) fn into_points(self) -> (Vec<i64>, Column) {
+        match self {
+            Piece::Owned { times_ns, values, .. } => (times_ns, values),
+            shared => {
+                let (mut times_ns, mut out) = room(std::slice::from_ref(&shared));
+                shared.extend(0..shared.times_ns().len(), &mut times_ns, &mut out);
+                (times_ns, out)
+            }
+        }
+    }
+
     fn arrival(&self, row: usize) -> u32 {
         match self {
             Piece::Owned { .. } | Piece::Cached { .. } => 0,
@@ -103,11 +115,7 @@ pub(crate) fn set_apart(pieces: &mut Vec<Piece>) {
 }
 
 /// One stream of pieces that ascend and are apart.
-pub(crate) fn join(mut pieces: Vec<Piece>) -> (Vec<i64>, Column) {
-    if let [Piece::Owned { .. }] = pieces.as_slice() {
-        let Some(Piece::Owned { times_ns, values, .. }) = pieces.pop() else { unreachable!("matched above") };
-        return (times_ns, values);
-    }
+pub(crate) fn join(pieces: Vec<Piece>) -> (Vec<i64>, Column) {
     let (mut times_ns, mut out) = room(&pieces);
     pieces.iter().for_each(|p| p.extend(0..p.times_ns().len(), &mut times_ns, &mut out));
     (times_ns, out)

@@ -9,8 +9,9 @@ use crate::files::LiveFile;
 use crate::layout;
 use crate::manifest::FileRecord;
 use crate::output_names::OutputNames;
-use crate::scan::SeriesPoints;
-use crate::sst::{SstWriter, WriteOptions};
+use crate::registry::key;
+use crate::scan::{SeriesPieces, Stretch};
+use crate::sst::{SeriesRow, SstWriter, WriteOptions};
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -65,36 +66,52 @@ impl<'a> Output<'a> {
 
     /// Adds a series; ids ascend. A series that the registry no longer has is left out: false. It was dropped a moment
     /// ago by a deletion that may not be durable yet, so [`Engine::make_drops_durable`] comes before the file is listed.
-    pub(crate) fn push(&mut self, points: SeriesPoints) -> Result<bool> {
-        if !self.note(&points) {
+    pub(crate) fn push(&mut self, points: &SeriesPieces) -> Result<bool> {
+        if self.writer.is_none() {
+            if self.engine.inner.registry.read().slot(points.series()).is_none() {
+                return Ok(false);
+            }
+            self.create()?;
+        }
+        if !self.name(points)? {
             return Ok(false);
         }
-        if self.writer.is_none() {
-            let id = self.engine.new_file_id();
-            let dir = self.dir();
-            let env = &self.engine.inner.env;
-            env.fs.create_dir_durably(&self.engine.inner.options.data_dir, &dir)?;
-            let options = WriteOptions::new(self.level, self.seq);
-            self.writer = Some((id.clone(), SstWriter::create(env, &dir, &id, options)?));
-        }
         let (_, writer) = self.writer.as_mut().expect("made above");
-        for stream in &points.streams {
-            writer.push(points.series, stream.field, &stream.times_ns, &stream.values)?;
+        for (field, stretches) in points.streams() {
+            for Stretch { times_ns, values, rows } in stretches {
+                writer.push_rows(points.series(), field, times_ns, values, rows)?;
+            }
         }
         Ok(true)
     }
 
-    /// Copies the series' names; false when it is gone.
-    fn note(&mut self, points: &SeriesPoints) -> bool {
+    fn create(&mut self) -> Result<()> {
+        let id = self.engine.new_file_id();
+        let dir = self.dir();
+        let env = &self.engine.inner.env;
+        env.fs.create_dir_durably(&self.engine.inner.options.data_dir, &dir)?;
+        let options = WriteOptions::new(self.level, self.seq);
+        self.writer = Some((id.clone(), SstWriter::create(env, &dir, &id, options)?));
+        Ok(())
+    }
+
+    /// Writes the series' name; false when it is gone.
+    fn name(&mut self, points: &SeriesPieces) -> Result<bool> {
+        let series = points.series();
         let names = self.engine.inner.registry.read();
-        let Some(slot) = names.slot(points.series) else { return false };
-        if let Some(rollup) = names.rollup(slot) {
-            let oldest = points.streams.iter().filter_map(|s| s.times_ns.first()).min();
+        let Some(slot) = names.slot(series) else { return Ok(false) };
+        let Some(table) = self.names.table(&names, series.table()) else { return Ok(false) };
+        if let Some(rollup) = names.rollup(slot).filter(|rollup| rollup.imported_until_s > self.imported_until_s) {
+            let oldest = points.streams().filter_map(|(_, mut s)| s.next()).map(|s| s.times_ns[s.rows.start]).min();
             if oldest.is_some_and(|t| t.div_euclid(SECOND_NS) < rollup.imported_until_s) {
-                self.imported_until_s = self.imported_until_s.max(rollup.imported_until_s);
+                self.imported_until_s = rollup.imported_until_s;
             }
         }
-        self.names.push(&names, points.series, names.key(slot))
+        let (_, writer) = self.writer.as_mut().expect("the caller has made it");
+        let (database, policy) = (self.policy.database.as_str(), self.policy.name.as_str());
+        let path = names.key(slot);
+        writer.name(&SeriesRow { series, database, policy, table: &table.name, path }, key::tags(table.kind, path))?;
+        Ok(true)
     }
 
     fn dir(&self) -> std::path::PathBuf {
@@ -104,11 +121,10 @@ impl<'a> Output<'a> {
     /// Makes the file durable; `None` when nothing was pushed.
     pub(crate) fn finish(mut self) -> Result<Option<Arc<LiveFile>>> {
         let Some((id, writer)) = self.writer.take() else { return Ok(None) };
-        let (mut names, policy) = (std::mem::take(&mut self.names), &self.policy);
         if self.tier.is_rolled() {
-            names.roll_up();
+            self.names.roll_up();
         }
-        let meta = writer.finish(names.series(&policy.database, &policy.name), names.fields())?;
+        let meta = writer.finish(self.names.fields())?;
         let record = FileRecord {
             kept_from_s: self.kept_from_s(meta.max_time_ns),
             id,

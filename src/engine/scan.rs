@@ -46,7 +46,7 @@ pub struct SeriesPoints {
 pub struct SeriesPieces {
     series: SeriesId,
     /// By field, ascending; the pieces of each are apart and ascend in time, none of them empty.
-    streams: Vec<(FieldId, Vec<Piece>)>,
+    pieces: Vec<(FieldId, Piece)>,
 }
 
 /// Some of a stream's points.
@@ -61,17 +61,25 @@ pub struct Stretch<'a> {
 }
 
 impl SeriesPieces {
-    fn new(series: SeriesId, mut pieces: Vec<(FieldId, Piece)>) -> Self {
-        pieces.sort_by_key(|(field, _)| *field);
-        let mut streams: Vec<(FieldId, Vec<Piece>)> = Vec::new();
-        for (field, piece) in pieces {
-            match streams.last_mut() {
-                Some((known, same)) if *known == field => same.push(piece),
-                _ => streams.push((field, vec![piece])),
-            }
+    /// Of no series yet: room for [`Scan::next_into`].
+    pub(crate) fn room() -> Self {
+        Self { series: SeriesId(0), pieces: Vec::new() }
+    }
+
+    /// Puts the pieces in order, and makes those that overlap in time one.
+    fn settle(&mut self) {
+        self.pieces.sort_by_key(|(field, piece)| (*field, piece.times_ns()[0]));
+        let apart = |w: &[(FieldId, Piece)]| w[0].0 != w[1].0 || w[0].1.times_ns().last() < w[1].1.times_ns().first();
+        if self.pieces.windows(2).all(apart) {
+            return;
         }
-        streams.iter_mut().for_each(|(_, pieces)| set_apart(pieces));
-        Self { series, streams }
+        let mut rest = std::mem::take(&mut self.pieces).into_iter().peekable();
+        while let Some((field, first)) = rest.next() {
+            let mut same = vec![first];
+            same.extend(std::iter::from_fn(|| rest.next_if(|next| next.0 == field)).map(|next| next.1));
+            set_apart(&mut same);
+            self.pieces.extend(same.into_iter().map(|piece| (field, piece)));
+        }
     }
 
     /// The series.
@@ -81,16 +89,26 @@ impl SeriesPieces {
 
     /// Each field, ascending, with its points in stretches that ascend in time.
     pub fn streams(&self) -> impl Iterator<Item = (FieldId, impl Iterator<Item = Stretch<'_>>)> {
-        self.streams.iter().map(|(field, pieces)| (*field, pieces.iter().map(Piece::stretch)))
+        let streams = self.pieces.chunk_by(|a, b| a.0 == b.0);
+        streams.map(|stream| (stream[0].0, stream.iter().map(|(_, piece)| piece.stretch())))
     }
 
     /// The points of each field in one piece.
     pub fn into_points(self) -> SeriesPoints {
-        let stream = |(field, pieces)| {
-            let (times_ns, values) = join(pieces);
-            Stream { field, times_ns, values }
-        };
-        SeriesPoints { series: self.series, streams: self.streams.into_iter().map(stream).collect() }
+        let mut pieces = self.pieces.into_iter().peekable();
+        let mut streams = Vec::new();
+        while let Some((field, piece)) = pieces.next() {
+            let (times_ns, values) = match pieces.peek() {
+                Some(next) if next.0 == field => {
+                    let mut same = vec![piece];
+                    same.extend(std::iter::from_fn(|| pieces.next_if(|next| next.0 == field)).map(|next| next.1));
+                    join(same)
+                }
+                _ => piece.into_points(),
+            };
+            streams.push(Stream { field, times_ns, values });
+        }
+        SeriesPoints { series: self.series, streams }
     }
 }
 
@@ -98,9 +116,9 @@ impl From<SeriesPoints> for SeriesPieces {
     fn from(points: SeriesPoints) -> Self {
         let piece = |stream: Stream| {
             let Stream { field, times_ns, values } = stream;
-            (field, vec![Piece::Owned { rank: 0, times_ns, values }])
+            (field, Piece::Owned { rank: 0, times_ns, values })
         };
-        Self { series: points.series, streams: points.streams.into_iter().map(piece).collect() }
+        Self { series: points.series, pieces: points.streams.into_iter().map(piece).collect() }
     }
 }
 
@@ -320,7 +338,9 @@ impl Scan {
     /// # Errors
     /// As iteration.
     pub fn points_of(&mut self, series: SeriesId, within_ns: &RangeInclusive<i64>) -> Result<SeriesPoints> {
-        Ok(self.read(series, Some(within_ns))?.into_points())
+        let mut pieces = SeriesPieces::room();
+        self.read(series, Some(within_ns), &mut pieces)?;
+        Ok(pieces.into_points())
     }
 
     /// The next series, as iteration gives it, without putting its points together.
@@ -328,14 +348,23 @@ impl Scan {
     /// # Errors
     /// As iteration; nothing follows an error.
     pub fn next_pieces(&mut self) -> Result<Option<SeriesPieces>> {
-        let found = self.advance();
+        let mut pieces = SeriesPieces::room();
+        Ok(self.next_into(&mut pieces)?.then_some(pieces))
+    }
+
+    /// The same into room that is used again; false: there are no more.
+    ///
+    /// # Errors
+    /// As iteration; nothing follows an error.
+    pub(crate) fn next_into(&mut self, out: &mut SeriesPieces) -> Result<bool> {
+        let found = self.advance(out);
         if found.is_err() {
             self.next = None;
         }
         found
     }
 
-    fn advance(&mut self) -> Result<Option<SeriesPieces>> {
+    fn advance(&mut self, out: &mut SeriesPieces) -> Result<bool> {
         while let Some(at_least) = self.next {
             let mut found = None;
             let Self { sources, files, filter, fields, times_ns, .. } = self;
@@ -371,16 +400,22 @@ impl Scan {
                     found
                 }
             };
-            let points = self.read(series, None)?;
-            if !points.streams.is_empty() {
-                return Ok(Some(points));
+            self.read(series, None, out)?;
+            if !out.pieces.is_empty() {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
-    fn read(&mut self, series: SeriesId, within_ns: Option<&RangeInclusive<i64>>) -> Result<SeriesPieces> {
-        let mut pieces = Vec::new();
+    fn read(
+        &mut self,
+        series: SeriesId,
+        within_ns: Option<&RangeInclusive<i64>>,
+        out: &mut SeriesPieces,
+    ) -> Result<()> {
+        out.series = series;
+        out.pieces.clear();
         let Self {
             sources, files, filter, fields, values_of, times_ns, deletes, deletes_up_to, decoded, budget, ..
         } = self;
@@ -391,10 +426,11 @@ impl Scan {
         let deletes = deletes.of(series, *deletes_up_to);
         for source in sources {
             if source.seek(series, &wanted)? == Some(series) {
-                source.run.read(series, &wanted, &deletes, &mut pieces)?;
+                source.run.read(series, &wanted, &deletes, &mut out.pieces)?;
             }
         }
-        Ok(SeriesPieces::new(series, pieces))
+        out.settle();
+        Ok(())
     }
 }
 

@@ -154,7 +154,7 @@ impl Engine {
                 let streams: Vec<Stream> = points.streams.iter().filter_map(part).collect();
                 if !streams.is_empty() {
                     // One that was dropped a moment ago has no points any more.
-                    output.push(SeriesPoints { series: points.series, streams })?;
+                    output.push(&SeriesPoints { series: points.series, streams }.into())?;
                 }
             }
             outputs.files.extend(output.finish()?);

@@ -11,7 +11,7 @@ use crate::compaction::{Job, Unlisted};
 use crate::engine::Engine;
 use crate::files::LiveFile;
 use crate::output::Output;
-use crate::scan::{Scan, SeriesFilter, SeriesPoints};
+use crate::scan::{Scan, SeriesFilter, SeriesPieces, SeriesPoints};
 use crate::view::View;
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -74,7 +74,7 @@ impl<'a> Rolling<'a> {
                 }
             }
             if !streams.is_empty() {
-                known &= output.push(SeriesPoints { series: points.series, streams })?;
+                known &= output.push(&SeriesPoints { series: points.series, streams }.into())?;
             }
         }
         Ok(known)
@@ -296,8 +296,9 @@ impl Engine {
         let mut output = Output::new(self, policy.clone(), job.tier, start_ns, 1, seq, deletes_seq);
         output.keep_from(job.inputs.iter().map(|file| file.record.kept_from_s).max().unwrap_or(0));
         let mut left_out = false;
-        for points in scan {
-            left_out |= !output.push(points?)?;
+        let mut points = SeriesPieces::room();
+        while scan.next_into(&mut points)? {
+            left_out |= !output.push(&points)?;
         }
         let mut made = Unlisted::default();
         made.files.extend(output.finish()?);

@@ -266,6 +266,26 @@ impl Streams {
         self.last.push(entry.stats.last);
     }
 
+    /// Takes the first `series` series away.
+    pub(super) fn forget(&mut self, series: usize) {
+        let streams = self.first_stream[series] as usize;
+        self.series.drain(..series);
+        self.first_stream.drain(..series);
+        self.first_stream.iter_mut().for_each(|stream| *stream -= streams as u32);
+        self.field.drain(..streams);
+        self.row_start.drain(..streams);
+        for times in [&mut self.min_time_ns, &mut self.max_time_ns] {
+            times.drain(..streams);
+        }
+        for bytes in [&mut self.kind, &mut self.overflow] {
+            bytes.drain(..streams);
+        }
+        self.nans.drain(..streams);
+        for bits in [&mut self.sum, &mut self.min, &mut self.max, &mut self.first, &mut self.last] {
+            bits.drain(..streams);
+        }
+    }
+
     /// Position of the first series that is not below `series`, looking from position `from` on.
     pub fn seek(&self, from: usize, series: SeriesId) -> usize {
         let ids = &self.series;

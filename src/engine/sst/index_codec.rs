@@ -1,4 +1,4 @@
-//! The index as bytes. `docs/formats/sst.md` has the table.
+//! The index as bytes, read; [`super::index_writer`] writes them. `docs/formats/sst.md` has the table.
 //!
 //! A checksummed header names the sections: four of the file as a whole, then those of each piece of the index, which can
 //! be read without the other pieces. Each section is one column, checksummed, and either as it is or made of small
@@ -13,152 +13,38 @@ use rhythmite_model::{Error, Result};
 use super::index::{FileCheck, FileFacts, Index, Pages, Piece, StreamKind, Streams};
 use super::layout::TimeUnit;
 
-const MAGIC: [u8; 8] = *b"RHYTHIDX";
+pub(super) const MAGIC: [u8; 8] = *b"RHYTHIDX";
 /// Version of these bytes, which changes apart from that of the points.
-const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 2;
 /// magic, version, sections, header checksum.
-const PREFIX_BYTES: usize = 8 + 4 + 4 + 4;
+pub(super) const PREFIX_BYTES: usize = 8 + 4 + 4 + 4;
 /// offset, stored bytes, plain bytes, checksum, encoding.
-const SECTION_BYTES: usize = 8 + 8 + 8 + 4 + 1;
-const FACTS_BYTES: usize = 8 * 4 + 2 + (8 + 4) * 3 + 8 + 4 + 3 * 8;
+pub(super) const SECTION_BYTES: usize = 8 + 8 + 8 + 4 + 1;
+pub(super) const FACTS_BYTES: usize = 8 * 4 + 2 + (8 + 4) * 3 + 8 + 4 + 3 * 8;
 /// first, last, series, streams, row.
-const PIECE_BYTES: usize = 8 + 8 + 4 + 4 + 8;
+pub(super) const PIECE_BYTES: usize = 8 + 8 + 4 + 4 + 8;
 
 /// Sections of the file: facts, pieces, offsets of pages, checksums of pages.
 const HEAD_SECTIONS: usize = 4;
 /// Sections of a piece, in file order.
-const PIECE_SECTIONS: usize = 14;
+pub(super) const PIECE_SECTIONS: usize = 14;
 
 /// Streams of a piece; one more series may go beyond it. Large enough that its sections compress well, and small enough
 /// that who asks for one series waits a tenth of a millisecond. Few in tests, which then meet every boundary.
-const PIECE_STREAMS: usize = if cfg!(test) { 32 } else { 4096 };
+pub(super) const PIECE_STREAMS: usize = if cfg!(test) { 32 } else { 4096 };
 
-const RAW: u8 = 0;
+pub(super) const RAW: u8 = 0;
 /// Bytes transposed (all first bytes, all second bytes, ...), then snap.
-const PACKED: u8 = 1;
+pub(super) const PACKED: u8 = 1;
 
 /// Plain bytes compressed at a time.
-const BLOCK_BYTES: usize = 1 << 20;
+pub(super) const BLOCK_BYTES: usize = 1 << 20;
 
 /// Numbers put together at a time: they stay in the first cache.
 const TRANSPOSE_NUMBERS: usize = 2048;
 
 /// No snap block expands more than this (a copy of 64 bytes takes at least 3).
 const EXPANSION_MAX: u64 = 24;
-
-/// An encoded index, and the checksum of its header, which covers the checksums of everything else.
-pub struct Encoded {
-    /// The file.
-    pub bytes: Vec<u8>,
-    /// CRC-32C of the header.
-    pub checksum: u32,
-}
-
-/// Encodes an index.
-pub fn encode(index: &Index) -> Encoded {
-    let f = &index.facts;
-    let mut facts = Vec::with_capacity(FACTS_BYTES);
-    for number in [f.rows, f.min_time_ns as u64, f.max_time_ns as u64, f.seq] {
-        facts.extend_from_slice(&number.to_le_bytes());
-    }
-    facts.extend_from_slice(&[f.level, f.time_unit as u8]);
-    for file in [f.points, f.series, f.fields] {
-        facts.extend_from_slice(&file.len.to_le_bytes());
-        facts.extend_from_slice(&file.crc.to_le_bytes());
-    }
-    facts.extend_from_slice(&f.footer_start.to_le_bytes());
-    facts.extend_from_slice(&f.footer_crc.to_le_bytes());
-    let pieces = cut(&index.streams);
-    for count in [index.streams.len(), pieces.len(), index.pages.offset.len()] {
-        facts.extend_from_slice(&(count as u64).to_le_bytes());
-    }
-
-    let mut directory = Vec::with_capacity(pieces.len() * PIECE_BYTES);
-    for (_, piece) in &pieces {
-        directory.extend_from_slice(&piece.first.to_le_bytes());
-        directory.extend_from_slice(&piece.last.to_le_bytes());
-        directory.extend_from_slice(&piece.series.to_le_bytes());
-        directory.extend_from_slice(&piece.streams.to_le_bytes());
-        directory.extend_from_slice(&piece.row_start.to_le_bytes());
-    }
-    let mut sections = vec![
-        Section::raw(facts),
-        Section::raw(directory),
-        pack(steps(std::iter::once(&0).chain(&index.pages.offset)).map(u64::to_le_bytes)),
-        pack(index.pages.crc.iter().map(|x| x.to_le_bytes())),
-    ];
-    for (series, _) in &pieces {
-        sections.extend(encode_piece(&index.streams, series.clone(), f.min_time_ns));
-    }
-
-    let mut offset = (PREFIX_BYTES + sections.len() * SECTION_BYTES) as u64;
-    let mut table = Vec::with_capacity(sections.len() * SECTION_BYTES);
-    for section in &sections {
-        table.extend_from_slice(&offset.to_le_bytes());
-        table.extend_from_slice(&(section.bytes.len() as u64).to_le_bytes());
-        table.extend_from_slice(&section.plain.to_le_bytes());
-        table.extend_from_slice(&crc32c::crc32c(&section.bytes).to_le_bytes());
-        table.push(section.encoding);
-        offset += section.bytes.len() as u64;
-    }
-    let mut bytes = Vec::with_capacity(offset as usize);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&(sections.len() as u32).to_le_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes), &table);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes.extend_from_slice(&table);
-    for section in &sections {
-        bytes.extend_from_slice(&section.bytes);
-    }
-    Encoded { bytes, checksum }
-}
-
-/// Whole series, until there are enough streams for a piece.
-fn cut(all: &Streams) -> Vec<(Range<usize>, Piece)> {
-    let mut pieces = Vec::new();
-    let mut from = 0;
-    while from < all.series.len() {
-        let stream = all.first_stream[from] as usize;
-        let enough = (stream + PIECE_STREAMS) as u32;
-        let to = (all.first_stream.partition_point(|first| *first <= enough) - 1).clamp(from + 1, all.series.len());
-        let piece = Piece {
-            first: all.series[from],
-            last: all.series[to - 1],
-            series: (to - from) as u32,
-            streams: all.first_stream[to] - all.first_stream[from],
-            row_start: all.row_start[stream],
-        };
-        pieces.push((from..to, piece));
-        from = to;
-    }
-    pieces
-}
-
-fn encode_piece(all: &Streams, series: Range<usize>, base_ns: i64) -> [Section; PIECE_SECTIONS] {
-    let ids = &all.series[series.clone()];
-    let first_stream = &all.first_stream[series.start..=series.end];
-    let streams = first_stream[0] as usize..all.first_stream[series.end] as usize;
-    let (min, max) = (&all.min_time_ns[streams.clone()], &all.max_time_ns[streams.clone()]);
-    let first = &all.first[streams.clone()];
-    let per_stream = |v: &[u64]| pack(v[streams.clone()].iter().zip(first).map(|(x, first)| (x ^ first).to_le_bytes()));
-    [
-        pack(steps(std::iter::once(&0).chain(ids)).map(u64::to_le_bytes)),
-        pack(first_stream.windows(2).map(|w| (w[1] - w[0]).to_le_bytes())),
-        pack(all.field[streams.clone()].iter().map(|x| x.to_le_bytes())),
-        pack(all.row_start[streams.start..=streams.end].windows(2).map(|w| ((w[1] - w[0]) as u32).to_le_bytes())),
-        pack(min.iter().map(|t| t.wrapping_sub(base_ns).to_le_bytes())),
-        pack(max.iter().zip(min).map(|(t, min)| t.wrapping_sub(*min).to_le_bytes())),
-        pack(all.kind[streams.clone()].iter().map(|x| [*x])),
-        pack(all.overflow[streams.clone()].iter().map(|x| [*x])),
-        pack(all.nans[streams.clone()].iter().map(|x| x.to_le_bytes())),
-        pack(first.iter().map(|x| x.to_le_bytes())),
-        per_stream(&all.last),
-        per_stream(&all.sum),
-        per_stream(&all.min),
-        per_stream(&all.max),
-    ]
-}
 
 /// Bytes of an index that lies somewhere.
 pub trait Source {
@@ -357,39 +243,6 @@ fn decode_piece(sections: &[Stored<'_>], piece: &Piece, base_ns: i64) -> Result<
         min,
         max,
     })
-}
-
-struct Section {
-    encoding: u8,
-    plain: u64,
-    bytes: Vec<u8>,
-}
-
-impl Section {
-    fn raw(bytes: Vec<u8>) -> Self {
-        Self { encoding: RAW, plain: bytes.len() as u64, bytes }
-    }
-}
-
-/// Differences of neighbours.
-fn steps<'a>(numbers: impl Iterator<Item = &'a u64> + Clone) -> impl Iterator<Item = u64> + Clone {
-    numbers.clone().zip(numbers.skip(1)).map(|(a, b)| b.wrapping_sub(*a))
-}
-
-/// Transposes the numbers' bytes, so that the high ones, mostly zero, lie together; then snap.
-fn pack<const N: usize>(numbers: impl Iterator<Item = [u8; N]> + Clone) -> Section {
-    let mut plain = Vec::new();
-    for k in 0..N {
-        plain.extend(numbers.clone().map(|b| b[k]));
-    }
-    let mut bytes = Vec::with_capacity(plain.len() / 8);
-    // A length in front of each: a snap block holds at most 4 GiB.
-    for block in plain.chunks(BLOCK_BYTES) {
-        let packed = snap::raw::Encoder::new().compress_vec(block).expect("a block is below snap's limit");
-        bytes.extend_from_slice(&(packed.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&packed);
-    }
-    Section { encoding: PACKED, plain: plain.len() as u64, bytes }
 }
 
 /// A section's bytes, unpacked but still transposed.

@@ -2,12 +2,12 @@
 //!
 //! One SST is four files with one stem: `points-<id>.parquet` (the values), `points-<id>.idx` (where each stream is),
 //! `series-<id>.parquet` and `fields-<id>.parquet` (names, for readers other than this one). The
-//! order of events: [`SstWriter::push`] streams in file order, [`SstWriter::finish`] writes names and index, makes
-//! every file durable and renames the index last; [`SstReader::open`] believes a file only if all checksums agree, and
+//! order of events: [`SstWriter::name`] a series and [`SstWriter::push`] its streams, in file order; [`SstWriter::finish`]
+//! writes fields and index, makes every file durable and renames the index last; [`SstReader::open`] believes a file only if all checksums agree, and
 //! [`SstCursor::read`] fetches rows of one stream. `docs/formats/sst.md` describes the bytes.
 //!
 //! Limits: a stream has fewer than 2^32 rows in one file, a file fewer than 2^32 streams and 32,767 row groups. The
-//! writer holds one row group and the index (about 80 bytes a stream) in memory, the reader the index of a file of up to
+//! writer holds one row group and the packed index (some 20 bytes a stream) in memory, the reader the index of a file of up to
 //! 4,096 streams; of larger ones pieces of so many are kept in a cache that all readers share.
 //!
 //! An SST never changes, and nothing here decides which ones live: the catalogue does.
@@ -19,6 +19,7 @@ mod delta;
 mod handles;
 mod index;
 mod index_codec;
+mod index_writer;
 mod input;
 mod ints;
 mod layout;
@@ -49,7 +50,8 @@ pub use cursor::SstCursor;
 pub use handles::Handles;
 pub use index::{StreamEntry, StreamKind};
 pub use layout::{FORMAT_VERSION, PageCompression, TimeUnit};
-pub use names::{FieldRow, SeriesRow};
+pub(crate) use names::SeriesFile;
+pub use names::{FieldRow, SeriesRow, Tag};
 pub(crate) use names_read::{read_fields, read_series};
 pub use pieces::Pieces;
 pub use reader::SstReader;

@@ -1,5 +1,6 @@
 //! Series and fields by name, as Parquet beside the points, so that any reader can join names to numbers.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ const BATCH_ROWS: usize = 8192;
 const GROUP_ROWS: usize = 128 * 1024;
 
 /// One series by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesRow<'a> {
     /// The series.
     pub series: SeriesId,
@@ -34,9 +35,10 @@ pub struct SeriesRow<'a> {
     pub table: &'a str,
     /// The series' whole key, see `KeyKind`.
     pub path: &'a str,
-    /// Tags, sorted by key.
-    pub tags: Vec<(&'a str, &'a str)>,
 }
+
+/// Key and value of a tag.
+pub type Tag<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// One field by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,43 +55,55 @@ pub struct FieldRow<'a> {
     pub field_type: FieldType,
 }
 
-/// Writes the series file under its temporary name and makes it durable.
-///
-/// # Errors
-/// `Invalid`: rows do not ascend by series, or one of `wanted` (ascending) is not described. Rows of other series are
-/// left out.
-pub fn write_series<'a>(
-    env: &Env,
-    path: &Path,
-    wanted: &[u64],
-    rows: impl IntoIterator<Item = SeriesRow<'a>>,
-) -> Result<Written> {
-    let mut table = SeriesTable::new();
-    let mut file = NamesFile::create(env, path, table.schema())?;
-    let mut wanted = wanted.iter().copied().peekable();
-    let mut last = None;
-    for row in rows {
-        if last.is_some_and(|last| last >= row.series) {
+/// The series file under construction, under its temporary name. Its bytes follow from its rows alone.
+pub struct SeriesFile {
+    table: SeriesTable,
+    file: NamesFile,
+    last: Option<SeriesId>,
+}
+
+impl SeriesFile {
+    /// Creates the file.
+    ///
+    /// # Errors
+    /// `Unavailable`: disk.
+    pub fn create(env: &Env, path: &Path) -> Result<Self> {
+        let table = SeriesTable::new();
+        let file = NamesFile::create(env, path, table.schema())?;
+        Ok(Self { table, file, last: None })
+    }
+
+    /// Adds a row and its tags, sorted by key, in memory: a call of [`SeriesFile::write_full`] must follow.
+    ///
+    /// # Errors
+    /// `Invalid`: rows do not ascend by series; the row is not taken then.
+    pub fn push<'a>(&mut self, row: &SeriesRow<'_>, tags: impl Iterator<Item = Tag<'a>>) -> Result<()> {
+        if self.last.is_some_and(|last| last >= row.series) {
             return Err(Error::invalid(format!("series {} of the names is out of order", row.series.0)));
         }
-        last = Some(row.series);
-        match wanted.peek() {
-            Some(id) if *id < row.series.0 => break,
-            Some(id) if *id == row.series.0 => wanted.next(),
-            _ => continue,
-        };
-        table.push(&row);
-        if table.rows == BATCH_ROWS {
-            file.write(&table.take()?)?;
+        self.last = Some(row.series);
+        self.table.push(row, tags);
+        Ok(())
+    }
+
+    /// Turns the rows into Parquet if there are enough.
+    ///
+    /// # Errors
+    /// `Unavailable`: disk.
+    pub fn write_full(&mut self) -> Result<()> {
+        if self.table.rows < BATCH_ROWS { Ok(()) } else { self.file.write(&self.table.take()?) }
+    }
+
+    /// Writes the rest and makes the file durable; it takes no more.
+    ///
+    /// # Errors
+    /// `Unavailable`: disk.
+    pub fn close(&mut self) -> Result<Written> {
+        if self.table.rows > 0 {
+            self.file.write(&self.table.take()?)?;
         }
+        self.file.finish()
     }
-    if let Some(id) = wanted.next() {
-        return Err(Error::invalid(format!("series {id} has points but no name")));
-    }
-    if table.rows > 0 {
-        file.write(&table.take()?)?;
-    }
-    file.finish()
 }
 
 /// Writes the fields file under its temporary name and makes it durable.
@@ -156,13 +170,13 @@ impl SeriesTable {
         self.schema.clone()
     }
 
-    fn push(&mut self, row: &SeriesRow<'_>) {
+    fn push<'a>(&mut self, row: &SeriesRow<'_>, tags: impl Iterator<Item = Tag<'a>>) {
         self.rows += 1;
         self.series.append_value(row.series.0);
         for (column, text) in self.texts.iter_mut().zip([row.database, row.policy, row.table, row.path]) {
             column.append_value(text);
         }
-        for (key, value) in &row.tags {
+        for (key, value) in tags {
             self.tags.keys().append_value(key);
             self.tags.values().append_value(value);
         }
@@ -183,9 +197,10 @@ struct NamesFile {
 }
 
 impl NamesFile {
-    fn create(env: &Env, path: &Path, schema: SchemaRef) -> Result<Self> {
+    fn create(env: &Env, at: &Path, schema: SchemaRef) -> Result<Self> {
         let level = ZstdLevel::try_new(1).map_err(bug)?;
         let series = ColumnPath::from("series");
+        let path = ColumnPath::from("path");
         let version =
             parquet::file::metadata::KeyValue::new("rhythmite.version".to_owned(), FORMAT_VERSION.to_string());
         let properties = WriterProperties::builder()
@@ -195,9 +210,11 @@ impl NamesFile {
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_column_dictionary_enabled(series.clone(), false)
             .set_column_encoding(series, Encoding::DELTA_BINARY_PACKED)
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, Encoding::DELTA_BYTE_ARRAY)
             .set_key_value_metadata(Some(vec![version]))
             .build();
-        let writer = ArrowWriter::try_new(Output::create(env, path)?, schema, Some(properties)).map_err(bug)?;
+        let writer = ArrowWriter::try_new(Output::create(env, at)?, schema, Some(properties)).map_err(bug)?;
         Ok(Self { writer })
     }
 
@@ -205,7 +222,7 @@ impl NamesFile {
         self.writer.write(batch).map_err(super::write_error)
     }
 
-    fn finish(mut self) -> Result<Written> {
+    fn finish(&mut self) -> Result<Written> {
         self.writer.finish().map_err(super::write_error)?;
         self.writer.inner_mut().sync().map_err(Error::from)
     }

@@ -19,9 +19,8 @@ use rhythmite_env::{Env, File};
 use rhythmite_model::{Column, Error, FieldId, FieldType, Result, SeriesId, TableId};
 
 use super::index::{FileCheck, FileFacts, Index, StreamEntry, StreamKind};
-use super::index_codec;
 use super::layout::{self, FORMAT_VERSION, TimeUnit, column};
-use super::names::{self, FieldRow, SeriesRow};
+use super::names::{self, FieldRow, SeriesFile};
 use super::names_read::Whole;
 use super::output::{publish, temporary};
 use super::reader::INDEX_BYTES_MAX;
@@ -29,6 +28,7 @@ use super::stats::{Fold, RawStats};
 use super::verify::checksum;
 use super::writer::pages;
 use super::{SstPaths, decimal, places, read_error};
+use super::{index_codec, index_writer};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8192;
@@ -71,7 +71,7 @@ impl Rebuilt {
     /// The bytes of the index beside names files of these lengths and checksums, and its checksum.
     pub(crate) fn encode(&mut self, series: FileCheck, fields: FileCheck) -> (Vec<u8>, u32) {
         (self.index.facts.series, self.index.facts.fields) = (series, fields);
-        let encoded = index_codec::encode(&self.index);
+        let encoded = index_writer::encode(&self.index);
         (encoded.bytes, encoded.checksum)
     }
 
@@ -109,17 +109,12 @@ impl NamesFile {
         Some(Self { check: FileCheck { len, crc: checksum(&file, len).ok()? } })
     }
 
-    /// Writes a series file under its temporary name.
+    /// Makes a series file durable under its temporary name.
     ///
     /// # Errors
-    /// `Invalid` when a series has no row; `Unavailable` for the disk.
-    pub(crate) fn series<'a>(
-        env: &Env,
-        path: &Path,
-        wanted: &[u64],
-        rows: impl IntoIterator<Item = SeriesRow<'a>>,
-    ) -> Result<Self> {
-        Ok(Self { check: names::write_series(env, path, wanted, rows)?.into() })
+    /// `Unavailable` for the disk.
+    pub(crate) fn series(mut file: SeriesFile) -> Result<Self> {
+        Ok(Self { check: file.close()?.into() })
     }
 
     /// Writes a fields file under its temporary name.

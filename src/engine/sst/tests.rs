@@ -68,14 +68,23 @@ fn write_in(
     piece: usize,
 ) -> Result<SstMeta> {
     let mut writer = SstWriter::create(env, dir, id, options)?;
-    for s in streams {
+    let mut named = None;
+    for s in streams.iter().filter(|s| !s.times_ns.is_empty()) {
+        if named.replace(s.series) != Some(s.series) {
+            name(&mut writer, s.series)?;
+        }
         for from in (0..s.times_ns.len()).step_by(piece) {
             let to = from.saturating_add(piece).min(s.times_ns.len());
             writer.push(s.series, s.field, &s.times_ns[from..to], &slice(&s.values, from..to))?;
         }
     }
-    let (series, fields) = names(streams);
-    writer.finish(series, fields)
+    writer.finish(fields(streams))
+}
+
+/// Names the series whose points come next.
+fn name(writer: &mut SstWriter, series: SeriesId) -> Result<()> {
+    let row = SeriesRow { series, database: "telemetry", policy: "autogen", table: "cpu", path: "cpu,host=a" };
+    writer.name(&row, [("host".into(), "a".into())].into_iter())
 }
 
 /// An environment whose disk is in memory: no test waits for a real sync unless the disk is its subject.
@@ -92,22 +101,12 @@ fn memory() -> Env {
 
 const MEMORY: &str = "/data";
 
-fn names(streams: &[Stream]) -> (Vec<SeriesRow<'static>>, Vec<FieldRow<'static>>) {
-    let mut ids = streams.iter().map(|s| s.series).collect::<Vec<_>>();
-    ids.dedup();
-    let row = |series| SeriesRow {
-        series,
-        database: "telemetry",
-        policy: "autogen",
-        table: "cpu",
-        path: "cpu,host=a",
-        tags: vec![("host", "a")],
-    };
+fn fields(streams: &[Stream]) -> Vec<FieldRow<'static>> {
     let mut fields = streams.iter().map(|s| (s.series.table(), s.field, s.values.field_type())).collect::<Vec<_>>();
     fields.sort();
     fields.dedup();
     let field = |(table, id, field_type)| FieldRow { table, table_name: "cpu", id, name: "usage", field_type };
-    (ids.into_iter().map(row).collect(), fields.into_iter().map(field).collect())
+    fields.into_iter().map(field).collect()
 }
 
 /// Equality by bits: NaN equals itself, 0.0 is not -0.0.
@@ -426,6 +425,7 @@ fn what_is_out_of_order_is_refused_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = SstWriter::create(&Env::real(), dir.path(), "o", small()).unwrap();
     let one = |x: f64| Column::Float(vec![x]);
+    name(&mut writer, series(5)).unwrap();
     writer.push(series(5), FieldId(3), &[100], &one(1.0)).unwrap();
     let refused: [(SeriesId, u16, &[i64], Column); 8] = [
         (series(4), 3, &[200], one(1.0)),
@@ -444,9 +444,8 @@ fn what_is_out_of_order_is_refused_and_the_rest_goes_on() {
     writer.push(series(5), FieldId(3), &[], &Column::new(FieldType::Float)).unwrap();
     writer.push(series(5), FieldId(3), &[101], &one(2.0)).unwrap();
     let s = [Stream { times_ns: vec![100, 101], ..floats(5, 3, &[1.0, 2.0]) }];
-    let (series, fields) = names(&s);
     assert_eq!(writer.rows(), 2);
-    writer.finish(series, fields).unwrap();
+    writer.finish(fields(&s)).unwrap();
     check_contents(&SstReader::open(&Env::real(), dir.path(), "o").unwrap(), &s);
 }
 
@@ -454,20 +453,32 @@ fn what_is_out_of_order_is_refused_and_the_rest_goes_on() {
 fn names_must_cover_the_points() {
     let dir = tempfile::tempdir().unwrap();
     let s = [floats(1, 0, &[1.0]), floats(2, 0, &[1.0])];
-    let finish = |edit: &dyn Fn(&mut Vec<SeriesRow<'static>>, &mut Vec<FieldRow<'static>>)| {
-        let mut writer = SstWriter::create(&Env::real(), dir.path(), "m", small()).unwrap();
-        s.iter().for_each(|s| writer.push(s.series, s.field, &s.times_ns, &s.values).unwrap());
-        let (mut series, mut fields) = names(&s);
-        edit(&mut series, &mut fields);
-        writer.finish(series, fields).map_err(|e| e.kind())
+    let write = |named: &[u32], edit: &dyn Fn(&mut Vec<FieldRow<'static>>)| {
+        let mut writer = SstWriter::create(&Env::real(), dir.path(), "m", small())?;
+        for &n in named {
+            name(&mut writer, series(n))?;
+            if let Some(s) = s.iter().find(|s| s.series == series(n)) {
+                writer.push(s.series, s.field, &s.times_ns, &s.values)?;
+            }
+        }
+        // Where its name did not come it is refused.
+        for s in s.iter().filter(|s| named.iter().all(|n| series(*n) != s.series)) {
+            writer.push(s.series, s.field, &s.times_ns, &s.values)?;
+        }
+        let mut fields = fields(&s);
+        edit(&mut fields);
+        writer.finish(fields).map(drop)
     };
-    assert_eq!(finish(&|series, _| drop(series.pop())), Err(ErrorKind::Invalid));
-    assert_eq!(finish(&|series, _| drop(series.remove(0))), Err(ErrorKind::Invalid));
-    assert_eq!(finish(&|series, _| series.reverse()), Err(ErrorKind::Invalid));
-    assert_eq!(finish(&|_, fields| fields.clear()), Err(ErrorKind::Invalid));
-    assert_eq!(finish(&|_, fields| fields[0].field_type = FieldType::Integer), Err(ErrorKind::Invalid));
+    let finish = |edit: &dyn Fn(&mut Vec<FieldRow<'static>>)| write(&[1, 2], edit).map_err(|e| e.kind());
+    let names = |named: &[u32]| write(named, &|_| ()).map_err(|e| e.kind());
+    for named in [&[][..], &[1], &[2], &[2, 1], &[1, 1, 2], &[1, 2, 3], &[0, 1, 2]] {
+        assert_eq!(names(named), Err(ErrorKind::Invalid), "{named:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    assert_eq!(finish(&|fields| fields.clear()), Err(ErrorKind::Invalid));
+    assert_eq!(finish(&|fields| fields[0].field_type = FieldType::Integer), Err(ErrorKind::Invalid));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    finish(&|_, _| ()).unwrap();
+    finish(&|_| ()).unwrap();
     let error = SstWriter::create(&Env::real(), dir.path(), "m", small()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Invalid, "an SST is never written over");
 }
@@ -476,7 +487,7 @@ fn names_must_cover_the_points() {
 fn an_empty_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let writer = SstWriter::create(&Env::real(), dir.path(), "e", small()).unwrap();
-    assert_eq!(writer.finish([], []).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(writer.finish([]).unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -495,6 +506,7 @@ fn an_unfinished_file_is_never_seen() {
     let s = floats(1, 0, &values);
     let start = || {
         let mut writer = SstWriter::create(&Env::real(), dir.path(), "u", small()).unwrap();
+        name(&mut writer, s.series).unwrap();
         writer.push(s.series, s.field, &s.times_ns, &s.values).unwrap();
         writer
     };
@@ -502,8 +514,9 @@ fn an_unfinished_file_is_never_seen() {
     std::mem::forget(start());
     let open = SstReader::open(&Env::real(), dir.path(), "u");
     assert_eq!(open.err().unwrap().kind(), ErrorKind::NotFound);
-    let left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
-    assert_eq!(left, ["points-u.parquet.tmp"]);
+    let mut left = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+    left.sort();
+    assert_eq!(left, ["points-u.parquet.tmp", "series-u.parquet.tmp"]);
     // What is left is no obstacle, and an abort leaves nothing.
     start().abort();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);

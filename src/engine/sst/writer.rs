@@ -1,6 +1,8 @@
-//! Writes one SST: streams in file order, then names, then the index; complete and durable or not there at all.
+//! Writes one SST: series in file order, each with its name and its streams, then the fields' names and the index; complete
+//! and durable or not there at all.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use hashbrown::HashMap;
@@ -9,13 +11,14 @@ use parquet::file::writer::SerializedFileWriter;
 use rhythmite_env::Env;
 use rhythmite_model::{Column, Error, FieldId, FieldType, Result, SeriesId, TableId};
 
-use super::index::{FileCheck, FileFacts, Index, StreamEntry, StreamKind};
+use super::index::{FileCheck, FileFacts, Pages, StreamEntry, StreamKind};
+use super::index_writer::IndexWriter;
 use super::layout::{self, FORMAT_VERSION, PageCompression, TimeUnit};
-use super::names::{self, FieldRow, SeriesRow};
+use super::names::{self, FieldRow, SeriesFile, SeriesRow, Tag};
 use super::output::{Output, Written, publish, temporary};
 use super::rows::RowGroup;
 use super::stats::Fold;
-use super::{SstMeta, SstPaths, index_codec, write_error};
+use super::{SstMeta, SstPaths, write_error};
 
 /// Rows of a row group.
 pub const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -79,13 +82,19 @@ pub struct SstWriter {
     options: WriteOptions,
     points: Points,
     group: RowGroup,
-    index: Index,
+    names: SeriesFile,
+    /// The series named last; the next points are of it.
+    named: Option<SeriesId>,
+    facts: FileFacts,
+    index: IndexWriter,
+    pages: Pages,
     stream: Option<OpenStream>,
     /// Rows of the open stream that do not fill a run yet.
     pending_times_ns: Vec<i64>,
     pending: Column,
-    /// Types of the fields seen.
+    /// Types of the fields seen, and the one seen last.
     fields: HashMap<(TableId, FieldId), FieldType>,
+    field: Option<((TableId, FieldId), FieldType)>,
     /// An earlier write failed: what the file holds is unknown.
     failed: bool,
     published: bool,
@@ -125,6 +134,9 @@ impl SstWriter {
             return Err(Error::invalid("this SST exists, and an SST never changes").at(paths.index.display()));
         }
         let points = Points::Waiting(Output::create(env, &paths.points)?);
+        let names = SeriesFile::create(env, &paths.series).inspect_err(|_| {
+            let _ = env.fs.remove(&temporary(&paths.points));
+        })?;
         let facts = FileFacts {
             rows: 0,
             min_time_ns: i64::MAX,
@@ -146,29 +158,66 @@ impl SstWriter {
             options,
             points,
             group: RowGroup::new(),
-            index: Index::new(facts),
+            names,
+            named: None,
+            facts,
+            index: IndexWriter::new(),
+            pages: Pages::default(),
             stream: None,
             pending_times_ns: Vec::new(),
             pending: Column::new(FieldType::Float),
             fields: HashMap::new(),
+            field: None,
             failed: false,
             published: false,
         })
     }
 
-    /// Appends rows of one stream. Streams come ascending by (series, field), and may come in pieces; times ascend
-    /// strictly within a stream.
+    /// Names the series whose points come next; series ascend, and each has points. Nothing is written: it may be called
+    /// under a lock. Tags are sorted by key.
     ///
     /// # Errors
-    /// `Invalid`: out of order, lengths or types differ, a time is no multiple of the unit asked for, or a limit of the
-    /// file is reached; nothing of the piece is taken then. `Unavailable`: disk; give the file up.
-    pub fn push(&mut self, series: SeriesId, field: FieldId, times_ns: &[i64], values: &Column) -> Result<()> {
-        if self.failed {
-            return Err(Error::unavailable("an earlier write failed").at(self.paths.points.display()));
+    /// `Invalid`: out of order, or the series named before has no points. Nothing is taken then.
+    pub fn name<'t>(&mut self, row: &SeriesRow<'_>, tags: impl Iterator<Item = Tag<'t>>) -> Result<()> {
+        if self.named.is_some_and(|named| self.stream.as_ref().is_none_or(|open| open.series != named)) {
+            return Err(Error::invalid(format!("no points came before the name of series {}", row.series.0)));
         }
+        self.names.push(row, tags)?;
+        self.named = Some(row.series);
+        Ok(())
+    }
+
+    /// Appends rows of one stream of the series named last. Streams come ascending by (series, field), and may come in
+    /// pieces; times ascend strictly within a stream.
+    ///
+    /// # Errors
+    /// `Invalid`: another series than the one named, out of order, lengths or types differ, a time is no multiple of the
+    /// unit asked for, or a limit of the file is reached; nothing of the piece is taken then. `Unavailable`: disk; give
+    /// the file up.
+    pub fn push(&mut self, series: SeriesId, field: FieldId, times_ns: &[i64], values: &Column) -> Result<()> {
         if times_ns.len() != values.len() {
             return Err(Error::invalid(format!("{} times for {} values", times_ns.len(), values.len())));
         }
+        self.push_rows(series, field, times_ns, values, 0..times_ns.len())
+    }
+
+    /// The same of some rows of times and values.
+    ///
+    /// # Errors
+    /// As [`SstWriter::push`].
+    pub fn push_rows(
+        &mut self,
+        series: SeriesId,
+        field: FieldId,
+        times_ns: &[i64],
+        values: &Column,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        if self.failed {
+            return Err(Error::unavailable("an earlier write failed").at(self.paths.points.display()));
+        }
+        let all_times_ns = times_ns;
+        let times_ns = &all_times_ns[rows.clone()];
         let (Some(&first), Some(&last)) = (times_ns.first(), times_ns.last()) else { return Ok(()) };
         if !times_ns.windows(2).all(|w| w[0] < w[1]) {
             return Err(Error::invalid(format!("times of series {} field {} do not ascend", series.0, field.0)));
@@ -186,41 +235,40 @@ impl SstWriter {
             }
             stream.max_time_ns = last;
             stream.rows += times_ns.len() as u64;
-            stream.fold.push(values, 0..values.len());
-            self.append(series, field, times_ns, values)
+            stream.fold.push(values, rows.clone());
+            self.append(series, field, all_times_ns, values, rows)
         });
         self.failed = result.as_ref().is_err_and(|e| e.kind() != rhythmite_model::ErrorKind::Invalid);
         result
     }
 
-    /// Writes names and index, and makes the SST durable and visible.
-    ///
-    /// `series` must ascend and describe every series pushed (others are left out), `fields` every field of them.
+    /// Writes fields and index, and makes the SST durable and visible. `fields` must describe every field that has points;
+    /// others are left out.
     ///
     /// # Errors
-    /// `Invalid`: nothing was pushed, or a name is missing. `Unavailable`: disk. Either way no file is left.
-    pub fn finish<'a>(
-        mut self,
-        series: impl IntoIterator<Item = SeriesRow<'a>>,
-        fields: impl IntoIterator<Item = FieldRow<'a>>,
-    ) -> Result<SstMeta> {
+    /// `Invalid`: nothing was pushed, the series named last has no points, or a field is missing. `Unavailable`: disk.
+    /// Either way no file is left.
+    pub fn finish<'a>(mut self, fields: impl IntoIterator<Item = FieldRow<'a>>) -> Result<SstMeta> {
         if self.failed {
             return Err(Error::unavailable("an earlier write failed").at(self.paths.points.display()));
         }
         self.leave()?;
-        if self.index.facts.rows == 0 {
+        let Some((least, greatest)) = self.index.series() else {
             return Err(Error::invalid("an SST without a row").at(self.paths.points.display()));
+        };
+        if self.named != Some(SeriesId(greatest)) {
+            return Err(Error::invalid("the series named last has no points").at(self.paths.points.display()));
         }
         self.close_points()?;
-        let written = names::write_series(&self.env, &self.paths.series, &self.index.streams.series, series);
-        let series_bytes = written.map_err(|e| e.at(self.paths.series.display()))?;
+        let series_bytes = self.names.close().map_err(|e| e.at(self.paths.series.display()))?;
         let fields = self.checked_fields(fields)?;
         let written = names::write_fields(&self.env, &self.paths.fields, &fields);
         let fields_bytes = written.map_err(|e| e.at(self.paths.fields.display()))?;
-        self.index.facts.series = series_bytes.into();
-        self.index.facts.fields = fields_bytes.into();
+        self.facts.series = series_bytes.into();
+        self.facts.fields = fields_bytes.into();
 
-        let encoded = index_codec::encode(&self.index);
+        let streams = self.index.streams();
+        let encoded = std::mem::replace(&mut self.index, IndexWriter::new()).finish(&self.facts, &self.pages);
         let mut output = Output::create(&self.env, &self.paths.index)?;
         let written = output.write_all(&encoded.bytes).and_then(|()| output.sync());
         let index_bytes = written.map_err(|e| Error::from(e).at(self.paths.index.display()))?;
@@ -235,17 +283,16 @@ impl SstWriter {
         }
         self.published = true;
 
-        let facts = &self.index.facts;
-        let series = &self.index.streams.series;
+        let facts = &self.facts;
         Ok(SstMeta {
             id: self.id.clone(),
             rows: facts.rows,
-            streams: self.index.streams.len() as u64,
+            streams,
             bytes: facts.points.len + facts.series.len + facts.fields.len + index_bytes.len,
             min_time_ns: facts.min_time_ns,
             max_time_ns: facts.max_time_ns,
-            min_series: SeriesId(series.first().copied().unwrap_or_default()),
-            max_series: SeriesId(series.last().copied().unwrap_or_default()),
+            min_series: SeriesId(least),
+            max_series: SeriesId(greatest),
             seq: facts.seq,
             level: facts.level,
             time_unit: facts.time_unit,
@@ -260,7 +307,7 @@ impl SstWriter {
 
     /// Rows pushed so far.
     pub fn rows(&self) -> u64 {
-        self.index.facts.rows + self.stream.as_ref().map_or(0, |stream| stream.rows)
+        self.facts.rows + self.stream.as_ref().map_or(0, |stream| stream.rows)
     }
 
     /// Bytes of the points file written so far; grows by row groups.
@@ -285,7 +332,15 @@ impl SstWriter {
                 return Err(Error::invalid(format!("times of series {} field {} do not ascend", series.0, field.0)));
             }
         }
-        let known = *self.fields.entry((series.table(), field)).or_insert(field_type);
+        if self.named != Some(series) {
+            return Err(Error::invalid(format!("series {} has points but no name", series.0)));
+        }
+        let key = (series.table(), field);
+        let known = match self.field {
+            Some((last, known)) if last == key => known,
+            _ => *self.fields.entry(key).or_insert(field_type),
+        };
+        self.field = Some((key, known));
         if known != field_type {
             return Err(Error::invalid(format!(
                 "field {} of table {} is {known}, not {field_type}",
@@ -297,14 +352,15 @@ impl SstWriter {
             return Ok(());
         }
         self.leave()?;
-        if self.index.streams.len() as u64 >= u64::from(u32::MAX) {
+        self.names.write_full().map_err(|e| e.at(self.paths.series.display()))?;
+        if self.index.streams() >= u64::from(u32::MAX) {
             return Err(Error::invalid("too many streams for a file"));
         }
         self.stream = Some(OpenStream {
             series,
             field,
             field_type,
-            row_start: self.index.facts.rows,
+            row_start: self.facts.rows,
             rows: 0,
             min_time_ns: first_ns,
             max_time_ns: first_ns,
@@ -324,7 +380,7 @@ impl SstWriter {
         }
         self.seal_pending()?;
         let Some(open) = self.stream.take() else { return Ok(()) };
-        self.index.streams.push(&StreamEntry {
+        self.index.push(&StreamEntry {
             series: open.series,
             field: open.field,
             row_start: open.row_start,
@@ -334,7 +390,7 @@ impl SstWriter {
             kind: open.kind.unwrap_or(StreamKind::Plain(open.field_type)),
             stats: open.fold.finish(),
         });
-        let facts = &mut self.index.facts;
+        let facts = &mut self.facts;
         facts.rows += open.rows;
         facts.min_time_ns = facts.min_time_ns.min(open.min_time_ns);
         facts.max_time_ns = facts.max_time_ns.max(open.max_time_ns);
@@ -342,11 +398,18 @@ impl SstWriter {
     }
 
     /// Cuts rows into runs. A run's end depends on the stream and the row group alone, never on the pieces.
-    fn append(&mut self, series: SeriesId, field: FieldId, times_ns: &[i64], values: &Column) -> Result<()> {
-        let mut from = 0;
-        while from < times_ns.len() {
+    fn append(
+        &mut self,
+        series: SeriesId,
+        field: FieldId,
+        times_ns: &[i64],
+        values: &Column,
+        all: Range<usize>,
+    ) -> Result<()> {
+        let mut from = all.start;
+        while from < all.end {
             let room = self.options.run_rows.min(self.options.row_group_rows - self.group.rows());
-            let take = (room - self.pending_times_ns.len()).min(times_ns.len() - from);
+            let take = (room - self.pending_times_ns.len()).min(all.end - from);
             let rows = from..from + take;
             if take == room {
                 let kind = self.group.push(series, field, times_ns, values, rows);
@@ -415,7 +478,7 @@ impl SstWriter {
     }
 
     fn write_footer(&mut self, file: &mut SerializedFileWriter<Output>, unit: TimeUnit) -> Result<()> {
-        let facts = &mut self.index.facts;
+        let facts = &mut self.facts;
         facts.time_unit = unit;
         let pairs = [
             ("rhythmite.version", FORMAT_VERSION.to_string()),
@@ -440,8 +503,8 @@ impl SstWriter {
         };
         facts.footer_crc = crc(facts.footer_start, written.len - facts.footer_start)?;
         for (offset, len) in pages(&metadata)? {
-            self.index.pages.offset.push(offset);
-            self.index.pages.crc.push(crc(offset, len)?);
+            self.pages.offset.push(offset);
+            self.pages.crc.push(crc(offset, len)?);
         }
         Ok(())
     }

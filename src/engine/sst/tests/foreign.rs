@@ -85,14 +85,12 @@ fn names_join_to_points() {
     let dir = tempfile::tempdir().unwrap();
     let s = [floats(1, 3, &[1.0]), floats(2, 3, &[2.0])];
     let mut writer = SstWriter::create(&Env::real(), dir.path(), "j", small()).unwrap();
-    s.iter().for_each(|s| writer.push(s.series, s.field, &s.times_ns, &s.values).unwrap());
-    let row = |n, path, tags| SeriesRow { series: series(n), database: "db", policy: "p", table: "cpu", path, tags };
-    let rows = [
-        row(0, "absent", vec![]),
-        row(1, "cpu,dc=x,host=a", vec![("dc", "x"), ("host", "a")]),
-        row(2, "cpu", vec![]),
-        row(3, "absent", vec![]),
-    ];
+    let tags: [&[(&str, &str)]; 2] = [&[("dc", "x"), ("host", "a")], &[]];
+    for ((s, path), tags) in s.iter().zip(["cpu,dc=x,host=a", "cpu"]).zip(tags) {
+        let row = SeriesRow { series: s.series, database: "db", policy: "p", table: "cpu", path };
+        writer.name(&row, tags.iter().map(|(k, v)| ((*k).into(), (*v).into()))).unwrap();
+        writer.push(s.series, s.field, &s.times_ns, &s.values).unwrap();
+    }
     let field = |table, name| FieldRow {
         table: TableId(table),
         table_name: "cpu",
@@ -100,7 +98,7 @@ fn names_join_to_points() {
         name,
         field_type: FieldType::Float,
     };
-    writer.finish(rows, [field(7, "usage"), field(8, "absent")]).unwrap();
+    writer.finish([field(7, "usage"), field(8, "absent")]).unwrap();
     let paths = SstPaths::new(dir.path(), "j").unwrap();
     let table = |path| {
         let batch = read(path);
