@@ -249,6 +249,7 @@ impl Engine {
         let left = numbers.split_off(numbers.len().min(self.inner.options.merge_partitions.max(1)));
         // Deletions up to where the open generation begins are durable, and no other one will get such a number.
         let (deletes, deletes_seq) = (view.deletes.clone(), view.active.base_seq);
+        let alone = numbers.len() == 1;
         let (mut replaced, mut rolled) = (Vec::new(), Vec::new());
         let mut pieces = SeriesPieces::room();
         for number in numbers {
@@ -264,6 +265,14 @@ impl Engine {
             let mut rolling = rolls.then(|| Rolling::new(self, &policy, start, seq, deletes_seq));
             let rewrites = job.rolls.is_none() || job.inputs.len() > 1;
             let mut output = Output::new(self, policy.clone(), job.tier, Some(start), 1, seq, deletes_seq);
+            if alone {
+                output.expect(
+                    job.inputs
+                        .iter()
+                        .map(|f| usize::try_from(f.record.rows).unwrap_or(usize::MAX))
+                        .fold(0, usize::saturating_add),
+                );
+            }
             while scan.next_into(&mut pieces)? {
                 if let Some(rolling) = &mut rolling {
                     let points = std::mem::replace(&mut pieces, SeriesPieces::room()).into_points();

@@ -102,12 +102,14 @@ impl Engine {
             Some(start_ns) => (1, start_ns..=start_ns.saturating_add(length - 1)),
         };
         let mut output = Output::new(self, policy.clone(), tier, partition_ns, level, frozen.seq, frozen.seq);
+        let parts: Vec<_> = tables.iter().map(|&table| frozen.active.generation.parts(table, tier)).collect();
+        output.expect(parts.iter().flatten().map(|part| part.block.len()).sum());
         let deletes = self.inner.shared.view.read().deletes.clone();
         let mut points = SeriesPieces::room();
-        for &table in tables {
+        for (&table, parts) in tables.iter().zip(parts) {
             let scan = Scan::new(Snapshot::all_series(table), None, times_ns.clone());
             let mut scan = scan.without(deletes.clone(), frozen.seq);
-            for part in frozen.active.generation.parts(table, tier) {
+            for part in parts {
                 scan.add_part(0, frozen.active.base_seq, part);
             }
             while scan.next_into(&mut points)? {

@@ -41,6 +41,7 @@ pub mod sst;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod text_order;
 mod transfer;
 mod view;
 pub mod wal;

@@ -26,6 +26,8 @@ pub(crate) struct Output<'a> {
     /// Made with the first point: a file without points is no file.
     writer: Option<(String, SstWriter)>,
     names: OutputNames,
+    /// Rows that will come, or more, if that is known.
+    rows: usize,
     /// Latest import among the series: their points are kept from then on, not from their own time.
     imported_until_s: i64,
     /// What the inputs are kept from, if that is known.
@@ -54,9 +56,15 @@ impl<'a> Output<'a> {
             deletes_seq,
             writer,
             names,
+            rows: 0,
             imported_until_s,
             least_kept_from_s,
         }
+    }
+
+    /// So many rows will come, or fewer: room is made for them.
+    pub(crate) fn expect(&mut self, rows: usize) {
+        self.rows = rows;
     }
 
     /// The file is kept from this second on, if not from a later one.
@@ -90,7 +98,7 @@ impl<'a> Output<'a> {
         let dir = self.dir();
         let env = &self.engine.inner.env;
         env.fs.create_dir_durably(&self.engine.inner.options.data_dir, &dir)?;
-        let options = WriteOptions::new(self.level, self.seq);
+        let options = WriteOptions { rows: self.rows, ..WriteOptions::new(self.level, self.seq) };
         self.writer = Some((id.clone(), SstWriter::create(env, &dir, &id, options)?));
         Ok(())
     }

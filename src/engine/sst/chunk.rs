@@ -128,6 +128,15 @@ impl<'c> ChunkWriter<'c> {
         written
     }
 
+    /// One page of `rows` rows with an empty list each, in a column of a list.
+    pub(super) fn empty_lists(&mut self, rows: usize) -> Result<()> {
+        let mut page = Vec::new();
+        // Repetition and definition: each row begins a list, which is where its definition ends.
+        put_levels(std::iter::once((rows, false)), &mut page);
+        put_levels(std::iter::once((rows, false)), &mut page);
+        self.page(&page, rows, Encoding::PLAIN)
+    }
+
     /// One page of `rows` rows without a value.
     pub(super) fn nulls(&mut self, rows: usize) -> Result<()> {
         let mut page = Vec::new();
@@ -135,7 +144,8 @@ impl<'c> ChunkWriter<'c> {
         self.page(&page, rows, Encoding::PLAIN)
     }
 
-    fn page(&mut self, bytes: &[u8], rows: usize, encoding: Encoding) -> Result<()> {
+    /// One page of these bytes, levels included.
+    pub(super) fn page(&mut self, bytes: &[u8], rows: usize, encoding: Encoding) -> Result<()> {
         if !self.encodings.contains(&encoding) {
             self.encodings.push(encoding);
         }

@@ -20,10 +20,11 @@ use rhythmite_model::{Column, Error, FieldId, FieldType, Result, SeriesId, Table
 
 use super::index::{FileCheck, FileFacts, Index, StreamEntry, StreamKind};
 use super::layout::{self, FORMAT_VERSION, TimeUnit, column};
-use super::names::{self, FieldRow, SeriesFile};
+use super::names::{self, FieldRow};
 use super::names_read::Whole;
 use super::output::{publish, temporary};
 use super::reader::INDEX_BYTES_MAX;
+use super::series_file::SeriesFile;
 use super::stats::{Fold, RawStats};
 use super::verify::checksum;
 use super::writer::pages;

@@ -60,12 +60,12 @@ pub struct RowGroup {
 }
 
 impl RowGroup {
-    /// An empty group.
-    pub fn new() -> Self {
+    /// An empty group, with room for the times and decimals of so many rows.
+    pub fn for_rows(rows: usize) -> Self {
         Self {
             runs: Vec::new(),
-            times_ns: Vec::new(),
-            m: Vec::new(),
+            times_ns: Vec::with_capacity(rows),
+            m: Vec::with_capacity(rows),
             f: Vec::new(),
             i: Vec::new(),
             u: Vec::new(),
@@ -316,7 +316,7 @@ impl RowGroup {
 }
 
 /// Puts a chunk into the file.
-fn append<W: Write + Send>(
+pub(super) fn append<W: Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
     chunk: ChunkWriter<'_>,
 ) -> Result<(), ParquetError> {

@@ -14,9 +14,10 @@ use rhythmite_model::{Column, Error, FieldId, FieldType, Result, SeriesId, Table
 use super::index::{FileCheck, FileFacts, Pages, StreamEntry, StreamKind};
 use super::index_writer::IndexWriter;
 use super::layout::{self, FORMAT_VERSION, PageCompression, TimeUnit};
-use super::names::{self, FieldRow, SeriesFile, SeriesRow, Tag};
+use super::names::{self, FieldRow, SeriesRow, Tag};
 use super::output::{Output, Written, publish, temporary};
 use super::rows::RowGroup;
+use super::series_file::SeriesFile;
 use super::stats::Fold;
 use super::{SstMeta, SstPaths, write_error};
 
@@ -55,6 +56,8 @@ pub struct WriteOptions {
     pub run_rows: usize,
     /// See [`ROW_GROUP_TEXT_BYTES`].
     pub row_group_text_bytes: usize,
+    /// Rows that will come, or more, if the caller knows: room is made for them at once.
+    pub rows: usize,
 }
 
 impl WriteOptions {
@@ -69,6 +72,7 @@ impl WriteOptions {
             page_rows: PAGE_ROWS,
             run_rows: RUN_ROWS,
             row_group_text_bytes: ROW_GROUP_TEXT_BYTES,
+            rows: 0,
         }
     }
 }
@@ -150,6 +154,7 @@ impl SstWriter {
             series: FileCheck::default(),
             fields: FileCheck::default(),
         };
+        let group = RowGroup::for_rows(options.rows.min(options.row_group_rows));
         Ok(Self {
             env: env.clone(),
             id: id.to_owned(),
@@ -157,7 +162,7 @@ impl SstWriter {
             dir: dir.to_owned(),
             options,
             points,
-            group: RowGroup::new(),
+            group,
             names,
             named: None,
             facts,

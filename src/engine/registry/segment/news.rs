@@ -1,6 +1,5 @@
 //! What a flush writes.
 
-use std::ops::Range;
 use std::path::Path;
 
 use rhythmite_env::Env;
@@ -10,6 +9,7 @@ use super::super::directory::{Directory, Slot};
 use super::super::journal::{Change, Mark};
 use super::write::Writer;
 use super::{SegmentMeta, Series, Small};
+use crate::text_order::order;
 
 /// Keys copied under one read lock.
 const COLLECT_STEP: usize = 4096;
@@ -23,7 +23,8 @@ pub(in super::super) struct News {
     any: bool,
     small: Small,
     text: String,
-    series: Vec<(Range<usize>, Series)>,
+    /// With where the key begins in the text; it ends where the next begins.
+    series: Vec<(usize, Series)>,
 }
 
 impl News {
@@ -34,6 +35,12 @@ impl News {
         self.next_sequence = directory.next_sequence;
         self.next_table = directory.tables.len() as u32;
         let mut taken = 0;
+        // Most changes are series, and their keys much of a length: room is made once, after the first step.
+        let waiting = directory.journal.before(mark, skip).size_hint().0;
+        if skip == COLLECT_STEP && self.series.len() == skip {
+            self.series.reserve_exact(waiting);
+            self.text.reserve_exact((self.text.len() / skip + 1) * waiting);
+        }
         for change in directory.journal.before(mark, skip).take(COLLECT_STEP) {
             taken += 1;
             match change {
@@ -55,10 +62,8 @@ impl News {
                     let slot = Slot(slot);
                     let id = directory.series_id(slot);
                     if directory.slot(id) == Some(slot) {
-                        let start = self.text.len();
+                        self.series.push((self.text.len(), Series { id, rollup: directory.rollup(slot) }));
                         self.text.push_str(directory.key(slot));
-                        let series = Series { id, rollup: directory.rollup(slot) };
-                        self.series.push((start..self.text.len(), series));
                     }
                 }
                 Change::Rollup(slot) => {
@@ -80,16 +85,23 @@ impl News {
     /// Writes a segment even if all that was new is gone: it says which numbers were given out. The log behind the mark
     /// may speak of them (a drop, a field of a table that was dropped later), and what was before the mark is no longer in
     /// the log, so without the segment a start would refuse it or give a number out twice.
-    pub(in super::super) fn write(mut self, env: &Env, dir: &Path, id: u64) -> Result<Option<SegmentMeta>> {
+    pub(in super::super) fn write(self, env: &Env, dir: &Path, id: u64) -> Result<Option<SegmentMeta>> {
         if !self.any {
             return Ok(None);
         }
-        let text = &self.text;
-        self.series.sort_unstable_by(|(a, x), (b, y)| text[a.clone()].cmp(&text[b.clone()]).then(x.id.cmp(&y.id)));
+        let key = |at: usize| {
+            let end = self.series.get(at + 1).map_or(self.text.len(), |next| next.0);
+            &self.text[self.series[at].0..end]
+        };
+        let mut order = order(self.series.len(), |at| key(at).as_bytes());
+        // Equal keys, of which there are few, are series of different tables.
+        for same in order.chunk_by_mut(|a, b| key(*a as usize) == key(*b as usize)) {
+            same.sort_unstable_by_key(|at| self.series[*at as usize].1.id);
+        }
         let mut writer = Writer::create(env, dir, id)?;
         writer.small(&self.small)?;
-        for (key, series) in &self.series {
-            writer.series(&self.text[key.clone()], *series)?;
+        for at in order.into_iter().map(|at| at as usize) {
+            writer.series(key(at), self.series[at].1)?;
         }
         writer.finish(self.next_sequence, self.next_table).map(Some)
     }

@@ -8,6 +8,7 @@ use rhythmite_env::{Env, File};
 use rhythmite_model::{Definition, Error, Result, RollupRule};
 
 use super::{HEADER_BYTES, Kind, MAGIC, SECTION_HEAD_BYTES, SegmentMeta, Series, Small, VERSION, segment_path};
+use crate::text_order::shared;
 
 /// Bytes of a section's payload from which on the next series begins a new one.
 const SECTION_BYTES: usize = 1 << 20;
@@ -24,6 +25,8 @@ pub(super) struct Writer {
     definitions: u64,
     rules: HashMap<(u8, u32, i64), u64>,
     rule_bytes: Vec<u8>,
+    /// The rule of the series before, and its number.
+    last_rule: Option<(RollupRule, u64)>,
     previous: String,
     buffer: Vec<u8>,
     buffered: u32,
@@ -45,6 +48,7 @@ impl Writer {
             definitions: 0,
             rules: HashMap::new(),
             rule_bytes: Vec::new(),
+            last_rule: None,
             previous: String::new(),
             buffer: Vec::new(),
             buffered: 0,
@@ -75,7 +79,7 @@ impl Writer {
         if self.buffer.len() >= SECTION_BYTES {
             self.end_series()?;
         }
-        let mut shared = key.bytes().zip(self.previous.bytes()).take_while(|(a, b)| a == b).count();
+        let mut shared = shared(key.as_bytes(), self.previous.as_bytes());
         while !key.is_char_boundary(shared) {
             shared -= 1;
         }
@@ -85,22 +89,36 @@ impl Writer {
         self.buffer.extend_from_slice(&key.as_bytes()[shared..]);
         self.buffer.extend_from_slice(&series.id.0.to_le_bytes());
         put(&mut self.buffer, rule);
-        self.previous.clear();
-        self.previous.push_str(key);
+        self.previous.truncate(shared);
+        self.previous.push_str(&key[shared..]);
         self.buffered += 1;
         self.definitions += 1;
         Ok(())
     }
 
     fn end_series(&mut self) -> Result<()> {
-        let payload = std::mem::take(&mut self.buffer);
+        let mut payload = std::mem::take(&mut self.buffer);
         let count = std::mem::take(&mut self.buffered);
         self.previous.clear();
-        self.section(Kind::Series, count, &payload)
+        self.section(Kind::Series, count, &payload)?;
+        payload.clear();
+        self.buffer = payload;
+        Ok(())
     }
 
     fn rule(&mut self, rollup: Option<RollupRule>) -> u64 {
         let Some(rule) = rollup else { return 0 };
+        if let Some((last, number)) = self.last_rule
+            && last == rule
+        {
+            return number;
+        }
+        let number = self.new_rule(rule);
+        self.last_rule = Some((rule, number));
+        number
+    }
+
+    fn new_rule(&mut self, rule: RollupRule) -> u64 {
         let next = self.rules.len() as u64 + 1;
         let bits = rule.x_files_factor.to_bits();
         *self.rules.entry((rule.method, bits, rule.imported_until_s)).or_insert_with(|| {
