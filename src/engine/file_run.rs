@@ -84,7 +84,7 @@ impl Times {
     /// The times just decoded.
     fn shared(&mut self) -> Arc<Vec<i64>> {
         if *self.before != self.scratch {
-            self.before = Arc::new(self.scratch.clone());
+            self.before = Arc::new(std::mem::take(&mut self.scratch));
         }
         self.before.clone()
     }

@@ -44,13 +44,13 @@ struct Scratch {
 impl SstCursor {
     pub(super) fn new(sst: Arc<PointsFile>) -> Self {
         Self {
+            time: Ints::new(column::TIME, sst.time_unit.ns()),
             sst,
-            time: Ints::new(column::TIME),
-            m: Ints::new(column::M),
+            m: Ints::new(column::M, 1),
             e: Decoder::new(column::E),
             f: Decoder::new(column::F),
-            i: Ints::new(column::I),
-            u: Ints::new(column::U),
+            i: Ints::new(column::I, 1),
+            u: Ints::new(column::U, 1),
             s: Decoder::new(column::S),
             b: Decoder::new(column::B),
             scratch: Scratch::default(),
@@ -199,9 +199,7 @@ impl SstCursor {
         let before = times_ns.len();
         if !self.time.own.read(sst, rows.clone(), times_ns)? {
             self.time.foreign.read(sst, rows, None, times_ns)?;
-        }
-        let unit_ns = sst.time_unit.ns();
-        if unit_ns != 1 {
+            let unit_ns = sst.time_unit.ns();
             times_ns[before..].iter_mut().for_each(|t| *t = t.wrapping_mul(unit_ns));
         }
         Ok(())
@@ -287,8 +285,9 @@ struct Ints {
 }
 
 impl Ints {
-    fn new(column: usize) -> Self {
-        Self { own: IntReader::new(column), foreign: Decoder::new(column) }
+    /// Of a column of which our own pages count in `unit`.
+    fn new(column: usize, unit: i64) -> Self {
+        Self { own: IntReader::new(column, unit), foreign: Decoder::new(column) }
     }
 
     /// Appends the values of `rows`, none of which may be null.

@@ -145,6 +145,8 @@ const BLOCK_MAX: u64 = 1 << 16;
 
 /// Unpacks a page, as many values at a time as are asked for; it does not hold the bytes.
 pub(super) struct Unpacker {
+    /// What each value is multiplied by.
+    unit: i64,
     /// Position in the bytes.
     at: usize,
     block: usize,
@@ -166,17 +168,18 @@ pub(super) struct Unpacker {
 }
 
 impl Unpacker {
-    /// The encoding that begins at `from`; `None` unless it is one of `count` values.
-    pub(super) fn new(bytes: &[u8], from: usize, count: usize) -> Option<Self> {
+    /// The encoding that begins at `from`, of values that count in `unit`; `None` unless it is one of `count` values.
+    pub(super) fn new(bytes: &[u8], from: usize, count: usize, unit: i64) -> Option<Self> {
         let mut rest = bytes.get(from..)?;
         let (block, miniblocks) = (take_varint(&mut rest)?, take_varint(&mut rest)?);
         let values = take_varint(&mut rest)?;
-        let first = unzigzag(take_varint(&mut rest)?);
+        let first = unzigzag(take_varint(&mut rest)?).wrapping_mul(unit);
         let sound = values == count as u64
             && (1..=MINIBLOCKS_MAX).contains(&miniblocks)
             && (1..=BLOCK_MAX).contains(&block)
             && block.is_multiple_of(miniblocks * STEP as u64);
         sound.then_some(Self {
+            unit,
             at: bytes.len() - rest.len(),
             block: block as usize,
             miniblocks: miniblocks as usize,
@@ -258,7 +261,8 @@ impl Unpacker {
                         values.iter().fold(0_i64, |sum, value| sum.wrapping_add(*value))
                     }
                 };
-                self.last = self.last.wrapping_add(sum).wrapping_add(self.base.wrapping_mul(STEP as i64));
+                let sum = sum.wrapping_mul(self.unit).wrapping_add(self.base.wrapping_mul(STEP as i64));
+                self.last = self.last.wrapping_add(sum);
                 count -= STEP;
             } else {
                 if self.step(bytes, &mut values).is_none() {
@@ -288,7 +292,7 @@ impl Unpacker {
     #[inline]
     fn step(&mut self, bytes: &[u8], values: &mut [i64; STEP]) -> Option<()> {
         let (packed, width) = self.packed_step(bytes)?;
-        let (mut last, base) = (self.last, self.base);
+        let (mut last, base, unit) = (self.last, self.base, self.unit);
         if width == 0 {
             // Equal steps, which no value has to wait for.
             for (at, value) in values.iter_mut().enumerate() {
@@ -298,7 +302,7 @@ impl Unpacker {
             return Some(());
         }
         let mut next = |offset: i64| {
-            last = last.wrapping_add(offset.wrapping_add(base));
+            last = last.wrapping_add(offset.wrapping_mul(unit).wrapping_add(base));
             last
         };
         match width {
@@ -309,6 +313,11 @@ impl Unpacker {
                 }
             }
             8 => values.iter_mut().zip(packed).for_each(|(value, byte)| *value = next(i64::from(*byte))),
+            16 => {
+                for (value, bytes) in values.iter_mut().zip(packed.as_chunks().0) {
+                    *value = next(i64::from(u16::from_le_bytes(*bytes)));
+                }
+            }
             _ => {
                 unpack(packed, width, values);
                 values.iter_mut().for_each(|value| *value = next(*value));
@@ -322,7 +331,7 @@ impl Unpacker {
     fn next_miniblock(&mut self, bytes: &[u8]) -> Option<()> {
         if self.miniblock == self.miniblocks {
             let mut rest = bytes.get(self.at..)?;
-            self.base = unzigzag(take_varint(&mut rest)?);
+            self.base = unzigzag(take_varint(&mut rest)?).wrapping_mul(self.unit);
             self.widths = bytes.len() - rest.len();
             self.at = self.widths.checked_add(self.miniblocks).filter(|at| *at <= bytes.len())?;
             self.miniblock = 0;
@@ -441,33 +450,38 @@ mod tests {
             let mut bytes = vec![7];
             encode(values, widths, &mut bytes);
             assert_eq!(decode(&bytes[1..]), values, "{widths:?}");
-            for step in [values.len().max(1), 1, 7, 100, 512] {
-                let mut unpacker = Unpacker::new(&bytes, 1, values.len()).unwrap();
-                let mut found = Vec::new();
-                while unpacker.left() > 0 {
-                    assert!(unpacker.take(&bytes, step.min(unpacker.left()), &mut found), "{widths:?} {step}");
-                }
-                assert_eq!(found, values, "{widths:?} {step}");
-                let (mut unpacker, mut found) = (Unpacker::new(&bytes, 1, values.len()).unwrap(), Vec::new());
-                let mut expected = Vec::new();
-                for (turn, part) in values.chunks(step).enumerate() {
-                    if turn % 2 == 0 {
-                        assert!(unpacker.skip(&bytes, part.len()));
-                    } else {
-                        assert!(unpacker.take(&bytes, part.len(), &mut found));
-                        expected.extend_from_slice(part);
-                    }
-                }
-                assert_eq!(found, expected, "{widths:?} {step}, every other part");
-                assert!(!unpacker.take(&bytes, 1, &mut found) && !unpacker.skip(&bytes, 1));
+            [1, 1_000_000].into_iter().for_each(|unit| check_unpacker(values, &bytes, unit));
+        }
+    }
+
+    /// Reads `values`, which begin behind the first of `bytes`, in parts of several lengths: all of them, and every other.
+    fn check_unpacker(values: &[i64], bytes: &[u8], unit: i64) {
+        let values: Vec<i64> = values.iter().map(|value| value.wrapping_mul(unit)).collect();
+        for step in [values.len().max(1), 1, 7, 100, 512] {
+            let new = || Unpacker::new(bytes, 1, values.len(), unit).unwrap();
+            let (mut unpacker, mut found) = (new(), Vec::new());
+            while unpacker.left() > 0 {
+                assert!(unpacker.take(bytes, step.min(unpacker.left()), &mut found), "{step}");
             }
+            assert_eq!(found, values, "{step}");
+            let (mut unpacker, mut found, mut expected) = (new(), Vec::new(), Vec::new());
+            for (turn, part) in values.chunks(step).enumerate() {
+                if turn % 2 == 0 {
+                    assert!(unpacker.skip(bytes, part.len()));
+                } else {
+                    assert!(unpacker.take(bytes, part.len(), &mut found));
+                    expected.extend_from_slice(part);
+                }
+            }
+            assert_eq!(found, expected, "{step}, every other part");
+            assert!(!unpacker.take(bytes, 1, &mut found) && !unpacker.skip(bytes, 1));
         }
     }
 
     proptest! {
         #[test]
         fn whatever_the_bytes_nothing_breaks(bytes in prop::collection::vec(any::<u8>(), 0..200), count in 0_usize..3000) {
-            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, count) {
+            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, count, 1) {
                 let mut found = Vec::new();
                 let whole = unpacker.take(&bytes, count, &mut found);
                 prop_assert!(!whole || found.len() == count);
@@ -480,7 +494,7 @@ mod tests {
             encode(&values, Widths::Aligned, &mut bytes);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, values.len()) {
+            if let Some(mut unpacker) = Unpacker::new(&bytes, 0, values.len(), 1) {
                 let mut found = Vec::new();
                 unpacker.take(&bytes, values.len(), &mut found);
                 prop_assert!(found.len() <= values.len());

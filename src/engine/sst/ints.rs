@@ -40,6 +40,8 @@ thread_local! {
 /// Reads one column; wherever it stands, it may go anywhere.
 pub(super) struct IntReader {
     column: usize,
+    /// What values are multiplied by.
+    unit: i64,
     open: Option<OpenPage>,
     /// The page's, and then the next one's.
     bytes: Vec<u8>,
@@ -65,11 +67,12 @@ struct Place {
 }
 
 impl IntReader {
-    pub(super) fn new(column: usize) -> Self {
-        Self { column, open: None, bytes: Vec::new() }
+    /// Of a column that counts in `unit`.
+    pub(super) fn new(column: usize, unit: i64) -> Self {
+        Self { column, unit, open: None, bytes: Vec::new() }
     }
 
-    /// Appends the values of `rows`, each of which has one. False, with `out` as it was, for pages that are not of the usual
+    /// Appends the values of `rows`, each of which has one, times the unit. False, with `out` as it was, for pages that are not of the usual
     /// form.
     ///
     /// # Errors
@@ -105,7 +108,7 @@ impl IntReader {
         let levels = chunk.column_descr().max_def_level() > 0;
         let opened = DESK.with_borrow_mut(|desk| -> Result<Option<OpenPage>> {
             sst.source.read_page(place.offset, place.length, &mut desk.raw).map_err(read_error)?;
-            Ok(unpack(desk, &place, chunk.compression(), levels, &mut self.bytes))
+            Ok(unpack(desk, &place, chunk.compression(), levels, self.unit, &mut self.bytes))
         })?;
         self.open = opened;
         Ok(self.open.is_some())
@@ -130,6 +133,7 @@ fn unpack(
     place: &Place,
     compression: Compression,
     levels: bool,
+    unit: i64,
     bytes: &mut Vec<u8>,
 ) -> Option<OpenPage> {
     let (header, page) = DataPage::parse(&desk.raw)?;
@@ -178,7 +182,7 @@ fn unpack(
         runs => runs.iter().map(|run| run.end - run.start).sum(),
     };
     // A page without a value has no row that is asked for.
-    let unpacker = Unpacker::new(bytes, from, usize::try_from(values).ok().filter(|values| *values > 0)?)?;
+    let unpacker = Unpacker::new(bytes, from, usize::try_from(values).ok().filter(|values| *values > 0)?, unit)?;
     Some(OpenPage { rows: place.rows.clone(), present, unpacker, taken: 0 })
 }
 

@@ -20,9 +20,10 @@ use rhythmite_model::{Result, SeriesId, TableId};
 use super::fetch::{Fetcher, Leaf, Part, Reads, unless_gone};
 use super::window::Window;
 
-/// Slots of a part for each file that its series are in: what fits in the second cache of a core, so that columns are there
-/// still when they are added. Few in tests, which then have many parts.
-const PART_SLOTS: usize = if cfg!(test) { 10_000 } else { 64 * 1024 };
+/// Slots of a part for each file that its series are in: about what fits in the second cache of a core, so that columns are
+/// there still when they are added. At both ends a part reads a page that its neighbour reads, too: of a sixteenth of its
+/// slots each. Few in tests, which then have many parts.
+const PART_SLOTS: usize = if cfg!(test) { 10_000 } else { 128 * 1024 };
 
 /// But for so many files at most, so that there is work for several threads.
 const PART_FILES_MAX: usize = 16;

@@ -50,8 +50,38 @@ impl Fold {
         self.columns += columns.len();
         for start in (0..self.out.len()).step_by(ROWS) {
             let rows = start..self.out.len().min(start + ROWS);
+            let (several, rest) = if Self::sums(self.func) { columns.as_chunks() } else { (&[][..], columns) };
+            for columns in several {
+                let parts = columns.each_ref().map(|column| column.as_ref().get(rows.clone()));
+                match parts {
+                    [Some(a), Some(b), Some(c), Some(d)] => self.sum_rows(rows.clone(), [a, b, c, d]),
+                    _ => columns.iter().for_each(|column| self.add_column(rows.clone(), column.as_ref())),
+                }
+            }
+            rest.iter().for_each(|column| self.add_column(rows.clone(), column.as_ref()));
+        }
+    }
+
+    /// Whether a function needs no more than sums.
+    fn sums(func: AggFunc) -> bool {
+        matches!(func, AggFunc::Sum | AggFunc::Average | AggFunc::AvgZero)
+    }
+
+    /// Adds these rows of a column, as far as it goes.
+    fn add_column(&mut self, rows: Range<usize>, column: &[f64]) {
+        self.add_rows(rows.clone(), column.get(rows.start..).unwrap_or_default());
+    }
+
+    /// Adds as many rows of several columns, one column after the other.
+    // PERF: what was added so far is loaded and stored once for all of them.
+    fn sum_rows<const N: usize>(&mut self, rows: Range<usize>, columns: [&[f64]; N]) {
+        let (out, known) = (&mut self.out[rows.clone()], &mut self.known[rows.clone()]);
+        let columns = columns.map(|column| &column[..rows.len()]);
+        for (row, (sum, known)) in out.iter_mut().zip(known).enumerate() {
             for column in columns {
-                self.add_rows(rows.clone(), column.as_ref().get(start..).unwrap_or_default());
+                let v = column[row];
+                *sum += if v.is_nan() { -0.0 } else { v };
+                *known += u64::from(!v.is_nan());
             }
         }
     }
@@ -59,7 +89,7 @@ impl Fold {
     /// Adds a part of a column, no longer than these rows.
     fn add_rows(&mut self, rows: Range<usize>, column: &[f64]) {
         let (out, known) = (&mut self.out[rows.clone()], &mut self.known[rows.clone()]);
-        if matches!(self.func, AggFunc::Sum | AggFunc::Average | AggFunc::AvgZero) {
+        if Self::sums(self.func) {
             // PERF: without a branch on gaps the compiler adds several rows at once.
             for ((sum, known), v) in out.iter_mut().zip(known).zip(column) {
                 *sum += if v.is_nan() { -0.0 } else { *v };
@@ -120,6 +150,43 @@ fn fold(out: &mut [f64], column: &[f64], f: impl Fn(f64, f64) -> f64) {
     for (a, v) in out.iter_mut().zip(column) {
         if !v.is_nan() {
             *a = if a.is_nan() { *v } else { f(*a, *v) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns of several lengths with gaps, infinities and zeros of both signs.
+    fn column(number: usize, rows: usize) -> Vec<f64> {
+        let value = |row: usize| match (row * 7 + number * 13) % 11 {
+            0 | 1 => f64::NAN,
+            2 => -0.0,
+            3 if row.is_multiple_of(50) => f64::INFINITY,
+            n => (n as f64 - 6.5) / 3.0 + (row % 100) as f64 * 1e-9,
+        };
+        (0..rows).map(value).collect()
+    }
+
+    #[test]
+    fn columns_are_added_in_their_order_however_many_come_together() {
+        const ROWS: usize = 1_030;
+        for count in 1..=9 {
+            let lengths = [ROWS, ROWS, 700, ROWS + 5, ROWS, ROWS, ROWS, ROWS, 0];
+            let columns: Vec<Vec<f64>> = (0..count).map(|n| column(n, lengths[n])).collect();
+            let mut expected = vec![-0.0; ROWS];
+            for column in &columns {
+                expected.iter_mut().zip(column).filter(|(_, v)| !v.is_nan()).for_each(|(sum, v)| *sum += v);
+            }
+            let is_known = |row: usize| columns.iter().any(|c| c.get(row).is_some_and(|v| !v.is_nan()));
+            (0..ROWS).filter(|row| !is_known(*row)).for_each(|row| expected[row] = f64::NAN);
+            for together in [1, 3, count] {
+                let mut fold = Fold::new(AggFunc::Sum, ROWS).unwrap();
+                columns.chunks(together).for_each(|columns| fold.add(columns));
+                let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&fold.finish(0.0)), bits(&expected), "{count} columns, {together} together");
+            }
         }
     }
 }
