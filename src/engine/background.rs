@@ -100,8 +100,9 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
     let wal = engine.wal_stats();
     let (quiet, age) = engine.quiet_and_age();
     let bytes = stats.memtable_bytes as usize;
-    let due = bytes >= engine.memtable_limit()
-        || (bytes >= Options::IDLE_FLUSH_BYTES && quiet >= options.idle_flush)
+    let idle = quiet >= engine.idle_wait(bytes) && bytes >= Options::IDLE_FLUSH_BYTES;
+    let due = idle
+        || bytes >= engine.memtable_limit()
         || (engine.has_unflushed() && age >= options.flush_age)
         || wal.live_bytes > options.wal.wal_bytes_max / 2
         // Files take less than the log, and nobody writes meanwhile.
@@ -109,6 +110,9 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
     if due && engine.has_unflushed() {
         engine.flush()?;
+        if idle {
+            engine.note_idle_flush(quiet, bytes);
+        }
         return Ok(true);
     }
     if quiet >= QUIET && wal.spares > 0 {

@@ -180,7 +180,7 @@ impl Engine {
 
     /// Whether nothing was written for so long that what is flushed is merged at once: nobody is held up by it.
     pub(crate) fn merges_idle(&self) -> bool {
-        self.quiet_and_age().0 >= self.inner.options.idle_flush
+        self.quiet_and_age().0 >= self.inner.lull.lock().last_wait()
     }
 
     fn run(&self, job: &Job) -> Result<()> {

@@ -16,6 +16,7 @@ use crate::deletes::{Delete, Deletes};
 use crate::files::{FileCache, LiveFile};
 use crate::idle::IdleCheck;
 use crate::layout;
+use crate::lull::Lull;
 use crate::manifest::{FileRecord, Manifest, SegmentRecord};
 use crate::memtable::Generation;
 use crate::options::Options;
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     /// Deletions found in the log, of which nobody knows whether they left series without a point.
     pub(crate) unchecked: Mutex<Vec<Tombstone>>,
     pub(crate) idle_check: Mutex<IdleCheck>,
+    pub(crate) lull: Mutex<Lull>,
     pub(crate) space: Space,
     /// Which files deletions have to be worked into, as of some view.
     pub(crate) rewrites: Mutex<Rewrites>,
@@ -116,6 +118,7 @@ impl Engine {
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
         let cache = FileCache::new(&env, options.index_cache_bytes, options.open_files_max);
         let decoded_bytes = options.decoded_cache_bytes;
+        let lull = Lull::new(options.idle_flush, options.flush_age);
         let mut files = Files::new();
         let mut leftovers = Vec::new();
         for record in state.files {
@@ -189,6 +192,7 @@ impl Engine {
             next_file: AtomicU64::new(next_file),
             unchecked: Mutex::new(unchecked),
             idle_check: Mutex::default(),
+            lull: Mutex::new(lull),
             space: Space::default(),
             rewrites: Mutex::default(),
             rolled: Mutex::default(),
@@ -395,6 +399,17 @@ impl Engine {
         let last = Duration::from_nanos(self.inner.shared.last_write_ns.load(Ordering::Relaxed).max(0) as u64);
         let since = self.inner.shared.view.read().active.since;
         (now.saturating_sub(last), now.saturating_sub(since))
+    }
+
+    /// How long nothing must have been written for a memtable of these bytes to be flushed.
+    pub(crate) fn idle_wait(&self, bytes: usize) -> Duration {
+        self.inner.lull.lock().wait(self.inner.env.clock.monotonic(), bytes)
+    }
+
+    /// A memtable of these bytes was flushed because nothing was written for `quiet`.
+    pub(crate) fn note_idle_flush(&self, quiet: Duration, bytes: usize) {
+        let last_write = self.inner.env.clock.monotonic().saturating_sub(quiet);
+        self.inner.lull.lock().flushed(last_write, bytes);
     }
 
     pub(crate) fn options(&self) -> &Options {

@@ -22,6 +22,7 @@ mod flush;
 mod idle;
 mod layout;
 mod lru;
+mod lull;
 pub mod manifest;
 pub mod memtable;
 mod memtable_limit;

@@ -16,7 +16,8 @@ pub struct Options {
     /// With many series a memtable may grow up to this instead, if it is more: a file with a point or two of each series
     /// costs as much for each as one with twenty.
     pub memtable_bytes_many: usize,
-    /// A memtable of at least [`Options::IDLE_FLUSH_BYTES`] is flushed when nothing was written for this long.
+    /// A memtable of at least [`Options::IDLE_FLUSH_BYTES`] is flushed when nothing was written for this long. Where writers
+    /// come back after such pauses it becomes longer, up to [`Options::flush_age`].
     pub idle_flush: Duration,
     /// A memtable is flushed at this age.
     pub flush_age: Duration,

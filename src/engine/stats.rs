@@ -63,6 +63,8 @@ pub struct Stats {
     pub index_loads: u64,
     /// Indexes given up for others.
     pub index_evictions: u64,
+    /// Milliseconds without a write after which the memtable is flushed.
+    pub idle_wait_ms: u64,
     /// Memory of points that are kept decoded.
     pub decoded_bytes: u64,
     /// Runs of points that readers found decoded.
@@ -134,6 +136,7 @@ impl Engine {
             index_bytes: cache.bytes,
             index_loads: cache.loads,
             index_evictions: cache.evictions,
+            idle_wait_ms: self.inner.lull.lock().last_wait().as_millis() as u64,
             decoded_bytes: decoded.bytes,
             decoded_hits: decoded.hits,
             decoded_misses: decoded.misses,

@@ -118,6 +118,12 @@ impl Figures {
             engine.emptied_series,
         );
         add("series_idle_total", "engine.series_idle", "Series removed by max_idle.", engine.idle_series);
+        add(
+            "memtable_idle_wait_milliseconds",
+            "engine.memtable_idle_wait_ms",
+            "Time without a write after which the memtable is flushed.",
+            engine.idle_wait_ms,
+        );
         add("files", "engine.files", "Live files.", engine.files);
         add("file_bytes", "engine.file_bytes", "Bytes of live files.", engine.file_bytes);
         add("files_open", "engine.files_open", "Points files open.", engine.open_files);

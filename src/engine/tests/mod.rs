@@ -1,5 +1,6 @@
 //! The engine as a whole, against a map.
 
+mod background;
 mod commit;
 mod crash;
 mod decoded;

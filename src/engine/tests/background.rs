@@ -1,0 +1,42 @@
+//! When the flushing thread flushes, on a driven clock.
+
+use std::time::Duration;
+
+use super::world::{World, p};
+use crate::background::flush;
+use crate::{Durability, Options};
+
+/// Rows of a burst, enough for a flush when nothing is written: [`Options::IDLE_FLUSH_BYTES`].
+const ROWS: i64 = 60_000;
+
+fn burst(world: &World, time_s: i64) {
+    let points: Vec<_> = (0..ROWS).map(|n| p("cpu", (n % 250) as u8, "a", time_s * ROWS + n, n as f64)).collect();
+    world.write(&points, Durability::None).unwrap();
+    world.engine().drain().unwrap();
+    assert!(world.engine().stats().memtable_bytes as usize >= Options::IDLE_FLUSH_BYTES);
+}
+
+/// Flushes in so many seconds, looked for twice a second.
+fn flushes(world: &World, seconds: u64) -> u64 {
+    let before = world.engine().stats().flushes;
+    for _ in 0..2 * seconds {
+        world.clock.advance(Duration::from_millis(500));
+        flush(world.engine()).unwrap();
+    }
+    world.engine().stats().flushes - before
+}
+
+#[test]
+fn a_pause_of_senders_that_come_back_is_no_reason_to_flush() {
+    let world = World::new(1);
+    assert_eq!(world.engine().stats().idle_wait_ms, 5_000);
+    let mut seen = Vec::new();
+    for time_s in [0, 10, 20] {
+        burst(&world, time_s);
+        seen.push(flushes(&world, 10));
+    }
+    assert_eq!((seen, world.engine().stats().idle_wait_ms), (vec![1, 0, 0], 21_000));
+    // They have gone.
+    assert_eq!(flushes(&world, 20), 1);
+    assert_eq!(world.engine().stats().memtable_bytes, 0);
+}
