@@ -19,6 +19,11 @@ pub(super) struct Packets {
 }
 
 impl Packets {
+    /// With room for so many bytes.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, packet: &[u8]) {
         self.bytes.extend_from_slice(packet);
         self.ends.push(self.bytes.len());

@@ -18,9 +18,12 @@ pub(super) const LAST_TIMES: usize = 1_024;
 pub(super) async fn datagrams(mut inbox: Inbox<impl Datagrams>, statsd: Statsd) {
     static FULL: Seldom = Seldom::new();
     let shared = &statsd.shared;
+    // As much as came last time: there is a little more or less of it.
+    let mut bytes = 0;
     while inbox.ready().await {
-        let mut packets = Packets::default();
+        let mut packets = Packets::with_room(bytes);
         inbox.read(BATCH, |packet| packets.push(packet));
+        bytes = packets.bytes();
         if packets.is_empty() {
             continue;
         }
