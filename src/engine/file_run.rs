@@ -5,7 +5,7 @@
 //! time, and the index goes back to the cache until the next are needed. What stays with the scan is the file's footer.
 
 use std::cell::Cell;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use rhythmite_model::{Column, FieldId, Result, SeriesId};
@@ -137,15 +137,27 @@ impl Runs<'_> {
                     run
                 }
             };
-            let from = run.times_ns.partition_point(|t| t < times_ns.start());
-            let to = run.times_ns.partition_point(|t| t <= times_ns.end());
-            if from < to {
-                out.push((entry.field, Piece::Cached { rank: self.rank, run, rows: from..to }));
+            let within = rows_within(&run.times_ns, times_ns);
+            if !within.is_empty() {
+                out.push((entry.field, Piece::Cached { rank: self.rank, run, rows: within }));
             }
             rows.start = end.min(rows.end);
         }
         Ok(())
     }
+}
+
+/// Which of these ascending times are in a range.
+fn rows_within(times_ns: &[i64], range_ns: &RangeInclusive<i64>) -> Range<usize> {
+    // PERF: mostly all of them, and a search waits for each of its looks.
+    if let (Some(first), Some(last)) = (times_ns.first(), times_ns.last())
+        && first >= range_ns.start()
+        && last <= range_ns.end()
+    {
+        return 0..times_ns.len();
+    }
+    let from = times_ns.partition_point(|t| t < range_ns.start());
+    from..times_ns.partition_point(|t| t <= range_ns.end()).max(from)
 }
 
 impl FileRun {
