@@ -51,7 +51,10 @@ impl Admin {
             "stats" => stats(aggregator, now_s),
             "counters" => numbers(aggregator.counters()),
             "gauges" => numbers(aggregator.gauges()),
-            "timers" => inspect(aggregator.timers().map(|(key, samples)| property(key, &array(samples)))),
+            "timers" => {
+                let timers = aggregator.timers(ARRAY_ITEMS_MAX).into_iter();
+                inspect(timers.map(|(key, first, count)| property(key, &array(&first, count))))
+            }
             "delcounters" => delete(aggregator, Kind::Counter, &words),
             "deltimers" => delete(aggregator, Kind::Timer, &words),
             "delgauges" => delete(aggregator, Kind::Gauge, &words),
@@ -168,12 +171,13 @@ fn inspect(properties: impl Iterator<Item = String>) -> String {
     format!("{{\n  {}\n}}\nEND\n\n", properties.join(",\n  "))
 }
 
-fn array(samples: &[f64]) -> String {
-    if samples.is_empty() {
+/// An array of `count` samples, of which the first are given.
+fn array(first: &[f64], count: usize) -> String {
+    if first.is_empty() {
         return "[]".to_owned();
     }
-    let mut items: Vec<String> = samples.iter().take(ARRAY_ITEMS_MAX).map(|v| inspect_number(*v)).collect();
-    match samples.len().saturating_sub(ARRAY_ITEMS_MAX) {
+    let mut items: Vec<String> = first.iter().map(|v| inspect_number(*v)).collect();
+    match count.saturating_sub(first.len()) {
         0 => {}
         1 => items.push("... 1 more item".to_owned()),
         more => items.push(format!("... {more} more items")),

@@ -9,13 +9,16 @@
 //! Bounded by the options' `max_...`; what was dropped is counted in [`Drops`]. Lines that the
 //! grammar refuses are counted in `PREFIX.bad_lines_seen`, never anything else.
 
+use std::collections::HashMap;
+
 use crate::dogstatsd::{self, Message};
 use crate::flush::{Flush, FlushReport, Stamped};
-use crate::keys::{Key, KeyId, Keys, State};
+use crate::keys::{Key, KeyId, Keys, State, Timer};
 use crate::name::{self, Namespace};
 use crate::options::{Deletes, Dialect, Options};
 use crate::packet::{self, Kind, Line, Value};
 use crate::plain;
+use crate::samples::Samples;
 use crate::timer::TimerPlan;
 
 /// The keys of the daemon's own counters, in the order of insertion.
@@ -85,8 +88,10 @@ pub struct Aggregator {
     gauges: Vec<KeyId>,
     timers: Vec<KeyId>,
     sets: Vec<KeyId>,
+    /// Of all timers.
+    samples: Samples,
     /// Samples and members kept since the last flush.
-    samples: usize,
+    kept: usize,
     stamped: Vec<Stamped>,
     notices: Vec<Notice>,
     drops: Drops,
@@ -117,7 +122,8 @@ impl Aggregator {
             gauges: Vec::new(),
             timers: Vec::new(),
             sets: Vec::new(),
-            samples: 0,
+            samples: Samples::default(),
+            kept: 0,
             stamped: Vec::new(),
             notices: Vec::new(),
             drops: Drops::default(),
@@ -186,7 +192,7 @@ impl Aggregator {
         self.emit_sets(flush);
         self.emit_own(series, flush);
         flush.take_stamped(&mut self.stamped);
-        self.samples = 0;
+        self.kept = 0;
         self.flushes = self.flushes.wrapping_add(1);
         if let Some(moved) = self.keys.collect(self.flushes, OWN_KEYS.len() as KeyId) {
             for list in [&mut self.counters, &mut self.gauges, &mut self.timers, &mut self.sets] {
@@ -262,9 +268,24 @@ impl Aggregator {
         self.list(&self.gauges).filter_map(|(key, state)| Some((&*key.name, state.gauge?)))
     }
 
-    /// Keys and samples of the timers, in the order in which they came.
-    pub fn timers(&self) -> impl Iterator<Item = (&str, &[f64])> {
-        self.list(&self.timers).filter_map(|(key, state)| Some((&*key.name, &*state.timer.as_ref()?.samples)))
+    /// Keys of the timers in the order in which they came, the first samples of each, at most `first`, and how many there
+    /// are.
+    pub fn timers(&self, first: usize) -> Vec<(&str, Vec<f64>, usize)> {
+        let mut places = HashMap::with_capacity(self.timers.len());
+        let mut timers: Vec<(&str, Vec<f64>, usize)> = Vec::with_capacity(self.timers.len());
+        for id in &self.timers {
+            places.insert(*id, timers.len());
+            let kept = self.keys.state(*id).timer.as_ref().map_or(0, Timer::kept);
+            timers.push((&self.keys.get(*id).name, Vec::with_capacity(kept.min(first)), kept));
+        }
+        for (id, value) in self.samples.iter() {
+            if let Some((_, samples, _)) = places.get(&id).and_then(|place| timers.get_mut(*place))
+                && samples.len() < first
+            {
+                samples.push(value);
+            }
+        }
+        timers
     }
 
     /// Forgets the counters, gauges or timers that `pattern` names, one key or with `.*` at the
@@ -279,7 +300,6 @@ impl Aggregator {
         let folder = pattern.strip_suffix('*').filter(|f| f.ends_with('.'));
         let mut deleted = Vec::new();
         let keys = &mut self.keys;
-        let samples = &mut self.samples;
         list.retain(|id| {
             let (key, state) = keys.both_mut(*id);
             let matches = *key.name == *pattern || folder.is_some_and(|f| key.name.starts_with(f));
@@ -288,11 +308,16 @@ impl Aggregator {
                 match kind {
                     Kind::Counter => state.counter = None,
                     Kind::Gauge => state.gauge = None,
-                    _ => *samples -= state.timer.take().map_or(0, |t| t.samples.len()),
+                    _ => state.timer = None,
                 }
             }
             !matches
         });
+        if kind == Kind::Timer && !deleted.is_empty() {
+            let before = self.samples.len();
+            self.samples.retain(|id| keys.state(id).timer.is_some());
+            self.kept -= before - self.samples.len();
+        }
         deleted
     }
 
@@ -461,13 +486,15 @@ impl Aggregator {
         if state.timer.is_none() {
             self.timers.push(id);
         }
-        let timer = state.timer.get_or_insert_default();
+        let timer = state.timer.get_or_insert(Timer::NEW);
         timer.count += 1.0 / rate;
-        if timer.samples.len() >= self.options.max_timer_samples || self.samples >= self.options.max_samples {
+        let kept_max = self.options.max_timer_samples.min(Timer::KEPT_MAX);
+        if timer.kept() >= kept_max || self.kept >= self.options.max_samples {
             self.drops.samples += 1;
         } else {
-            timer.samples.push(value);
-            self.samples += 1;
+            timer.keep();
+            self.samples.push(id, value);
+            self.kept += 1;
         }
     }
 
@@ -481,11 +508,11 @@ impl Aggregator {
         if set.contains(member) {
             return;
         }
-        if set.len() >= self.options.max_set_members || self.samples >= self.options.max_samples {
+        if set.len() >= self.options.max_set_members || self.kept >= self.options.max_samples {
             self.drops.members += 1;
         } else {
             set.insert(member.into());
-            self.samples += 1;
+            self.kept += 1;
         }
     }
 
@@ -584,24 +611,24 @@ impl Aggregator {
     fn emit_timers(&mut self, flush: &mut Flush) {
         let (names, plan) = (&self.namespace, &self.plan);
         let (keys, delete) = (&mut self.keys, self.deletes.timers);
+        let kept = |id: &KeyId| (*id, keys.state(*id).timer.as_ref().map_or(0, Timer::kept));
+        let mut grouped = self.samples.grouped(self.timers.iter().map(kept), keys.len());
+        let mut rest = grouped.as_mut_slice();
         self.timers.retain(|id| {
             let (key, state) = keys.both_mut(*id);
-            let mut timer = state.timer.take().expect("the list holds keys that have a timer");
+            let timer = state.timer.take().expect("the list holds keys that have a timer");
+            let (samples, behind) = std::mem::take(&mut rest).split_at_mut(timer.kept());
+            rest = behind;
             let (base, tags) = key.graphite();
-            plan.emit(&key.name, &mut timer.samples, timer.count, |what, value| {
+            plan.emit(&key.name, samples, timer.count, |what, value| {
                 flush.push(&[&names.timer, base, ".", what, &names.suffix, tags], value);
             });
-            if delete {
-                return false;
+            if !delete {
+                state.timer = Some(Timer::NEW);
             }
-            // A burst must not hold its memory for ever.
-            let used = timer.samples.len();
-            timer.samples.clear();
-            timer.samples.shrink_to(used.saturating_mul(2));
-            timer.count = 0.0;
-            state.timer = Some(timer);
-            true
+            !delete
         });
+        self.samples.clear();
     }
 
     fn emit_gauges(&mut self, flush: &mut Flush) {

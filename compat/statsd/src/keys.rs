@@ -12,6 +12,7 @@
 //! series that are deleted often come back; [`Keys::collect`] then drops it.
 
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashSet, HashTable};
@@ -28,12 +29,31 @@ pub(crate) type KeyId = u32;
 /// Members of a set.
 pub(crate) type Members = HashSet<Box<[u8]>, RandomState>;
 
-/// A timer's values since the last flush.
-#[derive(Debug, Default)]
+/// A timer since the last flush; its values are in [`crate::samples`].
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Timer {
-    pub samples: Vec<f64>,
     /// Number of values, scaled by their sample rates.
     pub count: f64,
+    /// Values kept, and one: so that no timer takes no more room than one.
+    kept: NonZeroU32,
+}
+
+impl Timer {
+    pub const NEW: Self = Self { count: 0.0, kept: NonZeroU32::MIN };
+    /// Values of which it can be said how many there are.
+    pub const KEPT_MAX: usize = u32::MAX as usize - 1;
+
+    /// Values kept.
+    #[inline]
+    pub fn kept(&self) -> usize {
+        self.kept.get() as usize - 1
+    }
+
+    /// One more value is kept; there were fewer than [`Timer::KEPT_MAX`].
+    #[inline]
+    pub fn keep(&mut self) {
+        self.kept = self.kept.saturating_add(1);
+    }
 }
 
 /// What a key is called.
@@ -57,18 +77,20 @@ impl Key {
 }
 
 /// What is kept for a key, of each kind at most one.
-// PERF: apart from names, so that a line touches one line of the cache here, not two.
+// PERF: apart from names and as long as a line of the cache: a line of text touches one here, not two.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub counter: Option<f64>,
     pub gauge: Option<f64>,
-    pub timer: Option<Box<Timer>>,
+    pub timer: Option<Timer>,
     pub set: Option<Box<Members>>,
     /// Flushes until the gauge is deleted; 0 for never.
     pub gauge_ttl: u32,
     /// What was sent behind the key last time, as [`Entry::at`].
     next: u32,
 }
+
+const _: () = assert!(size_of::<State>() == 64);
 
 impl State {
     fn is_dead(&self) -> bool {

@@ -22,6 +22,7 @@ pub mod number;
 pub mod options;
 pub mod packet;
 mod plain;
+mod samples;
 mod stream;
 mod timer;
 

@@ -184,6 +184,22 @@ fn limits_are_kept_and_counted() {
 }
 
 #[test]
+fn samples_of_a_deleted_timer_go_and_those_of_others_stay() {
+    let options = Options { calculated_timer_metrics: vec!["count".into(), "upper".into()], max_samples: 5, ..small() };
+    let mut aggregator = Aggregator::new(options, START_S);
+    aggregator.ingest(b"a:1|ms\nb:7|ms\na:3|ms\nc:5|ms\nb:2|ms\na:4|ms", START_S);
+    let timers = vec![("a", vec![1.0], 2), ("b", vec![7.0], 2), ("c", vec![5.0], 1)];
+    assert_eq!((aggregator.timers(1), aggregator.drops().samples), (timers, 1));
+    assert_eq!(aggregator.delete(rhythmite_statsd::packet::Kind::Timer, "b"), ["b"]);
+    // There is room again; the timer that comes back has the new sample alone.
+    let got = run(&mut aggregator, &["c:6|ms\nb:9|ms\nc:8|ms"]);
+    let counts = ["stats.timers.a.count 3", "stats.timers.b.count 1", "stats.timers.c.count 3"];
+    let uppers = ["stats.timers.a.upper 3", "stats.timers.b.upper 9", "stats.timers.c.upper 6"];
+    let all: Vec<&str> = counts.into_iter().zip(uppers).flat_map(|(count, upper)| [count, upper]).collect();
+    assert_eq!((got.iter().map(String::as_str).collect(), aggregator.drops().samples), (all, 2));
+}
+
+#[test]
 fn a_full_table_takes_new_keys_again_once_idle_ones_are_deleted() {
     let options = Options { max_keys: 6, delete_idle_stats: true, flush_counts: false, ..small() };
     let mut aggregator = Aggregator::new(options, START_S);
