@@ -257,7 +257,7 @@ impl View {
             return Ok(());
         }
         // What a roll-up says that its raw points do not is old.
-        let files = self.files_of(table).filter(|file| !self.is_live(file));
+        let files = self.files_of(table).filter(|file| !self.is_live(file) && !file.is_leaving());
         for file in files.filter(|file| !but.contains(&file.record.id)) {
             if series.is_empty() {
                 break;

@@ -47,9 +47,23 @@ impl Engine {
         if dead.is_empty() && rolled_up.is_empty() {
             return Ok(false);
         }
+        dead.iter().for_each(|file| file.leave(true));
+        let series = self.drop_names_of(&dead).inspect_err(|_| dead.iter().for_each(|file| file.leave(false)))?;
+        // Series keep their names with the roll-ups of these.
+        dead.extend(rolled_up);
+        self.commit(Change::replace(&dead, Vec::new()).with_floors(floors))?;
+        let counters = &self.inner.counters;
+        counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
+        counters.expired_series.fetch_add(series, Ordering::Relaxed);
+        tracing::info!(files = dead.len(), series, "expired files removed");
+        Ok(true)
+    }
+
+    /// Drops the series that have no point but in these files; returns how many.
+    fn drop_names_of(&self, dead: &[Arc<LiveFile>]) -> Result<u64> {
         let gone = dead.iter().map(|f| f.record.id.clone()).collect();
         let mut series = 0;
-        for file in &dead {
+        for file in dead {
             match self.drop_names(file, &gone) {
                 Ok(n) => series += n,
                 // The space is given back all the same.
@@ -61,14 +75,7 @@ impl Engine {
         }
         // A series may have lost its name to an attempt whose deletion never reached the disk.
         self.make_drops_durable()?;
-        // Series keep their names with the roll-ups of these.
-        dead.extend(rolled_up);
-        self.commit(Change::replace(&dead, Vec::new()).with_floors(floors))?;
-        let counters = &self.inner.counters;
-        counters.expired_files.fetch_add(dead.len() as u64, Ordering::Relaxed);
-        counters.expired_series.fetch_add(series, Ordering::Relaxed);
-        tracing::info!(files = dead.len(), series, "expired files removed");
-        Ok(true)
+        Ok(series)
     }
 
     /// Whether a file comes of a merge in steps that has not ended: its points are still in the inputs, too. Whoever took

@@ -99,6 +99,8 @@ pub(crate) struct LiveFile {
     reader: Mutex<Weak<SstReader>>,
     /// Set when the file no longer lives: the last holder removes it.
     doomed: AtomicBool,
+    /// See [`LiveFile::leave`].
+    leaving: AtomicBool,
     /// Rows that deletions take away, as far as it was asked.
     pub(crate) dead: Mutex<HashMap<TombstoneId, u64>>,
 }
@@ -108,8 +110,8 @@ impl LiveFile {
     /// `reach_ns` is how far beyond its time a row of it speaks: a window of a coarser level.
     pub(crate) fn new(cache: &Arc<FileCache>, dir: PathBuf, record: FileRecord, reach_ns: i64) -> Arc<Self> {
         let key = cache.next_key.fetch_add(1, Ordering::Relaxed);
-        let (reader, doomed, dead) = Default::default();
-        Arc::new(Self { record, dir, cache: cache.clone(), key, reach_ns, reader, doomed, dead })
+        let (reader, doomed, leaving, dead) = Default::default();
+        Arc::new(Self { record, dir, cache: cache.clone(), key, reach_ns, reader, doomed, leaving, dead })
     }
 
     /// Where its four parts lie.
@@ -189,6 +191,17 @@ impl LiveFile {
     /// The file's number in this process; never used twice.
     pub(crate) fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Its points no longer keep a series its name: they expire, and the names that nothing else keeps are being dropped or
+    /// have been. Whoever asks before the file has gone what else a series has must not count it: nobody would ask again.
+    pub(crate) fn leave(&self, leaves: bool) {
+        self.leaving.store(leaves, Ordering::Release);
+    }
+
+    /// See [`LiveFile::leave`].
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
     }
 
     pub(crate) fn doom(&self) {

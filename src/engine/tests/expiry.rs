@@ -93,3 +93,27 @@ fn a_deletion_that_never_reached_the_disk_takes_nothing_along() {
         assert_eq!(world.read(), map, "flushed before: {flushed}");
     }
 }
+
+#[test]
+fn a_series_that_is_emptied_while_its_file_expires_is_not_listed() {
+    for happens in [false, true] {
+        let world = world(1_000);
+        let start = START_S / 100 * 100;
+        let old: Vec<P> = (0..2).map(|host| p("cpu", host, "a", start - 500, 1.0)).collect();
+        world.write(&old, Durability::Sync).unwrap();
+        world.engine().compact_all().unwrap();
+        world.clock.advance(Duration::from_secs(700));
+        // A point in memory keeps the name of host 1 when the file of its other points expires.
+        world.write(&[p("cpu", 1, "b", start + 600, 2.0)], Durability::Sync).unwrap();
+        let commits = world.manifest.commits.load(std::sync::atomic::Ordering::Relaxed);
+        world.manifest.faults.lock().insert(commits + 1, happens);
+        world.engine().compact_once().unwrap_err();
+        assert_eq!(world.names().into_iter().collect::<Vec<_>>(), ["cpu,host=1"]);
+        assert_eq!(world.engine().files().len(), 1, "nobody knows whether the file has gone");
+        let keys = vec!["cpu,host=1".to_owned()];
+        let newest = super::world::D { table: "cpu", keys, field: Some("b"), times_s: None };
+        assert_eq!(world.delete(&newest, Durability::Sync).unwrap(), 1);
+        merge(&world);
+        assert!(world.read().is_empty() && world.names().is_empty(), "{happens}: {:?}", world.names());
+    }
+}
