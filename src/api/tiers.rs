@@ -29,7 +29,7 @@ struct Wanted {
     #[serde(default)]
     policy: String,
     tiers: Vec<WantedTier>,
-    /// Beside count, sum, min, max and last: `first`.
+    /// Beside count, sum, min, max and last: `first`, `sketch`.
     #[serde(default)]
     keep: Vec<String>,
 }
@@ -77,8 +77,12 @@ async fn put(catalog: &Catalog, body: &[u8]) -> Result<()> {
         let usual = Aggregates::USUAL.iter().any(|aggregate| aggregate.name() == name);
         aggregates = match name.as_str() {
             "first" => aggregates.with(Aggregate::First),
+            "sketch" => aggregates.with(Aggregate::Sketch),
             _ if usual => aggregates,
-            _ => return Err(Error::invalid(format!("keep: {name:?} is none of count, sum, min, max, first, last"))),
+            _ => {
+                let known = "count, sum, min, max, first, last, sketch";
+                return Err(Error::invalid(format!("keep: {name:?} is none of {known}")));
+            }
         };
     }
     let tiers = wanted.tiers.iter().map(|tier| {
@@ -118,6 +122,7 @@ mod tests {
                 r#"[{"retention_s":7776000,"step_s":60},{"retention_s":0,"step_s":3600}]"#,
             ),
             (format!("[{minute}]"), r#""first""#, 200, r#""keep":["count","sum","min","max","first","last"]"#),
+            (format!("[{minute}]"), r#""sketch""#, 200, r#""keep":["count","sum","min","max","last","sketch"]"#),
             (format!("[{hour}]"), "", 400, "there with a step of 60s"),
             (format!("[{minute},{minute}]"), "", 400, "each longer"),
             (r#"[{"step":"1m","retention":"1h"}]"#.to_owned(), "", 400, "less time"),

@@ -45,6 +45,8 @@ pub struct Stats {
     pub idle_series: u64,
     /// Partitions rolled up into coarser levels.
     pub rolled_partitions: u64,
+    /// Sketches of windows that had more buckets than are kept: their lowest are one.
+    pub capped_sketches: u64,
     /// Files written anew without deleted points.
     pub rewritten_files: u64,
     /// Live files.
@@ -95,6 +97,7 @@ pub(crate) struct Counters {
     pub(crate) idle_series: AtomicU64,
     pub(crate) rewritten_files: AtomicU64,
     pub(crate) rolled_partitions: AtomicU64,
+    pub(crate) capped_sketches: AtomicU64,
 }
 
 impl Engine {
@@ -128,6 +131,7 @@ impl Engine {
             idle_series: get(&counters.idle_series),
             rewritten_files: get(&counters.rewritten_files),
             rolled_partitions: get(&counters.rolled_partitions),
+            capped_sketches: get(&counters.capped_sketches),
             files: view.files.values().map(|f| f.len() as u64).sum(),
             file_bytes: view.files.values().flatten().map(|f| f.record.bytes).sum(),
             open_files: cache.open_files,

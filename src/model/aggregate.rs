@@ -22,11 +22,14 @@ pub enum Aggregate {
     AbsMin = 7,
     /// The middle one, or the mean of the two in the middle.
     Median = 8,
+    /// How many values lie in which buckets ([`Counts`](crate::sketch::Counts) as text): quantiles may be made of the sum of
+    /// several.
+    Sketch = 9,
 }
 
 impl Aggregate {
     /// All, by their codes.
-    pub const ALL: [Aggregate; 9] = [
+    pub const ALL: [Aggregate; 10] = [
         Aggregate::Count,
         Aggregate::Sum,
         Aggregate::Min,
@@ -36,6 +39,7 @@ impl Aggregate {
         Aggregate::AbsMax,
         Aggregate::AbsMin,
         Aggregate::Median,
+        Aggregate::Sketch,
     ];
     /// Fields of a table that have aggregates: those with smaller numbers. Of others coarser levels keep nothing.
     pub const FIELDS_MAX: u16 = 1 << 12;
@@ -50,9 +54,9 @@ impl Aggregate {
         (FieldId(stored.0 >> 4), Self::ALL.get(usize::from(stored.0 & 15)).copied())
     }
 
-    /// `count sum min max first last absmax absmin median`.
+    /// `count sum min max first last absmax absmin median sketch`.
     pub fn name(self) -> &'static str {
-        ["count", "sum", "min", "max", "first", "last", "absmax", "absmin", "median"][self as usize]
+        ["count", "sum", "min", "max", "first", "last", "absmax", "absmin", "median", "sketch"][self as usize]
     }
 
     /// The type it has of values of a type; `None` where there is no such thing.
@@ -63,6 +67,9 @@ impl Aggregate {
             Aggregate::First | Aggregate::Last => Some(of),
             Aggregate::Min | Aggregate::Max => (!is_text).then_some(of),
             Aggregate::Sum => (!is_text && of != FieldType::Boolean).then_some(of),
+            Aggregate::Sketch => {
+                matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned).then_some(FieldType::String)
+            }
             Aggregate::AbsMax | Aggregate::AbsMin | Aggregate::Median => (of == FieldType::Float).then_some(of),
         }
     }
@@ -139,6 +146,6 @@ mod tests {
             Aggregates::USUAL.iter().map(Aggregate::name).collect::<Vec<_>>(),
             ["count", "sum", "min", "max", "last"]
         );
-        assert_eq!(Aggregates::from_bits(u16::MAX).iter().count(), 9);
+        assert_eq!(Aggregates::from_bits(u16::MAX).iter().count(), 10);
     }
 }

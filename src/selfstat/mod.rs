@@ -98,6 +98,12 @@ impl Figures {
             "Partitions rolled up into coarser levels.",
             engine.rolled_partitions,
         );
+        add(
+            "capped_sketches_total",
+            "engine.capped_sketches",
+            "Sketches of windows whose lowest buckets were made one.",
+            engine.capped_sketches,
+        );
         add("deletes_total", "engine.deletes", "Deletions carried out.", engine.deletes);
         add(
             "deletes_refused_total",

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, Result, SeriesId, Tier};
@@ -34,6 +35,8 @@ pub(crate) struct Rolling<'a> {
     engine: &'a Engine,
     levels: Vec<(Cut, Output<'a>)>,
     aggregates: Aggregates,
+    /// Sketches that have lost their lowest buckets.
+    capped: u64,
 }
 
 impl<'a> Rolling<'a> {
@@ -45,7 +48,7 @@ impl<'a> Rolling<'a> {
             Some((cut, Output::new(engine, policy.clone(), tier, Some(start_ns), 1, seq, deletes_seq)))
         };
         let levels = policy.levels.iter().enumerate().skip(1).filter_map(level).collect();
-        Self { engine, levels, aggregates: policy.aggregates }
+        Self { engine, levels, aggregates: policy.aggregates, capped: 0 }
     }
 
     /// Adds the raw points of a series; ids ascend. False for one that was dropped a moment ago, see [`Output::push`].
@@ -58,6 +61,7 @@ impl<'a> Rolling<'a> {
         let mut known = true;
         let own = rule.and_then(|rule| own_aggregate(rule.method));
         let wanted = own.map_or(self.aggregates, |own| self.aggregates.with(own)).with(Aggregate::Count);
+        let capped = &mut self.capped;
         for (cut, output) in &mut self.levels {
             // Windows that end before an import have their own rows.
             let imported_ns = rule.map_or(0, |rule| rule.imported_until_s).saturating_mul(SECOND_NS);
@@ -66,11 +70,11 @@ impl<'a> Rolling<'a> {
             for stream in &points.streams {
                 let from = stream.times_ns.partition_point(|t| *t < live_ns);
                 if from == 0 {
-                    streams.extend(roll_up(stream.field, &stream.times_ns, &stream.values, *cut, wanted));
+                    streams.extend(roll_up(stream.field, &stream.times_ns, &stream.values, *cut, wanted, capped));
                 } else if from < stream.times_ns.len() {
                     let rows: Vec<u32> = (from as u32..stream.times_ns.len() as u32).collect();
                     let values = stream.values.gather(&rows);
-                    streams.extend(roll_up(stream.field, &stream.times_ns[from..], &values, *cut, wanted));
+                    streams.extend(roll_up(stream.field, &stream.times_ns[from..], &values, *cut, wanted, capped));
                 }
             }
             if !streams.is_empty() {
@@ -83,6 +87,7 @@ impl<'a> Rolling<'a> {
     /// Makes the files durable; of a level without a window there is none.
     pub(crate) fn finish(self) -> Result<Vec<Arc<LiveFile>>> {
         let mut made = Unlisted::default();
+        self.engine.inner.counters.capped_sketches.fetch_add(self.capped, Ordering::Relaxed);
         for (_, output) in self.levels {
             made.files.extend(output.finish()?);
         }

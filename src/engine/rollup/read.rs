@@ -281,7 +281,8 @@ impl RollupScan {
         let mut compute = |rank: u64, stream: Stream, spans: &[Span]| {
             if let Some(stream) = part(stream, spans, true) {
                 let Stream { field, times_ns, values } = stream;
-                roll_up(field, &times_ns, &values, self.cut, self.wanted).into_iter().for_each(|s| add(rank, s));
+                let rolled = roll_up(field, &times_ns, &values, self.cut, self.wanted, &mut 0);
+                rolled.into_iter().for_each(|s| add(rank, s));
             }
         };
         for stream in raw {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rhythmite_env::sim::{Fault, Unsynced};
+use rhythmite_model::sketch::Bucket;
 use rhythmite_model::{Aggregate, Aggregates, FieldValue, Tier};
 
 use super::world::{D, P, POLICY, SECOND, START_S, World, p};
@@ -16,8 +17,8 @@ const STEPS_S: [i64; 3] = [10, 30, 250];
 
 /// (table, key, field) -> time -> value.
 type Raw = BTreeMap<(String, String, String), BTreeMap<i64, f64>>;
-/// (table, key, field) -> start of the piece -> count, sum, min, max, first, last.
-type Pieces = BTreeMap<(String, String, String), BTreeMap<i64, [f64; 6]>>;
+/// (table, key, field) -> start of the piece -> count, sum, min, max, first, last; how many values of which bucket.
+type Pieces = BTreeMap<(String, String, String), BTreeMap<i64, ([f64; 6], String)>>;
 
 const KEPT: [Aggregate; 6] =
     [Aggregate::Count, Aggregate::Sum, Aggregate::Min, Aggregate::Max, Aggregate::First, Aggregate::Last];
@@ -44,7 +45,10 @@ fn pieces(raw: &Raw, step_s: i64, before_s: i64) -> Pieces {
             let least = values.iter().copied().fold(f64::INFINITY, f64::min);
             let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sums = [values.len() as f64, values.iter().sum(), least, greatest, values[0], values[values.len() - 1]];
-            all.entry(key.clone()).or_default().insert(start, sums);
+            let mut buckets: BTreeMap<Bucket, usize> = BTreeMap::new();
+            values.iter().for_each(|v| *buckets.entry(Bucket::of(*v).unwrap()).or_default() += 1);
+            let sketch: Vec<String> = buckets.iter().map(|(bucket, count)| format!("{bucket}:{count}")).collect();
+            all.entry(key.clone()).or_default().insert(start, (sums, sketch.join(" ")));
         }
     }
     all
@@ -105,7 +109,7 @@ impl Model {
 fn read(world: &World, level: usize, times_ns: std::ops::RangeInclusive<i64>) -> Pieces {
     let engine = world.engine();
     let (snapshot, policy) = (engine.snapshot(), engine.policy(POLICY).unwrap());
-    let wanted = KEPT.into_iter().fold(Aggregates::NONE, Aggregates::with);
+    let wanted = KEPT.into_iter().fold(Aggregates::NONE.with(Aggregate::Sketch), Aggregates::with);
     let tables: Vec<_> = engine.registry().read().all_tables().map(|t| (t.id(), t.name().to_owned())).collect();
     let mut found = Pieces::new();
     for (table, name) in tables {
@@ -125,15 +129,18 @@ fn read(world: &World, level: usize, times_ns: std::ops::RangeInclusive<i64>) ->
             let Some(slot) = names.slot(points.series) else { panic!("deleted with its points") };
             for stream in points.streams {
                 let (field, aggregate) = Aggregate::split(stream.field);
-                let aggregate = KEPT.iter().position(|kept| Some(*kept) == aggregate).expect("only what is kept");
+                let at = KEPT.iter().position(|kept| Some(*kept) == aggregate);
+                assert!(at.is_some() || aggregate == Some(Aggregate::Sketch), "only what is kept");
                 let field = names.field(table, field).unwrap().0.to_owned();
                 let pieces = found.entry((name.clone(), names.key(slot).to_owned(), field)).or_default();
                 for (i, time) in stream.times_ns.iter().enumerate() {
-                    pieces.entry(time / SECOND).or_insert([f64::NAN; 6])[aggregate] = match stream.values.get(i) {
-                        FieldValue::Float(v) => v,
-                        FieldValue::Integer(v) => v as f64,
+                    let piece = pieces.entry(time / SECOND).or_insert(([f64::NAN; 6], String::new()));
+                    match (stream.values.get(i), at) {
+                        (FieldValue::Float(v), Some(at)) => piece.0[at] = v,
+                        (FieldValue::Integer(v), Some(at)) => piece.0[at] = v as f64,
+                        (FieldValue::String(v), None) => v.clone_into(&mut piece.1),
                         other => panic!("{other:?}"),
-                    };
+                    }
                 }
             }
         }
@@ -166,7 +173,7 @@ fn check(world: &World, model: &Model, after: &str) {
 fn tiered() -> World {
     let mut world = World::new(1);
     world.tiers_s = STEPS_S.iter().map(|step| (*step, 0)).collect();
-    world.aggregates = Aggregates::USUAL.with(Aggregate::First);
+    world.aggregates = Aggregates::USUAL.with(Aggregate::First).with(Aggregate::Sketch);
     world.retention_s = START_S;
     world.engine = None;
     world.open().unwrap();
@@ -359,7 +366,7 @@ fn raw_points_wait_for_their_roll_up() {
     apply(&mut world, &mut model, &Op::Flush);
     apply(&mut world, &mut model, &Op::Settle);
     assert_eq!(model.floor_s, 100);
-    assert!(model.expected(0).values().any(|pieces| pieces[&50][3] == 1000.0));
+    assert!(model.expected(0).values().any(|pieces| pieces[&50].0[3] == 1000.0));
 }
 
 #[test]
@@ -425,7 +432,7 @@ fn script(world: &World, model: &mut Model) -> Option<Vec<P>> {
 }
 
 fn check_crashes(seed: u64, fault: Fault, unsynced: Unsynced) {
-    const STRIDE: usize = 29;
+    let stride = std::env::var("RHYTHMITE_FAULT_STRIDE").map_or(29, |n| n.parse().expect("a number above 0"));
     let operations = {
         let world = tiered();
         let before = world.fs.counts().ops;
@@ -433,7 +440,7 @@ fn check_crashes(seed: u64, fault: Fault, unsynced: Unsynced) {
         assert!(world.engine().stats().rolled_partitions > 2 && floor_s(&world) > 0, "the script does real work");
         before..world.fs.counts().ops
     };
-    for operation in operations.skip(seed as usize % STRIDE).step_by(STRIDE) {
+    for operation in operations.skip(seed as usize % stride).step_by(stride) {
         let (mut world, mut model) = (tiered(), Model::new());
         world.fs.fail_at(operation, fault);
         let under_way = script(&world, &mut model);
@@ -467,4 +474,21 @@ fn power_fails_at_every_operation() {
 #[test]
 fn one_operation_fails() {
     check_crashes(3, Fault::Error, Unsynced::Lost);
+}
+
+#[test]
+fn a_sketch_asked_for_later_is_computed_while_raw_points_are_there() {
+    let mut world = tiered();
+    let mut model = Model::new();
+    world.aggregates = Aggregates::USUAL.with(Aggregate::First);
+    world.engine().put_policy(world.policy());
+    apply(&mut world, &mut model, &Op::Write(line(0, 0..300, -1.0)));
+    // Roll-ups without sketches.
+    apply(&mut world, &mut model, &Op::CompactAll);
+    world.aggregates = world.aggregates.with(Aggregate::Sketch);
+    world.engine().put_policy(world.policy());
+    check(&world, &model, "a sketch is kept from now on");
+    apply(&mut world, &mut model, &Op::Write(vec![p("cpu", 0, "a", 150, -7.5)]));
+    apply(&mut world, &mut model, &Op::CompactAll);
+    apply(&mut world, &mut model, &Op::Restart);
 }
