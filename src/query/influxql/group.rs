@@ -134,6 +134,9 @@ impl Reader<'_, '_, '_> {
             let points = folded.unwrap_or_else(|| Folded::new(fold)).finish(ascending);
             return self.at_windows(points, call, range);
         }
+        if let (Some(sketches), Some(whole)) = (folded, Whole::of(call)) {
+            return self.at_windows(sketches.quantiles(whole, ascending), call, range);
+        }
         let Some(Expr::VarRef(driver)) = call.args.first() else { return Ok(empty()) };
         let Some(frame) = self.merged(group, Some(driver), range) else { return Ok(empty()) };
         if let Some(whole) = Whole::of(call) {

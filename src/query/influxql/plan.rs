@@ -4,6 +4,7 @@ use rhythmite_influx::influxql::{Call, Compiled, Expr, Mistakes, Source, TIME_MI
 use rhythmite_model::FieldType;
 
 use super::aggregate::fold::Fold;
+use super::aggregate::whole::Whole;
 use super::condition::slot;
 use super::eval::Node;
 use super::transform::Transform;
@@ -176,6 +177,27 @@ impl<'c> Plan<'c> {
         plan.calls =
             calls.into_iter().filter_map(|call| Some(PlannedCall { call, leaf: plan.leaf(call, range)? })).collect();
         plan
+    }
+
+    /// Has median and percentile fold sketches instead of keeping points, if that is all that keeps any; whether it does.
+    pub(super) fn fold_sketches(&mut self) -> bool {
+        let may = |call: &PlannedCall<'_>| {
+            let is_quantile = matches!(Whole::of(call.leaf.call), Some(Whole::Median | Whole::Percentile(_)));
+            call.leaf.fold.is_some() || (is_quantile && call.call.name != "count")
+        };
+        let any = self.calls.iter().any(|call| call.leaf.fold.is_none()) && self.calls.iter().all(may);
+        if any {
+            for call in &mut self.calls {
+                call.leaf.fold = call.leaf.fold.or(Some(Fold::Sketch));
+            }
+        }
+        any
+    }
+
+    /// Takes [`Plan::fold_sketches`] back.
+    pub(super) fn keep_points(&mut self) {
+        let sketched = self.calls.iter_mut().filter(|call| call.leaf.fold == Some(Fold::Sketch));
+        sketched.for_each(|call| call.leaf.fold = None);
     }
 
     /// 1.x ends the points of a series that have an OFFSET but no LIMIT with the first that is shown.

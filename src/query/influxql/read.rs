@@ -85,6 +85,8 @@ pub(super) struct Batch {
     pub(super) places: Vec<Place>,
     /// The series kept of each group, by their places.
     kept: Vec<Vec<(usize, Series)>>,
+    /// Values held for what was folded.
+    held: u64,
 }
 
 impl Reader<'_, '_, '_> {
@@ -164,7 +166,8 @@ impl Reader<'_, '_, '_> {
     fn begin(&self, groups: &[Members], rows_of: &[Vec<Series>]) -> Result<Batch> {
         let plan = self.plan;
         let mut by_table: BTreeMap<TableId, Vec<SeriesId>> = BTreeMap::new();
-        let mut batch = Batch { groups: Vec::new(), targets: Vec::new(), places: Vec::new(), kept: Vec::new() };
+        let mut batch =
+            Batch { groups: Vec::new(), targets: Vec::new(), places: Vec::new(), kept: Vec::new(), held: 0 };
         for (number, (key, members)) in groups.iter().enumerate() {
             let tags: Vec<_> = plan.dimensions.iter().cloned().zip(key.iter().cloned()).collect();
             let folded = plan.calls.iter().map(|call| call.leaf.fold.map(Folded::new)).collect();
@@ -337,7 +340,13 @@ impl Reader<'_, '_, '_> {
                 let group = &mut batch.groups[place.group];
                 for (field, folded) in fields.iter().zip(&mut group.folded) {
                     if let (Some(field), Some(folded)) = (field, folded) {
-                        folded.add_rolled(*field, &points.streams, &self.plan.windows, self.plan.range);
+                        let added = folded.add_rolled(*field, &points.streams, &self.plan.windows, self.plan.range)?;
+                        if added.lacking > 0 {
+                            return Err(tier::refuse_lacking(self.select, choice));
+                        }
+                        // Buckets are values, as far as memory goes.
+                        self.select.hold(added.buckets)?;
+                        batch.held += added.buckets;
                     }
                 }
             }
@@ -360,6 +369,7 @@ impl Reader<'_, '_, '_> {
             // What was filled is given out.
             self.select.held.set(before);
         }
+        self.select.release(batch.held);
         Ok(())
     }
 

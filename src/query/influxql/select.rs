@@ -29,6 +29,7 @@ use super::plan::{Around, GroupPage, Plan, visible_columns};
 use super::points::limited;
 use super::read::{Member, Members};
 use super::source::{PATH_TAG, reads_tag, tables};
+use super::tier::by_sketches;
 use super::transform::Transform;
 use super::types;
 use super::value::Value;
@@ -144,6 +145,15 @@ impl<'a> Select<'a> {
                     self.subquery(&plan, subquery, &mut inputs)?;
                 }
             }
+        }
+        let stored = inputs.values().flatten().filter_map(|input| match input {
+            Input::Table(table) => Some(*table),
+            Input::Rows(..) => None,
+        });
+        let stored: Vec<TableId> = stored.collect();
+        let count: usize = inputs.values().map(Vec::len).sum();
+        if !stored.is_empty() && stored.len() == count {
+            by_sketches(self, &mut plan, &stored);
         }
         let inputs: Vec<_> =
             if compiled.ascending { inputs.into_iter().collect() } else { inputs.into_iter().rev().collect() };

@@ -4,6 +4,9 @@
 //! such is taken. It answers as the points would, so this is a matter of cost, and, where raw points have gone, of having
 //! an answer at all. Windows that the range of the statement cuts are read from raw points; where these have gone, they
 //! are answered whole.
+//!
+//! Median and percentile are those of the points as long as all of them are there. Of a range in which raw points have gone they are
+//! made of the sketches that a level keeps: within [`RELATIVE_ERROR`](rhythmite_model::sketch::RELATIVE_ERROR) of a value.
 
 use std::sync::Arc;
 
@@ -43,7 +46,10 @@ impl Asked {
             return None;
         }
         // What a single call chooses from one window stands at the time of its point, which no level knows.
-        let chooses = |call: &super::plan::PlannedCall<'_>| call.leaf.fold.is_none_or(Fold::selects);
+        let chooses = |call: &super::plan::PlannedCall<'_>| {
+            let is_percentile = call.leaf.fold == Some(Fold::Sketch) && call.leaf.call.name == "percentile";
+            is_percentile || call.leaf.fold.is_none_or(Fold::selects)
+        };
         let is_one = plan.windows.is_one();
         if is_one && plan.calls.iter().any(chooses) {
             return None;
@@ -61,6 +67,7 @@ impl Asked {
                 Fold::Min => aggregates.with(Aggregate::Min),
                 Fold::Max => aggregates.with(Aggregate::Max),
                 Fold::Spread => aggregates.with(Aggregate::Min).with(Aggregate::Max),
+                Fold::Sketch => aggregates.with(Aggregate::Sketch).with(Aggregate::Min).with(Aggregate::Max),
                 Fold::First => aggregates.with(Aggregate::First),
                 Fold::Last => aggregates.with(Aggregate::Last),
             };
@@ -181,15 +188,11 @@ pub(super) fn timeline(
     Ok(Some(Timeline::new(engine, &select.snapshot, &asked, &windows)?))
 }
 
-/// Refuses a call of a range in which raw points have gone, while coarser levels have what it does not ask for: an answer
-/// from the points that are left would look whole.
-pub(super) fn refuse_gone(select: &Select<'_>, plan: &Plan<'_>, table: TableId, range: (i64, i64)) -> Result<()> {
+/// The policy of a table whose raw points have gone from a part of a range, while coarser levels still tell of it.
+fn gone(select: &Select<'_>, table: TableId, range: (i64, i64)) -> Option<Arc<Policy>> {
     let (engine, snapshot) = (&select.context.engine, &select.snapshot);
-    if plan.calls.is_empty() || picks_an_end(plan) == Some(false) {
-        return Ok(());
-    }
     let policy = engine.registry().read().table(table).and_then(|table| engine.policy(table.policy()));
-    let Some(policy) = policy.filter(|policy| policy.has_tiers() && !has_values(policy)) else { return Ok(()) };
+    let policy = policy.filter(|policy| policy.has_tiers() && !has_values(policy))?;
     let floor_ns = snapshot.raw_floor(policy.id);
     let now_ns = select.context.clock.now_ns();
     // What is kept of the time before the floor, at any level.
@@ -198,18 +201,55 @@ pub(super) fn refuse_gone(select: &Select<'_>, plan: &Plan<'_>, table: TableId, 
         retention_ns => snapshot.rolled_since(&policy, at).max(now_ns.saturating_sub(retention_ns)),
     };
     let since_ns = (1..policy.levels.len()).map(kept_from).min().unwrap_or(floor_ns).max(range.0);
-    if since_ns >= floor_ns.min(range.1) {
+    (since_ns < floor_ns.min(range.1)).then_some(policy)
+}
+
+/// Has median and percentile made of sketches, if raw points have gone from the range and levels of all tables have them.
+pub(super) fn by_sketches(select: &Select<'_>, plan: &mut Plan<'_>, tables: &[TableId]) {
+    let range = plan.bounded(plan.widest());
+    if !plan.fold_sketches() {
+        return;
+    }
+    let (_, residual) = split(plan.compiled.statement.condition.as_ref(), plan.compiled.mistakes);
+    let asked = Asked::of(plan, residual.is_some());
+    let answers = |asked: Asked| tables.iter().all(|table| Choice::of(select, &asked, *table, range).is_some());
+    if !tables.iter().any(|table| gone(select, *table, range).is_some()) || !asked.is_some_and(answers) {
+        plan.keep_points();
+    }
+}
+
+/// Refuses a call of a range in which raw points have gone, while coarser levels have what it does not ask for: an answer
+/// from the points that are left would look whole.
+pub(super) fn refuse_gone(select: &Select<'_>, plan: &Plan<'_>, table: TableId, range: (i64, i64)) -> Result<()> {
+    if plan.calls.is_empty() || picks_an_end(plan) == Some(false) {
         return Ok(());
     }
+    let Some(policy) = gone(select, table, range) else { return Ok(()) };
+    let floor = floor_text(select, &policy);
+    let sketches = if policy.aggregates.has(Aggregate::Sketch) { ", median, percentile" } else { "" };
     let steps: Vec<String> = policy.levels[1..].iter().map(|level| format!("{}s", level.step_ns / SECOND_NS)).collect();
-    let floor = i128::from(floor_ns);
-    let floor = jiff::Timestamp::from_nanosecond(floor).map_or_else(|_| floor.to_string(), |time| time.to_string());
     Err(Failure::new(format!(
         "raw points before {floor} have gone, and no tier of retention policy {:?} answers this: ask for time >= '{floor}', \
-         or for count, sum, mean, min, max, spread, or last of one series, in windows that are multiples of {}",
+         or for count, sum, mean, min, max, spread{sketches}, or last of one series, in windows that are multiples of {}",
         policy.name,
         steps.join(" or ")
     )))
+}
+
+/// Where a level has windows of which it does not keep what is asked for.
+pub(super) fn refuse_lacking(select: &Select<'_>, choice: &Choice) -> Failure {
+    let floor = floor_text(select, &choice.policy);
+    Failure::new(format!(
+        "raw points before {floor} have gone, and retention policy {:?} did not keep what this needs when some of its windows \
+         of {}s were rolled up: ask for time >= '{floor}', or for count, sum, mean, min, max, spread",
+        choice.policy.name,
+        choice.step_ns / SECOND_NS
+    ))
+}
+
+fn floor_text(select: &Select<'_>, policy: &Policy) -> String {
+    let floor = i128::from(select.snapshot.raw_floor(policy.id));
+    jiff::Timestamp::from_nanosecond(floor).map_or_else(|_| floor.to_string(), |time| time.to_string())
 }
 
 fn has_tiers(select: &Select<'_>, table: TableId) -> bool {
@@ -230,25 +270,32 @@ fn levels_read(select: &Select<'_>, table: TableId, range: (i64, i64)) -> String
 
 /// For EXPLAIN: which levels answer what, of tables that have any.
 pub(super) fn explain(select: &Select<'_>, compiled: &Compiled) -> Result<Vec<String>> {
-    let plan = Plan::new(compiled, None, (compiled.min_ns, compiled.max_ns));
+    let mut plan = Plan::new(compiled, None, (compiled.min_ns, compiled.max_ns));
     let (_, residual) = split(compiled.statement.condition.as_ref(), compiled.mistakes);
-    let asked = Asked::of(&plan, residual.is_some());
-    let mut lines = Vec::new();
+    let mut found = Vec::new();
     for source in &compiled.statement.sources {
-        let Source::Measurement(measurement) = source else { continue };
-        for (name, found) in tables(measurement, select.context, select.request)? {
-            for table in found.into_iter().filter(|table| has_tiers(select, *table)) {
-                let choice =
-                    asked.as_ref().and_then(|asked| Choice::of(select, asked, table, plan.bounded(plan.widest())));
-                let range = plan.bounded(plan.widest());
-                let tier = match choice {
-                    Some(choice) => format!("{}s", choice.step_ns / SECOND_NS),
-                    None => levels_read(select, table, range),
-                };
-                let only = asked.as_ref().is_some_and(|asked| asked.of_one_series) && tier != "raw";
-                let only = if only { " (where groups are single series, else raw)" } else { "" };
-                lines.push(format!("TIER: {name}: {tier}{only}"));
-            }
+        if let Source::Measurement(measurement) = source {
+            found.extend(tables(measurement, select.context, select.request)?);
+        }
+    }
+    let all: Vec<TableId> = found.iter().flat_map(|(_, tables)| tables).copied().collect();
+    by_sketches(select, &mut plan, &all);
+    let asked = Asked::of(&plan, residual.is_some());
+    let range = plan.bounded(plan.widest());
+    let mut lines = Vec::new();
+    for (name, tables) in found {
+        for table in tables.into_iter().filter(|table| has_tiers(select, *table)) {
+            let choice = asked.as_ref().and_then(|asked| Choice::of(select, asked, table, range));
+            let tier = match choice {
+                Some(choice) => format!("{}s", choice.step_ns / SECOND_NS),
+                None => levels_read(select, table, range),
+            };
+            let only = asked.as_ref().is_some_and(|asked| asked.of_one_series) && tier != "raw";
+            let only = if only { " (where groups are single series, else raw)" } else { "" };
+            let is_sketched = plan.calls.iter().any(|call| call.leaf.fold == Some(Fold::Sketch));
+            let sketched =
+                if is_sketched { " (median and percentile of sketches, within 2.2 % of a value)" } else { "" };
+            lines.push(format!("TIER: {name}: {tier}{only}{sketched}"));
         }
     }
     Ok(lines)

@@ -1,13 +1,15 @@
 //! Functions that fold: the result of a group is put together from the results of its series.
 
 use rhythmite_engine::{Stream, Stretch};
-use rhythmite_model::{Aggregate, Column, FieldId, FieldType};
+use rhythmite_model::sketch::Counts;
+use rhythmite_model::{Aggregate, Column, Error, FieldId, FieldType, FieldValue, Result};
 
 use super::super::column::Col;
 use super::super::frame::Frame;
 use super::super::points::Points;
 use super::super::value::Value;
 use super::super::window::{Windows, for_each_run};
+use super::whole::{Whole, percentile_rank};
 
 /// What is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub(in super::super) enum Fold {
     First,
     Last,
     Spread,
+    /// How many values lie in which buckets: median and percentile of what only coarser levels know. Has no name of its own,
+    /// see [`Folded::quantiles`].
+    Sketch,
 }
 
 /// The result of one window so far.
@@ -29,10 +34,11 @@ struct Partial {
     count: u64,
     /// Time of the chosen point.
     time_ns: i64,
-    /// The chosen value; the sum; the least for spread.
+    /// The chosen value; the sum; the least for spread and sketch.
     value: Value,
-    /// The greatest, for spread.
+    /// The greatest, for spread and sketch.
     high: Value,
+    sketch: Option<Box<Counts>>,
     aux: Vec<Value>,
 }
 
@@ -72,7 +78,9 @@ impl Fold {
         match self {
             Fold::Count | Fold::First | Fold::Last => true,
             Fold::Min | Fold::Max => field_type != FieldType::String,
-            Fold::Sum | Fold::Mean | Fold::Spread => !matches!(field_type, FieldType::String | FieldType::Boolean),
+            Fold::Sum | Fold::Mean | Fold::Spread | Fold::Sketch => {
+                !matches!(field_type, FieldType::String | FieldType::Boolean)
+            }
         }
     }
 
@@ -249,12 +257,16 @@ impl Partial {
                 };
                 false
             }
-            Fold::Spread => {
+            Fold::Spread | Fold::Sketch => {
                 if values == Some(Less) {
                     self.value = other.value.clone();
                 }
                 if other.high.order(&self.high) == Some(Greater) {
                     self.high = other.high.clone();
+                }
+                match (&mut self.sketch, &other.sketch) {
+                    (Some(all), Some(more)) => all.add(more),
+                    (none, more) => *none = more.clone(),
                 }
                 false
             }
@@ -270,17 +282,33 @@ impl Partial {
     }
 }
 
+/// What came of the windows of a coarser level.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Added {
+    /// Windows of which the level does not keep what is asked for, though it has points of them: it was chosen after they
+    /// were rolled up.
+    pub(in super::super) lacking: u64,
+    /// Buckets of sketches held more than before.
+    pub(in super::super) buckets: u64,
+}
+
 impl Folded {
     /// Adds what a coarser level keeps of one field of a series: pieces of windows, see [`Aggregate`].
+    ///
+    /// # Errors
+    /// `Corrupt` for a sketch that is none.
     pub(in super::super) fn add_rolled(
         &mut self,
         field: FieldId,
         streams: &[Stream],
         windows: &Windows,
         range: (i64, i64),
-    ) {
+    ) -> Result<Added> {
         let stream = |aggregate: Aggregate| streams.iter().find(|s| Some(s.field) == aggregate.of(field));
-        let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = stream(Aggregate::Count) else { return };
+        let counted = stream(Aggregate::Count);
+        let Some(Stream { times_ns, values: Column::Integer(counts), .. }) = counted else {
+            return Ok(Added::default());
+        };
         let (first, second) = match self.fold {
             Fold::Count => (stream(Aggregate::Count), None),
             Fold::Sum | Fold::Mean => (stream(Aggregate::Sum), None),
@@ -288,13 +316,26 @@ impl Folded {
             Fold::Max => (stream(Aggregate::Max), None),
             Fold::First => (stream(Aggregate::First), None),
             Fold::Last => (stream(Aggregate::Last), None),
-            Fold::Spread => (stream(Aggregate::Min), stream(Aggregate::Max)),
+            Fold::Spread | Fold::Sketch => (stream(Aggregate::Min), stream(Aggregate::Max)),
         };
-        let Some(first) = first else { return };
+        let chosen = match self.fold {
+            Fold::First => Some(first),
+            Fold::Sketch => Some(stream(Aggregate::Sketch)),
+            _ => None,
+        };
+        if let Some(chosen) = chosen {
+            let found = chosen.map_or(0, |stream| stream.times_ns.len());
+            if found < times_ns.len() {
+                return Ok(Added { lacking: (times_ns.len() - found) as u64, buckets: 0 });
+            }
+        }
+        let sketches = chosen.flatten().filter(|_| self.fold == Fold::Sketch);
+        let Some(first) = first else { return Ok(Added::default()) };
         // Of count, what is counted may be of any type.
         let field_type = if self.fold == Fold::Count { FieldType::Float } else { first.values.field_type() };
         self.field_type.get_or_insert(field_type);
         let mut fresh: Vec<Partial> = Vec::new();
+        let mut damaged = None;
         for_each_run(windows, range, &first.times_ns, |window_ns, rows| {
             for row in rows {
                 let time_ns = first.times_ns[row];
@@ -304,18 +345,91 @@ impl Folded {
                     Ok(at) => s.values.get(at).into(),
                     Err(_) => Value::Null,
                 });
+                let sketch = sketches.and_then(|s| match s.values.get(s.times_ns.binary_search(&time_ns).ok()?) {
+                    FieldValue::String(text) => match text.parse::<Counts>() {
+                        Ok(counts) => Some(Box::new(counts)),
+                        Err(_) => {
+                            damaged
+                                .get_or_insert_with(|| Error::corrupt(format!("no sketch: {text:?} at {time_ns} ns")));
+                            None
+                        }
+                    },
+                    _ => None,
+                });
                 let time_ns = if self.fold.selects() { time_ns } else { window_ns };
-                let piece = Partial { window_ns, count, time_ns, value, high, aux: Vec::new() };
+                let piece = Partial { window_ns, count, time_ns, value, high, sketch, aux: Vec::new() };
                 match fresh.last_mut() {
                     Some(known) if known.window_ns == window_ns => known.merge(piece, self.fold),
                     _ => fresh.push(piece),
                 }
             }
         });
+        if let Some(damaged) = damaged {
+            return Err(damaged);
+        }
+        let mut buckets = 0;
         for piece in fresh {
             match self.partials.binary_search_by_key(&piece.window_ns, |partial| partial.window_ns) {
-                Ok(at) => self.partials[at].merge(piece, self.fold),
-                Err(at) => self.partials.insert(at, piece),
+                Ok(at) => {
+                    let before = self.partials[at].buckets();
+                    self.partials[at].merge(piece, self.fold);
+                    buckets += self.partials[at].buckets().saturating_sub(before);
+                }
+                Err(at) => {
+                    buckets += piece.buckets();
+                    self.partials.insert(at, piece);
+                }
+            }
+        }
+        Ok(Added { lacking: 0, buckets })
+    }
+
+    /// The points of a group whose sketches were folded: of each window the value that `whole` chooses, as near as a bucket
+    /// is to its values, and within the least and the greatest value.
+    pub(in super::super) fn quantiles(self, whole: Whole, ascending: bool) -> Points {
+        let from = self.field_type.unwrap_or(FieldType::Float);
+        let mut points = Points::empty(whole.result(from), &[]);
+        let mut partials = self.partials;
+        if !ascending {
+            partials.reverse();
+        }
+        for partial in &partials {
+            if let Some(value) = partial.quantile(whole) {
+                let value = match points.value.field_type() {
+                    FieldType::Integer => Value::Integer(value.round() as i64),
+                    FieldType::Unsigned => Value::Unsigned(value.round() as u64),
+                    _ => Value::Float(value),
+                };
+                points.push(partial.window_ns, &value);
+            }
+        }
+        points
+    }
+}
+
+impl Partial {
+    fn buckets(&self) -> u64 {
+        self.sketch.as_ref().map_or(0, |sketch| sketch.len() as u64)
+    }
+
+    /// The value that `whole` chooses; the least and the greatest are known as they are.
+    fn quantile(&self, whole: Whole) -> Option<f64> {
+        let sketch = self.sketch.as_ref()?;
+        let (least, greatest) = (self.value.as_f64()?, self.high.as_f64()?);
+        let total = sketch.total();
+        let nth = |below: f64| match below {
+            _ if below == 0.0 => Some(least),
+            _ if below == total - 1.0 => Some(greatest),
+            _ => sketch.nth(below).map(|value| value.max(least).min(greatest)),
+        };
+        match whole {
+            Whole::Percentile(percent) => nth(percentile_rank(total, percent)?),
+            // Of an even number the two in the middle.
+            _ => {
+                let half = (total / 2.0).floor();
+                let low = if total % 2.0 == 0.0 { half - 1.0 } else { half };
+                let (low, high) = (nth(low)?, nth(half)?);
+                Some(low + (high - low) / 2.0)
             }
         }
     }
@@ -344,6 +458,7 @@ fn run(
         time_ns: window_ns,
         value: Value::Null,
         high: Value::Null,
+        sketch: None,
         aux: Vec::new(),
     };
     let chosen = match fold {
@@ -357,7 +472,10 @@ fn run(
             };
             None
         }
-        Fold::Spread => {
+        Fold::Spread | Fold::Sketch => {
+            if fold == Fold::Sketch {
+                partial.sketch = Some(Box::new(counts(values, rows.clone())));
+            }
             let low = extreme(values, rows.clone(), false);
             let high = extreme(values, rows, true);
             (partial.value, partial.high) = (values.get(low).into(), values.get(high).into());
@@ -386,6 +504,16 @@ fn run(
         partial.aux = aux.iter().map(|col| col.value(row)).collect();
     }
     partial
+}
+
+/// The sketch of some rows; of what is no number an empty one.
+fn counts(values: &Column, rows: std::ops::Range<usize>) -> Counts {
+    match values {
+        Column::Float(v) => Counts::of(v[rows].iter().copied()),
+        Column::Integer(v) => Counts::of(v[rows].iter().map(|v| *v as f64)),
+        Column::Unsigned(v) => Counts::of(v[rows].iter().map(|v| *v as f64)),
+        Column::Boolean(_) | Column::String(_) => Counts::default(),
+    }
 }
 
 /// The first row with the least or greatest value.

@@ -160,9 +160,14 @@ fn mode(value: &Col, times_ns: &[i64], rows: std::ops::Range<usize>) -> Value {
 
 /// The row of the value that `percent` of the values do not exceed; nothing if the share is below one point.
 fn percentile(value: &Col, rows: std::ops::Range<usize>, percent: f64) -> Option<u32> {
-    let at = (rows.len() as f64 * percent / 100.0 + 0.5).floor() as i64 - 1;
-    let at = usize::try_from(at).ok().filter(|at| *at < rows.len())?;
+    let at = percentile_rank(rows.len() as f64, percent)? as usize;
     Some(by_value(value, rows)[at])
+}
+
+/// How many of `count` values come before the one that `percent` of them do not exceed.
+pub(super) fn percentile_rank(count: f64, percent: f64) -> Option<f64> {
+    let at = (count * percent / 100.0 + 0.5).floor() - 1.0;
+    Some(at).filter(|at| (0.0..count).contains(at))
 }
 
 /// Rows in the order of their values; of equal ones as in Go.

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use rhythmite_influx::line_protocol::Precision;
+use rhythmite_model::sketch::RELATIVE_ERROR;
+use rhythmite_model::{Aggregate, Aggregates};
 
 use super::world::{NOW_NS, World, two_policies};
 use crate::ingest::influx::TimeUnit;
@@ -207,5 +209,100 @@ fn graphites_archives_are_one_timeline() {
         let plan = world
             .text("graphite", &format!("EXPLAIN SELECT median(value) FROM metrics WHERE time > {}s", NOW_S - DAY_S));
         assert!(plan.ends_with("TIER: metrics: raw+60s"), "{plan}");
+    }
+}
+
+/// A row's time and values.
+type Row<'a> = (&'a str, Vec<f64>);
+
+fn rows(text: &str) -> Vec<Row<'_>> {
+    let words = text.split([' ', '\n']).filter_map(|word| word.split_once(','));
+    let numbers = |values: &str| values.split(',').map(|value| value.parse().ok()).collect::<Option<Vec<f64>>>();
+    words.filter_map(|(time, values)| Some((time, numbers(values)?))).collect()
+}
+
+fn same_within(error: f64, found: &str, expected: &str, what: &str) {
+    let (found, expected) = (rows(found), rows(expected));
+    let is_near = |(found, exact): (&f64, &f64)| (found - exact).abs() <= exact.abs() * error + 1e-9;
+    let same = |(found, exact): (&Row<'_>, &Row<'_>)| {
+        found.0 == exact.0 && found.1.len() == exact.1.len() && found.1.iter().zip(&exact.1).all(is_near)
+    };
+    let all = found.iter().zip(&expected).all(same);
+    assert!(!expected.is_empty() && found.len() == expected.len() && all, "{what}: {found:?} for {expected:?}");
+}
+
+#[test]
+fn quantiles_outlive_points_as_sketches() {
+    let kept = Aggregates::USUAL.with(Aggregate::Sketch);
+    let (raw, tiered) = (filled(), filled());
+    tiered.tiers_keeping(3_600, &[(60, 0), (600, 0)], kept);
+    tiered.context.engine.compact_all().unwrap();
+    let all = |what: &str, rest: &str| {
+        format!("SELECT {what} FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h {rest}")
+    };
+    // Those of integers are rounded.
+    let statements = [
+        (all("median(usage)", "GROUP BY time(10m)"), 600, 1.0),
+        (all("percentile(usage, 95)", "GROUP BY time(20m), host"), 600, 1.0),
+        (all("percentile(n, 50)", "GROUP BY time(5m), host"), 60, 1.1),
+        (all("percentile(usage, 100)", "GROUP BY time(10m)"), 600, 0.0),
+        (all("percentile(usage, 0.0001)", "GROUP BY time(10m) fill(none)"), 600, 0.0),
+        (all("median(usage)", ""), 600, 1.0),
+        (all("mean(usage), median(usage), percentile(n, 99)", "GROUP BY time(1h), host"), 600, 1.0),
+        (all("moving_average(median(usage), 2)", "GROUP BY time(10m)"), 600, 1.0),
+        (all("median(usage)", "GROUP BY time(10m) ORDER BY time DESC LIMIT 2"), 600, 1.0),
+    ];
+    // As long as points are there it is they that answer.
+    for (statement, ..) in &statements {
+        assert_eq!(tiered.text("d", statement), raw.text("d", statement), "{statement}");
+        assert!(!explain(&tiered, statement).contains("sketches"), "{statement}");
+    }
+    tiered.advance_s(10 * DAY_S as u64);
+    while tiered.context.engine.compact_once().unwrap() {}
+    assert!(tiered.context.engine.files().iter().all(|file| file.tier.is_rolled()), "raw points have gone");
+    for (statement, step_s, errors) in &statements {
+        let found = tiered.text("d", statement);
+        if statement.contains("0.0001") {
+            // No value is the least ten thousandth of a hundred.
+            assert_eq!(found, raw.text("d", statement), "{statement}");
+            continue;
+        }
+        same_within(RELATIVE_ERROR * errors * 1.001, &found, &raw.text("d", statement), statement);
+        let plan = explain(&tiered, statement);
+        let line = format!("TIER: cpu: {step_s}s (median and percentile of sketches, within 2.2 % of a value)");
+        assert!(plan.ends_with(&line), "{statement}: {plan}");
+    }
+    // What no sketch answers: a point's own time, conditions on points, other windows, other functions beside.
+    for statement in [
+        all("percentile(usage, 50)", ""),
+        all("median(usage)", "AND usage > 3 GROUP BY time(10m)"),
+        all("median(usage)", "GROUP BY time(90s)"),
+        all("median(usage), stddev(usage)", "GROUP BY time(10m)"),
+        all("percentile(usage, 50), host", "GROUP BY time(10m)"),
+    ] {
+        let found = tiered.text("d", &statement);
+        assert!(found.contains("have gone") && found.contains(", median, percentile, or last"), "{statement}: {found}");
+    }
+    let held = all("median(usage)", "GROUP BY time(1m), host");
+    assert!(tiered.text("d", &held).contains("median"), "{held}");
+    // And after a restart.
+    let tiered = tiered.restart();
+    let (statement, ..) = &statements[0];
+    same_within(RELATIVE_ERROR * 1.001, &tiered.text("d", statement), &raw.text("d", statement), "a restart");
+}
+
+#[test]
+fn windows_without_what_was_chosen_later_are_not_left_out() {
+    let tiered = filled();
+    tiered.tiers_keeping(3_600, &[(600, 0)], Aggregates::USUAL);
+    tiered.context.engine.compact_all().unwrap();
+    tiered.advance_s(10 * DAY_S as u64);
+    while tiered.context.engine.compact_once().unwrap() {}
+    tiered.tiers_keeping(3_600, &[(600, 0)], Aggregates::USUAL.with(Aggregate::Sketch).with(Aggregate::First));
+    for what in ["median(usage)", "first(usage)"] {
+        let rest = "GROUP BY time(10m), host";
+        let statement = format!("SELECT {what} FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h {rest}");
+        let found = tiered.text("d", &statement);
+        assert!(found.contains("did not keep what this needs"), "{what}: {found}");
     }
 }

@@ -67,11 +67,15 @@ impl World {
 
     /// Gives the default policy of `d` other retention and tiers (steps and retentions in seconds), `first` among what is kept.
     pub(crate) fn tiers(&self, retention_s: i64, tiers: &[(i64, i64)]) {
+        self.tiers_keeping(retention_s, tiers, Aggregates::USUAL.with(Aggregate::First));
+    }
+
+    /// The same with what is kept.
+    pub(crate) fn tiers_keeping(&self, retention_s: i64, tiers: &[(i64, i64)], kept: Aggregates) {
         const SECOND_NS: i64 = 1_000_000_000;
         let change = PolicyChange { retention_ns: Some(retention_s * SECOND_NS), ..PolicyChange::default() };
         self.runtime.block_on(self.context.catalog.alter_policy("d", "autogen", change)).unwrap();
         let level = |&(step, kept): &(i64, i64)| Level { step_ns: step * SECOND_NS, retention_ns: kept * SECOND_NS };
-        let kept = Aggregates::USUAL.with(Aggregate::First);
         let set = self.context.catalog.set_tiers("d", "", tiers.iter().map(level).collect(), kept);
         self.runtime.block_on(set).unwrap();
     }
