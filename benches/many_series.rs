@@ -5,31 +5,27 @@
 //! `RHYTHMITE_MANY_BURST` (100,000) series, and what the flush and the merge that follow when nothing else comes cost for
 //! each series; the best of `RHYTHMITE_MANY_BURSTS` (5). Not a bench of criterion's: one run is one measurement.
 
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/engine.rs"]
 mod support;
+#[path = "support/threads.rs"]
+mod threads;
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use process::processor_s;
 use rhythmite_engine::{Background, Durability, Engine, Options};
 use rhythmite_env::Env;
 use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, KeyKind, Result, Rows, SeriesId, TableId, Tier};
-use support::{Memory, POLICY, number, policy, processor_s};
+use support::{Memory, POLICY, number, policy};
+use threads::threads_s;
 
 /// Rows of a write.
 const ROWS: usize = 10_000;
-
-/// As [`processor_s`] of the threads that live now, to the microsecond.
-fn threads_s() -> f64 {
-    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let ns = tasks.filter_map(|task| {
-        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        stat.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    ns.sum::<u64>() as f64 / 1e9
-}
 
 fn main() {
     // `cargo test --benches` runs this, too.

@@ -3,16 +3,19 @@
 //! `cargo bench -p rhythmite-engine --bench wal_replay` writes a log of `RHYTHMITE_REPLAY_MIB` (1024) to a directory of its
 //! own and opens it again. Not a bench of criterion's: one start is one measurement. Needs memory for all values.
 
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/engine.rs"]
 mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use process::processor_s;
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::Env;
 use rhythmite_model::{Column, FieldType, KeyKind, Result, Rows, Tier};
-use support::{Memory, POLICY, number, policy, processor_s};
+use support::{Memory, POLICY, number, policy};
 
 const HOSTS: usize = 1_000;
 const FIELDS: usize = 10;

@@ -1,4 +1,4 @@
-//! What benches of a whole engine share: a catalogue in memory, a policy, the time of all threads, numbers from outside.
+//! What benches of a whole engine share: a catalogue in memory, a policy, numbers from outside.
 
 use parking_lot::Mutex;
 use rhythmite_engine::manifest::{Edit, Manifest, State};
@@ -38,16 +38,6 @@ impl Manifest for Memory {
         state.flushed_seq = edit.flushed_seq.unwrap_or(state.flushed_seq);
         Ok(())
     }
-}
-
-/// Seconds of the processor that the whole process has had.
-pub fn processor_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let ticks = stat
-        .rsplit(')')
-        .next()
-        .map(|rest| rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()));
-    ticks.map_or(0.0, |ticks| ticks.sum::<u64>() as f64 / 100.0)
 }
 
 /// A number from the environment.
