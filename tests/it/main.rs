@@ -12,4 +12,5 @@ mod influx;
 mod limits;
 mod protocols;
 mod receivers;
+mod schema;
 mod support;
