@@ -119,6 +119,11 @@ impl<'c> ChunkWriter<'c> {
         }
     }
 
+    /// Whether what repeats in a page costs nothing.
+    pub(super) fn finds_repetitions(&self) -> bool {
+        self.compressor.widths() == Widths::Aligned
+    }
+
     /// A page of integers. `levels` has a 1 for each row with a value and a 0 for each without; `None` in a column
     /// that always has one. A 32-bit column takes 32-bit values only.
     pub(super) fn integers(&mut self, values: &[i64], levels: Option<&[i16]>) -> Result<()> {

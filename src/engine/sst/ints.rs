@@ -18,10 +18,10 @@ use super::page_header::{DataPage, ENCODING_DELTA_BINARY_PACKED};
 use super::read_error;
 use super::reader::PointsFile;
 
-/// Longest page, unpacked or not: ours have at most 8192 rows of 8 bytes, their levels and heads.
-const PAGE_BYTES_MAX: usize = 256 * 1024;
-/// Rows of the longest page: ours have 8192.
-const PAGE_ROWS_MAX: u64 = 1 << 16;
+/// Longest page, unpacked or not: ours have at most 131,072 rows of 8 bytes, their levels and heads.
+const PAGE_BYTES_MAX: usize = 1_200 * 1024;
+/// Rows of the longest page: ours have 8192, sixteen times as many where times repeat.
+const PAGE_ROWS_MAX: u64 = 1 << 17;
 
 /// Rows for which room is made at once.
 const ROWS_RESERVED: u64 = 1 << 15;

@@ -205,9 +205,14 @@ impl RowGroup {
             column::FIELD => self.expand(page_rows, |run| i64::from(run.field.0), |page| chunk.integers(page, None)),
             column::TIME => {
                 let mut page = Vec::with_capacity(page_rows);
-                self.times_ns.chunks(page_rows).try_for_each(|times| {
+                let pages = if chunk.finds_repetitions() {
+                    self.time_pages(page_rows)
+                } else {
+                    whole(page_rows, 0..self.rows())
+                };
+                pages.into_iter().try_for_each(|rows| {
                     page.clear();
-                    unit.count(times, &mut page);
+                    unit.count(&self.times_ns[rows], &mut page);
                     chunk.integers(&page, None)
                 })
             }
@@ -217,6 +222,47 @@ impl RowGroup {
             column::U => self.write_present(position, page_rows, &self.u, chunk),
             _ => Err(ParquetError::General(format!("column {position} does not hold integers"))),
         }
+    }
+
+    /// The rows of each page of times: `page_rows` of them, but where streams of a series repeat times that are no steps, so
+    /// many streams that the compressor sees what repeats.
+    fn time_pages(&self, page_rows: usize) -> Vec<Range<usize>> {
+        let (mut pages, mut from) = (Vec::new(), 0);
+        for family in self.families() {
+            let rows = family.streams * family.rows;
+            let together = page_rows * SHARED_PAGES / family.rows;
+            if rows <= page_rows || together < 2 || !family.is_irregular(&self.times_ns) {
+                continue;
+            }
+            pages.extend(whole(page_rows, from..family.start));
+            from = family.start + rows;
+            pages.extend(whole(together * family.rows, family.start..from));
+        }
+        pages.extend(whole(page_rows, from..self.rows()));
+        pages
+    }
+
+    /// Streams of one series that have the same times, at least two and one behind the other, in order.
+    fn families(&self) -> Vec<Family> {
+        let (mut families, mut start) = (Vec::<Family>::new(), 0);
+        let mut before: Option<(SeriesId, Range<usize>, bool)> = None;
+        for runs in self.runs.chunk_by(|a, b| (a.series, a.field) == (b.series, b.field)) {
+            let rows = start..start + runs.iter().map(|run| run.rows).sum::<usize>();
+            start = rows.end;
+            let series = runs[0].series;
+            let repeats = before.as_ref().is_some_and(|(of, before, _)| {
+                *of == series && self.times_ns[before.clone()] == self.times_ns[rows.clone()]
+            });
+            match (repeats, before, families.last_mut()) {
+                (true, Some((_, _, true)), Some(family)) => family.streams += 1,
+                (true, Some((_, before, false)), _) => {
+                    families.push(Family { start: before.start, rows: rows.len(), streams: 2 });
+                }
+                _ => {}
+            }
+            before = Some((series, rows, repeats));
+        }
+        families
     }
 
     fn clear(&mut self) {
@@ -313,6 +359,33 @@ impl RowGroup {
             },
         )
     }
+}
+
+/// Pages of times, as long as usual, that one page with repeated times may be instead.
+const SHARED_PAGES: usize = 16;
+
+/// Streams with the same times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Family {
+    /// First row of the first.
+    start: usize,
+    /// Of each.
+    rows: usize,
+    streams: usize,
+}
+
+impl Family {
+    /// Whether a good part of the times are no steps of one length: what is, takes next to nothing however often it is there.
+    fn is_irregular(&self, times_ns: &[i64]) -> bool {
+        let times = &times_ns[self.start..self.start + self.rows];
+        let odd = times.windows(3).filter(|t| t[1].wrapping_sub(t[0]) != t[2].wrapping_sub(t[1])).count();
+        odd > self.rows / 4
+    }
+}
+
+/// Cuts rows into pages of `page_rows`.
+fn whole(page_rows: usize, rows: Range<usize>) -> Vec<Range<usize>> {
+    rows.clone().step_by(page_rows).map(|start| start..rows.end.min(start + page_rows)).collect()
 }
 
 /// Puts a chunk into the file.

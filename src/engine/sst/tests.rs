@@ -335,6 +335,64 @@ fn many_short_streams_come_back() {
 }
 
 #[test]
+fn streams_with_the_same_odd_times_share_pages() {
+    let (env, dir) = (memory(), Path::new(MEMORY));
+    let mut noise = 1_u64;
+    let mut odd_ns = |rows: usize| -> Vec<i64> {
+        let next = |i: usize| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (1_700_000_000_000_000 + i as i64 * 10_000_000 + (noise >> 44) as i64) * 1_000
+        };
+        (0..rows).map(next).collect()
+    };
+    // Ten fields of one series, of another, and of a third that is too short for it; between them one with steps.
+    let families = [(0, odd_ns(300)), (2, odd_ns(170)), (3, odd_ns(5))];
+    let one = |(n, times_ns): &(u32, Vec<i64>), field| {
+        let values: Vec<f64> = (0..times_ns.len()).map(|i| (i % 7) as f64).collect();
+        Stream { times_ns: times_ns.clone(), ..floats(*n, field, &values) }
+    };
+    let streams_of = |own_times: bool| -> Vec<Stream> {
+        let mut streams: Vec<Stream> = families.iter().flat_map(|f| (0..10).map(|k| one(f, k))).collect();
+        if own_times {
+            let shifted = |s: &mut Stream| s.times_ns.iter_mut().for_each(|t| *t += i64::from(s.field.0) * 1_000);
+            streams.iter_mut().for_each(shifted);
+        }
+        let steps: Vec<f64> = (0..400).map(f64::from).collect();
+        streams.extend((0..4).map(|field| floats(1, field, &steps)));
+        streams.sort_by_key(|s| (s.series, s.field));
+        streams
+    };
+    let options = WriteOptions { page_rows: 100, row_group_rows: 1 << 20, run_rows: 64, ..small() };
+    let mut sizes = Vec::new();
+    for (id, own_times, pages) in [
+        // Pages of 1,600 rows at most hold the ten streams of each, 16 those with steps, one the short ones.
+        ("shared", false, 2 + 16 + 2 + 1),
+        ("own", true, 30 + 16 + 17 + 1),
+    ] {
+        let streams = streams_of(own_times);
+        write_in(&env, dir, id, options.clone(), &streams, 1_000).unwrap();
+        let sst = SstReader::open(&env, dir, id).unwrap();
+        check_contents(&sst, &streams);
+        sst.verify().unwrap();
+        let mut cursor = sst.cursor();
+        for s in streams.iter().rev() {
+            let entry = sst.stream(s.series, s.field).unwrap().unwrap();
+            let (mut times, mut values) = (Vec::new(), Column::new(FieldType::Float));
+            let rows = s.times_ns.len() / 3..s.times_ns.len() / 2;
+            cursor.read(&entry, s.times_ns[rows.start]..=s.times_ns[rows.end], &mut times, &mut values).unwrap();
+            assert_eq!(times, s.times_ns[rows.start..=rows.end]);
+            assert_same(&values, &slice(&s.values, rows.start..rows.end + 1), "a part");
+        }
+        let first_rows: Vec<u64> = sst.points.time_pages.iter().map(|page| page.first_row).collect();
+        assert_eq!(first_rows.len(), pages, "{id}: {first_rows:?}");
+        let groups = sst.points.metadata.row_groups().iter();
+        sizes.push(groups.map(|group| group.column(super::layout::column::TIME).compressed_size()).sum::<i64>());
+    }
+    // Pages of 100 rows hold little else than heads.
+    assert!(sizes[0] * 2 < sizes[1], "{sizes:?}");
+}
+
+#[test]
 fn going_back_is_allowed() {
     let values = (0..300).map(f64::from).collect::<Vec<_>>();
     let streams = (0..5).map(|n| floats(n, 0, &values)).collect::<Vec<_>>();
