@@ -338,9 +338,17 @@ impl Scan {
     /// # Errors
     /// As iteration.
     pub fn points_of(&mut self, series: SeriesId, within_ns: &RangeInclusive<i64>) -> Result<SeriesPoints> {
+        Ok(self.pieces_of(series, within_ns)?.into_points())
+    }
+
+    /// The same without putting the points together. None at all if the series has none there.
+    ///
+    /// # Errors
+    /// As iteration.
+    pub fn pieces_of(&mut self, series: SeriesId, within_ns: &RangeInclusive<i64>) -> Result<SeriesPieces> {
         let mut pieces = SeriesPieces::room();
         self.read(series, Some(within_ns), &mut pieces)?;
-        Ok(pieces.into_points())
+        Ok(pieces)
     }
 
     /// The next series, as iteration gives it, without putting its points together.

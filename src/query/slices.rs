@@ -4,6 +4,7 @@ use rhythmite_engine::Weight;
 
 /// Cuts a range of time by what is known of the sources. Values are taken to lie evenly between the first and the last
 /// of a source, so that a piece may hold more, or less.
+#[derive(Clone)]
 pub(crate) struct Slices {
     /// Times, ascending, and about how many values lie before each.
     knots: Vec<(i64, f64)>,

@@ -45,6 +45,14 @@ impl Node {
         }
     }
 
+    /// The column, if it is one and nothing else.
+    pub(super) fn slot(&self) -> Option<usize> {
+        match self {
+            Node::Slot(slot) => Some(*slot),
+            _ => None,
+        }
+    }
+
     /// Evaluates over `rows` rows.
     pub(super) fn eval<'a>(&self, slots: &'a [Col], rows: usize, dividing: Dividing) -> Operand<'a> {
         match self {

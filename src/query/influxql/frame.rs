@@ -237,7 +237,8 @@ pub(super) fn within(times_ns: &[i64], (min, max): (i64, i64)) -> std::ops::Rang
     start..end.max(start)
 }
 
-fn merge_times(a: &[i64], b: &[i64]) -> Vec<i64> {
+/// Two ascending lists of times as one, each time once.
+pub(super) fn merge_times(a: &[i64], b: &[i64]) -> Vec<i64> {
     let mut out = Vec::with_capacity(a.len().max(b.len()));
     let (mut i, mut j) = (0, 0);
     while let (Some(x), Some(y)) = (a.get(i), b.get(j)) {

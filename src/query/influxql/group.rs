@@ -11,7 +11,7 @@ use super::aggregate::top::Top;
 use super::aggregate::whole::{Whole, count, iterator_name};
 use super::column::Col;
 use super::condition::{Residual, is_tag};
-use super::eval::Dividing;
+use super::eval::{Dividing, Node};
 use super::failure::{Failure, Result};
 use super::frame::{Frame, FramePlan, Series};
 use super::holt_winters::{self, HoltWinters};
@@ -90,14 +90,29 @@ impl Reader<'_, '_, '_> {
             Fill::Previous => slots.iter_mut().for_each(Col::carry),
             Fill::Null | Fill::None | Fill::Linear => {}
         }
+        Ok(Some(self.shown(group.tags, times_ns, slots)))
+    }
+
+    /// Rows with the fields computed from the values of calls, and of fields and tags beside them.
+    pub(super) fn shown(&self, tags: Tags, times_ns: Vec<i64>, mut slots: Vec<Col>) -> Rows {
+        let plan = self.plan;
         let rows = times_ns.len();
-        let columns = plan
-            .fields
-            .iter()
-            .zip(&plan.field_types)
-            .map(|(node, field_type)| node.eval(&slots, rows, Dividing::Float).into_col(rows, *field_type));
-        let columns = columns.collect();
-        Ok(Some(Rows { name: self.name.clone(), tags: group.tags, times_ns, columns, more: false }))
+        let plain: Option<Vec<usize>> = plan.fields.iter().map(Node::slot).collect();
+        let plain = plain.filter(|plain| (1..plain.len()).all(|at| !plain[..at].contains(&plain[at])));
+        let columns = match plain {
+            // PERF: what is shown as it is, is not copied.
+            Some(plain) => {
+                plain.iter().map(|at| std::mem::replace(&mut slots[*at], Col::new(FieldType::Float))).collect()
+            }
+            None => {
+                let fields = plan.fields.iter().zip(&plan.field_types);
+                let column = |(node, field_type): (&Node, &FieldType)| {
+                    node.eval(&slots, rows, Dividing::Float).into_col(rows, *field_type)
+                };
+                fields.map(column).collect()
+            }
+        };
+        Rows { name: self.name.clone(), tags, times_ns, columns, more: false }
     }
 
     /// The points of a call; `folded` is what its innermost call has made, if it folds.

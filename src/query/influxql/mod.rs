@@ -7,7 +7,7 @@
 //! `statement` says who executes what: `show` answers from the names alone, `ddl` changes databases and policies, `users`
 //! users and what they may do, `delete` takes points away. A SELECT is checked and typed by `rhythmite_influx::influxql`,
 //! then `select` runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans
-//! them, `sweep` folds the points of many on several threads, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
+//! them, `sweep` folds the points of many on several threads, `hits` keeps the rows of many that meet a condition, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `ends` reads no further than the answer needs, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
 //! `eval` computes fields. `continuous` runs such statements by the clock.
 //!
@@ -25,6 +25,7 @@ mod eval;
 mod failure;
 mod frame;
 mod group;
+mod hits;
 mod holt_winters;
 mod into;
 mod math;

@@ -32,6 +32,13 @@ const PIECE_VALUES: u64 = 2 * 1024 * 1024;
 /// Values of the first piece where LIMIT may end the statement, at most; each further one is twice as large.
 pub(super) const FIRST_PIECE_VALUES: u64 = 16 * 1024;
 
+/// Pieces that are read at a time where a condition leaves some of the rows,
+const ASKED_PIECES: u64 = 32;
+/// as long as no more is kept than of so many (without the times of each value, of which a row has one),
+const KEPT_PIECES: u64 = 4;
+/// else this part of it.
+const ASKED_LESS: u64 = 8;
+
 /// A series of a group.
 pub(super) enum Member {
     Stored(TableId, SeriesId, Tags),
@@ -87,6 +94,16 @@ pub(super) struct Batch {
     kept: Vec<Vec<(usize, Series)>>,
     /// Values held for what was folded.
     held: u64,
+}
+
+impl Batch {
+    /// The places of some series, with their tags.
+    pub(super) fn places_of(&self, series: &[SeriesId]) -> Vec<(SeriesId, usize, Tags)> {
+        let Some((first, last)) = series.first().zip(series.last()) else { return Vec::new() };
+        let start = self.places.partition_point(|place| place.series < *first);
+        let places = self.places[start..].iter().take_while(|place| place.series <= *last);
+        places.map(|place| (place.series, place.place, place.tags.clone())).collect()
+    }
 }
 
 impl Reader<'_, '_, '_> {
@@ -379,16 +396,33 @@ impl Reader<'_, '_, '_> {
         let Some(group) = batch.groups.first() else { return Ok(()) };
         let tags = group.tags.clone();
         let mut page = Page::new(plan.limit, plan.offset);
-        let most = self.piece_values();
+        // Values of Graphite's coarser levels are made as they are read.
+        let made = batch.targets.iter().any(|target| tier::has_timeline(self.select, target.table, range));
+        let kept = self.piece_values();
+        let mut most = if !made && self.asks_first(&batch) { kept.saturating_mul(ASKED_PIECES) } else { kept };
         let mut values = if plan.limit > 0 { self.first_piece(&batch) } else { most };
         let mut slices = Slices::new(weights, range, plan.compiled.ascending);
         // The rows before the last ones are given out when it is known that there are others.
         let mut waiting: Option<Rows> = None;
-        while let Some(slice) = slices.next(values) {
-            let held = self.read(&mut batch, slice, values)?;
-            let kept = batch.kept.first_mut().map(std::mem::take).unwrap_or_default();
-            let group = Group { tags: tags.clone(), folded: Vec::new(), series: in_order(kept) };
-            if let Some(rows) = self.rows(group, &mut page)?
+        loop {
+            let before = slices.clone();
+            let Some(slice) = slices.next(values) else { break };
+            let (rows, held) = if made {
+                let held = self.read(&mut batch, slice, values)?;
+                let kept = batch.kept.first_mut().map(std::mem::take).unwrap_or_default();
+                let group = Group { tags: tags.clone(), folded: Vec::new(), series: in_order(kept) };
+                (self.rows(group, &mut page)?, held)
+            } else {
+                let kept_max = if values > kept { kept.saturating_mul(KEPT_PIECES) } else { u64::MAX };
+                let Some((hits, held)) = self.hits(&batch, slice, values, kept_max)? else {
+                    // More rows than thought meet the condition.
+                    (slices, most) = (before, kept.max(values / ASKED_LESS));
+                    values = most;
+                    continue;
+                };
+                (self.rows_of(&tags, hits, &mut page), held)
+            };
+            if let Some(rows) = rows
                 && let Some(before) = waiting.replace(rows)
             {
                 emit(Rows { more: true, ..before })?;

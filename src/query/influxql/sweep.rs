@@ -31,7 +31,7 @@ use super::window::{Windows, for_each_run};
 /// Values of a part, about: some hundred microseconds, against which handing it over does not count.
 pub(super) const PART_VALUES: u64 = 64 * 1024;
 /// Parts that are shared out at a time.
-const ROUND_PARTS: usize = 32;
+pub(super) const ROUND_PARTS: usize = 32;
 
 /// What is done with the points of a table's series; owns all it needs.
 pub(super) struct Sweep {

@@ -1,4 +1,5 @@
 mod ends;
+mod hits;
 mod select;
 mod sweep;
 mod tiers;
