@@ -353,6 +353,7 @@ impl Engine {
     /// What a reader sees from now on: later writes to the open memtable may show, flushes and merges do not disturb it.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
+            at_hand: false,
             view: self.inner.shared.view.read().clone(),
             registry: self.inner.registry.clone(),
             decoded: self.inner.decoded.clone(),

@@ -12,7 +12,7 @@ use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
 use crate::decoded::{self, Decoded};
 use crate::deletes::{Delete, Gone};
-use crate::files::LiveFile;
+use crate::files::{LiveFile, not_at_hand};
 use crate::merge::Piece;
 use crate::scan::SeriesFilter;
 use crate::sst::{SstCursor, SstReader, StreamEntry};
@@ -41,6 +41,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) files: usize,
     /// Runs that others have decoded, and how many bytes of them the scan may still add.
     pub(crate) decoded: Option<(&'a Decoded, &'a Cell<usize>)>,
+    /// What is not in memory as it is needed is an error.
+    pub(crate) at_hand: bool,
 }
 
 impl Wanted<'_> {
@@ -92,6 +94,7 @@ impl Times {
 
 /// One file's decoded runs.
 struct Runs<'a> {
+    at_hand: bool,
     decoded: &'a Decoded,
     budget: &'a Cell<usize>,
     rank: u64,
@@ -116,6 +119,7 @@ impl Runs<'_> {
             let mut end = chunk.end;
             let run = match self.decoded.get(key) {
                 Some(run) => run,
+                None if self.at_hand => return Err(not_at_hand()),
                 None => {
                     // What is not kept is not decoded beyond what was asked for, and not in pieces.
                     let keep = self.budget.get() > 0;
@@ -218,6 +222,9 @@ impl FileRun {
                 continue;
             }
             if wanted.times_only(entry.field) {
+                if wanted.at_hand {
+                    return Err(not_at_hand());
+                }
                 let mut times = Vec::new();
                 cursor.read_times_in(entry, wanted.within_ns.clone(), &mut times)?;
                 let mut values = Column::Boolean(vec![true; times.len()]);
@@ -232,9 +239,12 @@ impl FileRun {
             if let Some((decoded, budget)) = wanted.decoded
                 && !gone.touches(first, last)
             {
-                let runs = Runs { decoded, budget, rank: self.rank, file: self.file.key() };
+                let runs = Runs { at_hand: wanted.at_hand, decoded, budget, rank: self.rank, file: self.file.key() };
                 runs.read(cursor, entry, wanted.within_ns, &mut self.times, out)?;
                 continue;
+            }
+            if wanted.at_hand {
+                return Err(not_at_hand());
             }
             let mut times = Vec::new();
             let mut values = Column::new(entry.field_type());
@@ -254,7 +264,7 @@ impl FileRun {
 
     /// Copies the next entries, those of `from` on.
     fn load(&mut self, from: SeriesId, wanted: &Wanted<'_>) -> Result<()> {
-        let reader = self.file.reader()?;
+        let reader = if wanted.at_hand { self.file.reader_at_hand()? } else { self.file.reader()? };
         self.cursor.get_or_insert_with(|| reader.cursor());
         self.entries.clear();
         (self.at, self.behind) = (0, None);
@@ -277,7 +287,7 @@ impl FileRun {
         wanted: &Wanted<'_>,
         enough: usize,
     ) -> Result<()> {
-        let mut walk = reader.walk();
+        let mut walk = if wanted.at_hand { reader.walk_at_hand() } else { reader.walk() };
         let mut next = walk.seek(from)?;
         while let Some(series) = next.filter(|&s| s <= last) {
             if self.entries.len() >= enough {
@@ -292,7 +302,7 @@ impl FileRun {
     }
 
     fn load_list(&mut self, reader: &SstReader, list: &[SeriesId], wanted: &Wanted<'_>, enough: usize) -> Result<()> {
-        let mut walk = reader.walk();
+        let mut walk = if wanted.at_hand { reader.walk_at_hand() } else { reader.walk() };
         for &series in list {
             if self.entries.len() >= enough {
                 self.behind = Some(series);

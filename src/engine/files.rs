@@ -158,6 +158,14 @@ impl LiveFile {
         Ok(reader)
     }
 
+    /// The same from the cache alone.
+    ///
+    /// # Errors
+    /// `Unavailable` when it is not there.
+    pub(crate) fn reader_at_hand(&self) -> Result<Arc<SstReader>> {
+        self.cache.loaded.lock().get(self.key).ok_or_else(not_at_hand)
+    }
+
     fn load(&self) -> Result<Arc<SstReader>> {
         let (cache, record) = (&self.cache, &self.record);
         let loaded = SstReader::open_shared(&cache.env, &cache.handles, &cache.pieces, &self.dir, &record.id);
@@ -220,6 +228,11 @@ impl Drop for LiveFile {
             }
         }
     }
+}
+
+/// What is not in memory was not asked for.
+pub(crate) fn not_at_hand() -> Error {
+    Error::unavailable("not in memory")
 }
 
 fn missing(e: io::Error, path: &Path) -> Error {

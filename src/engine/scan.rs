@@ -246,6 +246,8 @@ pub struct Scan {
     /// Runs that other scans have decoded, and how many bytes of them this one may still add.
     decoded: Option<Arc<Decoded>>,
     budget: Cell<usize>,
+    /// What is not in memory as it is needed is an error.
+    at_hand: bool,
     filter: SeriesFilter,
     fields: Option<Arc<[FieldId]>>,
     /// Of these only the times are not enough.
@@ -271,6 +273,7 @@ impl Scan {
             deletes_up_to: 0,
             decoded: None,
             budget: Cell::new(0),
+            at_hand: false,
             filter,
             fields,
             values_of: None,
@@ -299,6 +302,11 @@ impl Scan {
         self.budget = Cell::new(decoded.scan_budget());
         self.decoded = Some(decoded);
         self
+    }
+
+    /// Gives what is in memory as it is needed; anything else is `Unavailable`.
+    pub(crate) fn at_hand(self, at_hand: bool) -> Self {
+        Self { at_hand, ..self }
     }
 
     /// This is one of `scans` that read side by side for the same: each keeps as much less of what it decodes.
@@ -375,10 +383,11 @@ impl Scan {
     fn advance(&mut self, out: &mut SeriesPieces) -> Result<bool> {
         while let Some(at_least) = self.next {
             let mut found = None;
-            let Self { sources, files, filter, fields, times_ns, .. } = self;
+            let Self { sources, files, filter, fields, times_ns, at_hand, .. } = self;
             let (within_ns, decoded, values_of) = (&*times_ns, None, None);
             let fields = fields.as_deref();
-            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
+            let (files, at_hand) = (*files, *at_hand);
+            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand };
             for source in sources {
                 let head = source.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -425,12 +434,24 @@ impl Scan {
         out.series = series;
         out.pieces.clear();
         let Self {
-            sources, files, filter, fields, values_of, times_ns, deletes, deletes_up_to, decoded, budget, ..
+            sources,
+            files,
+            filter,
+            fields,
+            values_of,
+            times_ns,
+            deletes,
+            deletes_up_to,
+            decoded,
+            budget,
+            at_hand,
+            ..
         } = self;
+        let (files, at_hand) = (*files, *at_hand);
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
         let within_ns = within_ns.unwrap_or(times_ns);
         let (fields, values_of) = (fields.as_deref(), values_of.as_deref());
-        let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files: *files, decoded };
+        let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand };
         let deletes = deletes.of(series, *deletes_up_to);
         for source in sources {
             if source.seek(series, &wanted)? == Some(series) {

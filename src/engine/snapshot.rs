@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rhythmite_model::{Error, FieldId, Result, SeriesId, TableId, Tier};
 
 use crate::decoded::Decoded;
-use crate::files::LiveFile;
+use crate::files::{LiveFile, not_at_hand};
+use crate::memtable::Part;
 use crate::registry::Registry;
 use crate::scan::{Scan, SeriesFilter};
-use crate::view::View;
+use crate::view::{Active, View};
 use crate::weight::{Asked, Weight};
 
 /// The points as of one moment. Holds files and memory until dropped.
@@ -18,9 +19,28 @@ pub struct Snapshot {
     pub(crate) view: View,
     pub(crate) registry: Arc<Registry>,
     pub(crate) decoded: Arc<Decoded>,
+    /// Nothing is read from the disk, and nothing large is decoded or sorted.
+    pub(crate) at_hand: bool,
 }
 
 impl Snapshot {
+    /// The same moment for who must not wait: [`scan`](Self::scan) and [`weigh`](Self::weigh) give what is in memory as it
+    /// is needed, and fail with `Unavailable` where something would be read from the disk, decoded or sorted first.
+    #[must_use]
+    pub fn at_hand(self) -> Self {
+        Self { at_hand: true, ..self }
+    }
+
+    /// Rows in memory, of all generations, the newest last.
+    fn parts(&self, table: TableId, tier: Tier) -> Result<Vec<(u64, Vec<Part>)>> {
+        let actives = self.view.frozen.iter().map(|f| &f.active).chain([&self.view.active]);
+        let parts = |active: &Arc<Active>| match self.at_hand && !active.generation.is_at_hand(table, tier) {
+            true => Err(not_at_hand()),
+            false => Ok((active.base_seq, active.generation.parts(table, tier))),
+        };
+        actives.map(parts).collect()
+    }
+
     /// Points of `series` of one table at one level within `times_ns`, by series. `fields` ascend; `None` for all.
     ///
     /// # Errors
@@ -57,7 +77,8 @@ impl Snapshot {
         };
         let mut scan = Scan::new(series, fields, times_ns.clone())
             .without(self.view.deletes.clone(), u64::MAX)
-            .through(self.decoded.clone());
+            .through(self.decoded.clone())
+            .at_hand(self.at_hand);
         let mut rank = 0;
         for file in self.view.files.get(&(policy, tier)).into_iter().flatten() {
             let record = &file.record;
@@ -72,11 +93,10 @@ impl Snapshot {
                 }
             }
         }
-        let frozen = self.view.frozen.iter().map(|f| &f.active);
-        for active in frozen.chain([&self.view.active]) {
+        for (base_seq, parts) in self.parts(table, tier)? {
             rank += 1;
-            for part in active.generation.parts(table, tier) {
-                scan.add_part(rank, active.base_seq, part);
+            for part in parts {
+                scan.add_part(rank, base_seq, part);
             }
         }
         Ok(scan)
@@ -111,15 +131,14 @@ impl Snapshot {
             in_time && record.max_series >= first && record.min_series <= last
         };
         let files = || self.view.files.get(&(policy, tier)).into_iter().flatten().filter(may_have);
-        let actives = self.view.frozen.iter().map(|f| &f.active).chain([&self.view.active]);
-        let parts: Vec<_> = actives.flat_map(|active| active.generation.parts(table, tier)).collect();
+        let parts: Vec<_> = self.parts(table, tier)?.into_iter().flat_map(|(_, parts)| parts).collect();
         let of_parts = parts.iter().map(|part| (part.block.len() * part.block.fields().len()) as u64);
         let values = files().map(|file| file.record.rows).chain(of_parts).fold(0, u64::saturating_add);
         if values <= small {
             let (min_time_ns, max_time_ns) = (*times_ns.start(), *times_ns.end());
             return Ok(vec![Weight { values, of_series: values, min_time_ns, max_time_ns }]);
         }
-        let asked = Asked { series, fields, times_ns };
+        let asked = Asked { series, fields, times_ns, at_hand: self.at_hand };
         let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;
         Ok(of_files.into_iter().chain(parts.iter().map(|part| asked.part(part))).flatten().collect())
     }

@@ -52,6 +52,8 @@ pub(crate) struct Asked<'a> {
     /// Ascending; `None` for all.
     pub(crate) fields: Option<&'a [FieldId]>,
     pub(crate) times_ns: &'a RangeInclusive<i64>,
+    /// Only of indexes that are in memory.
+    pub(crate) at_hand: bool,
 }
 
 impl Asked<'_> {
@@ -96,9 +98,9 @@ impl Asked<'_> {
     /// # Errors
     /// As [`LiveFile::reader`].
     pub(crate) fn file(&self, file: &LiveFile) -> Result<Option<Weight>> {
-        let reader = file.reader()?;
+        let reader = if self.at_hand { file.reader_at_hand()? } else { file.reader()? };
         let mut sum = None;
-        let walk = RefCell::new(reader.walk());
+        let walk = RefCell::new(if self.at_hand { reader.walk_at_hand() } else { reader.walk() });
         let seek = |series| walk.borrow_mut().seek(series);
         self.each(seek, |_| {
             let mut walk = walk.borrow_mut();

@@ -40,6 +40,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use rhythmite_engine::{Durability, Engine};
 use rhythmite_env::{Clock, Random};
+use rhythmite_influx::answer::{Cell, Message, SeriesHead};
 use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
 
@@ -48,7 +49,7 @@ use crate::api::routes::{Routes, Rule};
 use crate::catalog::Catalog;
 use crate::counters::Counters;
 use crate::ingest::influx::InfluxWriter;
-use crate::query::influxql::{Context, Request, ResultSink, execute};
+use crate::query::influxql::{Context, Request, ResultSink, execute, is_brief};
 
 pub(super) use carry_out::{Series, carry_out, ident, string};
 pub(super) use reply::Refused;
@@ -59,11 +60,62 @@ pub(super) use write::{may_write, store_lines};
 pub trait Executor: Send + Sync {
     /// Executes statements one after the other on a thread that may block, see [`execute`].
     fn execute(&self, request: &Request, query: &Query, out: &mut dyn ResultSink);
+
+    /// Executes a query on the io runtime if it is short; false if it is not, when nothing counts that `out` was given.
+    fn execute_briefly(&self, _: &Request, _: &Query, _: &mut dyn ResultSink) -> bool {
+        false
+    }
 }
 
 impl Executor for Context {
     fn execute(&self, request: &Request, query: &Query, out: &mut dyn ResultSink) {
         execute(self, request, query, out);
+    }
+
+    fn execute_briefly(&self, request: &Request, query: &Query, out: &mut dyn ResultSink) -> bool {
+        if !is_brief(query) {
+            return false;
+        }
+        let mut out = Briefly { out, failed: false };
+        execute(self, &Request { briefly: true, ..request.clone() }, query, &mut out);
+        !out.failed
+    }
+}
+
+/// Passes on what is given, and whether all of it was.
+struct Briefly<'o> {
+    out: &'o mut dyn ResultSink,
+    failed: bool,
+}
+
+impl ResultSink for Briefly<'_> {
+    fn begin_statement(&mut self, statement_id: u32, whole: bool) {
+        self.out.begin_statement(statement_id, whole);
+    }
+
+    fn begin_series(&mut self, head: &SeriesHead<'_>) {
+        self.out.begin_series(head);
+    }
+
+    fn row(&mut self, cells: &[Cell<'_>]) {
+        self.out.row(cells);
+    }
+
+    fn end_series(&mut self, partial: bool) {
+        self.out.end_series(partial);
+    }
+
+    fn message(&mut self, message: Message) {
+        self.out.message(message);
+    }
+
+    fn error(&mut self, _: &str) {
+        // Whatever it is, the next who executes the query will say it.
+        self.failed = true;
+    }
+
+    fn end_statement(&mut self) {
+        self.out.end_statement();
     }
 }
 

@@ -30,6 +30,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 const PIECES_MAX: usize = 4;
 /// What a client has at least to take a piece, so that the error of a query whose time is up finds its way.
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of a query that is parsed where it arrives: some ten microseconds.
+const BRIEF_BYTES: usize = 1024;
 
 /// `GET /query`.
 pub(super) async fn by_get(
@@ -147,14 +149,25 @@ async fn run(
         interrupt: Interrupt { deadline, ..Interrupt::default() },
         times_as_text: options.epoch.is_none() && options.format == Format::Json,
         visible: visible(&caller),
+        briefly: false,
         by_nobody: caller == Caller::Nobody,
     };
     let permit = turn(&api).await?;
-    let (pieces, received) = mpsc::channel(PIECES_MAX);
-    let pieces = Pieces { sender: pieces, api: api.clone(), interrupt: request.interrupt.clone() };
     let is_async = params.get("async") == "true";
-    let cancel = CancelOnDrop((!is_async).then(|| request.interrupt.clone()));
-    let run = Run { api, caller, text, bound, request, options, reading, is_async, pieces, _permit: permit };
+    let asked = Asked { api: api.clone(), caller, text, bound, request, options, reading };
+    let mut query = None;
+    if !is_async && asked.text.len() <= BRIEF_BYTES {
+        let parsed = asked.parse()?;
+        if let Some(answer) = asked.at_once(&parsed) {
+            return Ok(([(header::CONTENT_TYPE, options.format.content_type())], answer).into_response());
+        }
+        query = Some(parsed);
+    }
+    let (pieces, received) = mpsc::channel(PIECES_MAX);
+    let interrupt = asked.request.interrupt.clone();
+    let cancel = CancelOnDrop((!is_async).then(|| interrupt.clone()));
+    let pieces = Pieces { sender: pieces, api, interrupt };
+    let run = Run { asked, query, is_async, pieces, _permit: permit };
     drop(tokio::task::spawn_blocking(move || run.run()));
     respond(received, cancel, options).await
 }
@@ -167,6 +180,9 @@ pub(super) fn visible(caller: &Caller) -> Option<Visible> {
 
 /// Waits until a query may run.
 pub(super) async fn turn(api: &InfluxApi) -> Result<OwnedSemaphorePermit, Refused> {
+    if let Ok(permit) = api.queries.clone().try_acquire_owned() {
+        return Ok(permit);
+    }
     let waited = tokio::time::timeout(api.limits.query_wait, api.queries.clone().acquire_owned()).await;
     let busy = || {
         api.counters.influx_busy_queries.one();
@@ -225,8 +241,8 @@ async fn respond(
     }
 }
 
-/// A query on its way to a thread that may be busy.
-struct Run {
+/// What was asked, by whom.
+struct Asked {
     api: Arc<InfluxApi>,
     caller: Caller,
     text: String,
@@ -234,6 +250,13 @@ struct Run {
     request: Request,
     options: AnswerOptions,
     reading: Reading,
+}
+
+/// A query on its way to a thread that may be busy.
+struct Run {
+    asked: Asked,
+    /// If it was parsed already.
+    query: Option<Query>,
     is_async: bool,
     pieces: Pieces,
     _permit: OwnedSemaphorePermit,
@@ -241,40 +264,46 @@ struct Run {
 
 impl Run {
     fn run(self) {
-        let query = match self.parse() {
+        let Asked { api, request, options, .. } = &self.asked;
+        let query = match self.query.map_or_else(|| self.asked.parse(), Ok) {
             Ok(query) => query,
             Err(refused) => {
                 let _ = self.pieces.send(Piece::Refused(refused));
                 return;
             }
         };
-        self.api.counters.influx_queries.one();
+        api.counters.influx_queries.one();
         if self.is_async {
             let _ = self.pieces.send(Piece::Accepted);
-            return self.api.executor.execute(&self.request, &query, &mut LogErrors);
+            return api.executor.execute(request, &query, &mut LogErrors);
         }
-        let mut sink = AnswerSink {
-            writer: AnswerWriter::new(&self.options),
-            pieces: &self.pieces,
-            lost: false,
-            end: StatementEnd::default(),
-            waiting_bytes: 0,
-            // Of MessagePack only whole documents can be taken.
-            held_bytes_max: match self.options.format {
-                Format::MsgPack => Some(self.api.limits.document_bytes_max),
-                _ => None,
-            },
-            too_long: false,
+        // Of MessagePack only whole documents can be taken.
+        let held_bytes_max = match options.format {
+            Format::MsgPack => Some(api.limits.document_bytes_max),
+            _ => None,
         };
-        self.api.executor.execute(&self.request, &query, &mut sink);
+        let mut sink = AnswerSink::new(options, Some(&self.pieces), held_bytes_max);
+        api.executor.execute(request, &query, &mut sink);
         if sink.too_long {
-            self.api.counters.influx_cut_documents.one();
+            api.counters.influx_cut_documents.one();
         }
         // Behind a piece that was lost no other may come: the answer would look whole.
         if !sink.lost {
             let last = sink.writer.finish();
             let _ = self.pieces.send(Piece::Last(last.into()));
         }
+    }
+}
+
+impl Asked {
+    /// The whole answer to a query that is short.
+    fn at_once(&self, query: &Query) -> Option<Vec<u8>> {
+        let mut sink = AnswerSink::new(&self.options, None, None);
+        let done = self.api.executor.execute_briefly(&self.request, query, &mut sink);
+        done.then(|| {
+            self.api.counters.influx_queries.one();
+            sink.writer.finish()
+        })
     }
 
     fn parse(&self) -> Result<Query, Refused> {
@@ -335,7 +364,8 @@ impl Pieces {
 /// Writes an answer and sends it while it is made.
 struct AnswerSink<'a> {
     writer: AnswerWriter,
-    pieces: &'a Pieces,
+    /// Where it goes; `None` if it is taken whole.
+    pieces: Option<&'a Pieces>,
     /// The client has not taken all; nothing more is sent.
     lost: bool,
     end: StatementEnd,
@@ -347,13 +377,20 @@ struct AnswerSink<'a> {
     too_long: bool,
 }
 
-impl AnswerSink<'_> {
+impl<'a> AnswerSink<'a> {
+    fn new(options: &AnswerOptions, pieces: Option<&'a Pieces>, held_bytes_max: Option<usize>) -> Self {
+        let (writer, end) = (AnswerWriter::new(options), StatementEnd::default());
+        Self { writer, pieces, lost: false, end, waiting_bytes: 0, held_bytes_max, too_long: false }
+    }
+
     fn wrote(&mut self, bytes: usize) {
         self.waiting_bytes += bytes;
         match self.held_bytes_max {
             Some(max) if self.waiting_bytes > max => {
                 self.too_long = true;
-                self.pieces.interrupt.cancelled.store(true, Ordering::Relaxed);
+                if let Some(pieces) = self.pieces {
+                    pieces.interrupt.cancelled.store(true, Ordering::Relaxed);
+                }
             }
             Some(_) => {}
             None if self.waiting_bytes >= PIECE_BYTES => self.send(),
@@ -362,10 +399,11 @@ impl AnswerSink<'_> {
     }
 
     fn send(&mut self) {
+        let Some(pieces) = self.pieces else { return };
         let bytes = self.writer.take();
         self.waiting_bytes = 0;
         if !bytes.is_empty() && !self.lost {
-            self.lost = self.pieces.send(Piece::More(bytes.into())).is_err();
+            self.lost = pieces.send(Piece::More(bytes.into())).is_err();
         }
     }
 }

@@ -26,6 +26,8 @@ pub use block::{Block, Fields};
 
 /// Rows of a chunk when it is sealed: sorting it stays in the second-level cache for a few columns.
 const CHUNK_ROWS: usize = 64 * 1024;
+/// Rows that a reader who must not wait may sort.
+const AT_HAND_ROWS: usize = 256;
 /// A reader seals an open chunk of this many rows and copies a smaller one: a copy costs tens of microseconds.
 const READER_SEALS_ROWS: usize = 4 * 1024;
 /// Blocks of one size class that are merged into one.
@@ -166,6 +168,12 @@ impl Generation {
         parts
     }
 
+    /// Whether [`parts`](Self::parts) has next to nothing to do.
+    pub fn is_at_hand(&self, table: TableId, tier: Tier) -> bool {
+        let all = self.buffers.read();
+        all.get(&(table, tier)).into_iter().flat_map(|b| b.values()).all(|buffer| buffer.is_at_hand())
+    }
+
     /// Merges small blocks into larger ones where enough of them wait. Returns whether anything was done: call again
     /// until not. Meant for a background thread; appends and reads go on meanwhile.
     pub fn merge_once(&self) -> bool {
@@ -248,6 +256,13 @@ impl Buffer {
         bytes.fetch_add(state.view_bytes, Ordering::Relaxed);
         bytes.fetch_sub(view_bytes, Ordering::Relaxed);
         blocks
+    }
+
+    /// Whether the rows are sorted, but for a few.
+    fn is_at_hand(&self) -> bool {
+        let state = self.state.lock();
+        let rows = state.open.len();
+        rows <= AT_HAND_ROWS || state.view.as_ref().is_some_and(|(seen, _)| *seen == rows)
     }
 
     fn merge_once(&self) -> bool {

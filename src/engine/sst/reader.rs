@@ -195,7 +195,12 @@ impl SstReader {
 
     /// From the first series on.
     pub fn walk(&self) -> Walk<'_> {
-        Walk::new(self)
+        Walk::new(self, false)
+    }
+
+    /// The same, of the pieces that are in memory: any other is `Unavailable`.
+    pub fn walk_at_hand(&self) -> Walk<'_> {
+        Walk::new(self, true)
     }
 
     /// All streams, in file order.
@@ -206,6 +211,15 @@ impl SstReader {
     /// What the index is made of.
     pub(super) fn pieces(&self) -> &[Piece] {
         &self.head.pieces
+    }
+
+    /// The streams of a piece that is in memory.
+    pub(super) fn piece_at_hand(&self, number: usize) -> Result<Arc<Streams>> {
+        let found = match &self.streams {
+            Loaded::Whole(streams) => Some(streams.clone()),
+            Loaded::Pieces { pieces, number: reader, .. } => pieces.get(*reader, number),
+        };
+        found.ok_or_else(|| Error::unavailable("a piece of an index that is not in memory"))
     }
 
     /// The streams of a piece.

@@ -16,11 +16,13 @@ pub struct Walk<'a> {
     streams: Option<Arc<Streams>>,
     /// The series it is at, among those of the piece.
     position: usize,
+    /// Pieces that are not in memory are not loaded.
+    at_hand: bool,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(reader: &'a SstReader) -> Self {
-        Self { reader, piece: 0, streams: None, position: 0 }
+    pub(super) fn new(reader: &'a SstReader, at_hand: bool) -> Self {
+        Self { reader, piece: 0, streams: None, position: 0, at_hand }
     }
 
     /// The first series that is not below `series` nor below the one it is at; `None` at the end.
@@ -86,7 +88,10 @@ impl<'a> Walk<'a> {
 
     fn load(&mut self) -> Result<&Arc<Streams>> {
         if self.streams.is_none() {
-            self.streams = Some(self.reader.piece(self.piece)?);
+            self.streams = Some(match self.at_hand {
+                true => self.reader.piece_at_hand(self.piece)?,
+                false => self.reader.piece(self.piece)?,
+            });
         }
         Ok(self.streams.as_ref().expect("it was just loaded"))
     }

@@ -63,6 +63,7 @@ impl Col {
         &self.values
     }
 
+    #[inline]
     pub(super) fn is_valid(&self, row: usize) -> bool {
         self.valid.as_ref().is_none_or(|valid| valid[row])
     }
@@ -75,6 +76,7 @@ impl Col {
         self.valid.is_none()
     }
 
+    #[inline]
     pub(super) fn get(&self, row: usize) -> Option<FieldValue<'_>> {
         self.is_valid(row).then(|| self.values.get(row))
     }
@@ -83,6 +85,7 @@ impl Col {
         self.get(row).map_or(Value::Null, Value::from)
     }
 
+    #[inline]
     pub(super) fn cell(&self, row: usize) -> Cell<'_> {
         self.get(row).map_or(Cell::Null, value::cell)
     }

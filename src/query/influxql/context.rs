@@ -81,6 +81,9 @@ pub struct Request {
     pub times_as_text: bool,
     /// The databases `SHOW DATABASES` lists; `None` for all.
     pub visible: Option<Visible>,
+    /// The thread must not be held up: a query that is not short fails, and is executed again elsewhere (see
+    /// [`is_brief`](super::is_brief)).
+    pub briefly: bool,
     /// Nobody asks: `CREATE USER` fails if there is an administrator by then.
     pub by_nobody: bool,
 }

@@ -9,11 +9,13 @@
 //! then `select` runs it and `output` hands its rows out: `plan` is what it asks of each `group` of series, `read` scans
 //! them, `sweep` folds the points of many on several threads, `hits` keeps the rows of many that meet a condition, `source` finds the tables, `condition` splits WHERE between the index and the points, `frame` is what a
 //! call sees of a series, `ends` reads no further than the answer needs, `order` merges series, `aggregate` and `transform` are the functions, `points` fills windows,
-//! `eval` computes fields. `continuous` runs such statements by the clock.
+//! `eval` computes fields. `brief` tells which
+//! queries are short enough to be answered at once. `continuous` runs such statements by the clock.
 //!
 //! Limits are [`Limits`]; a query stops at the next series or group after its [`Interrupt`] says so.
 
 mod aggregate;
+mod brief;
 mod column;
 mod condition;
 mod context;
@@ -53,6 +55,7 @@ mod window;
 
 use rhythmite_influx::influxql::Query;
 
+pub use brief::is_brief;
 pub use context::{Context, Interrupt, Limits, Request, Users, Visible};
 pub use continuous::{Scheduler, Ticked};
 pub use running::Running;

@@ -13,8 +13,10 @@ use rhythmite_influx::influxql::Fill;
 use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
 
 use super::aggregate::fold::Folded;
+use super::brief;
 use super::column::Col;
 use super::condition::Residual;
+use super::ends;
 use super::failure::Result;
 use super::frame::{FramePlan, Series, Stream};
 use super::group::{Group, Reader, check_type, frame_type};
@@ -111,6 +113,9 @@ impl Reader<'_, '_, '_> {
     pub(super) fn batch(&self, groups: Vec<Members>, rows_of: &[Vec<Series>], emit: &mut Emit<'_>) -> Result<()> {
         let mut batch = self.begin(&groups, rows_of)?;
         let range = self.plan.bounded(self.plan.widest());
+        if self.select.request.briefly {
+            return self.batch_briefly(batch, range, emit);
+        }
         self.read_tiers(&mut batch, range)?;
         if batch.targets.is_empty() && !self.plan.keeps_series() {
             return self.finish(batch, emit);
@@ -155,6 +160,32 @@ impl Reader<'_, '_, '_> {
         self.finish(batch, emit)?;
         self.select.release(held);
         Ok(())
+    }
+
+    /// Reads groups that are folded, of few points that are in memory.
+    fn batch_briefly(&self, mut batch: Batch, range: (i64, i64), emit: &mut Emit<'_>) -> Result<()> {
+        let asked = Asked::of(self.plan, self.residual.is_some());
+        let elsewhere = |target: &Target| {
+            tier::has_timeline(self.select, target.table, range)
+                || asked.as_ref().is_some_and(|asked| Choice::of(self.select, asked, target.table, range).is_some())
+        };
+        if !self.folds_bare() || ends::picks_an_end(self.plan).is_some() || batch.targets.iter().any(elsewhere) {
+            return Err(brief::too_long());
+        }
+        batch.targets.iter().try_for_each(|target| tier::refuse_gone(self.select, self.plan, target.table, range))?;
+        let values_max = brief::VALUES_MAX.min(self.piece_values());
+        let mut values = 0_u64;
+        for target in &batch.targets {
+            let (series, fields) = (SeriesFilter::List(target.series.clone()), Some(&*target.fields));
+            let times_ns = range.0..=range.1;
+            let found = self.select.snapshot.weigh(target.table, Tier::RAW, &series, fields, &times_ns, values_max)?;
+            values = found.iter().fold(values, |sum, weight| sum.saturating_add(weight.values));
+        }
+        if values > values_max {
+            return Err(brief::too_long());
+        }
+        self.read(&mut batch, range, values)?;
+        self.finish(batch, emit)
     }
 
     /// Values read at a time, about.

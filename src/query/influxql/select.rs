@@ -19,6 +19,7 @@ use rhythmite_engine::registry::{Slot, TagExpr, TagTest, key};
 use rhythmite_influx::influxql::{Compiled, Mistakes, Source, TIME_MAX_NS};
 use rhythmite_model::{KeyKind, TableId};
 
+use super::brief;
 use super::column::Col;
 use super::condition::{Residual, split};
 use super::context::{Context, Request};
@@ -78,7 +79,9 @@ enum Input {
 impl<'a> Select<'a> {
     /// A SELECT over the points there are now.
     pub(super) fn new(context: &'a Context, request: &'a Request) -> Self {
-        Self { context, request, snapshot: context.engine.snapshot(), series_read: RefCell::new(0), held: Cell::new(0) }
+        let snapshot = context.engine.snapshot();
+        let snapshot = if request.briefly { snapshot.at_hand() } else { snapshot };
+        Self { context, request, snapshot, series_read: RefCell::new(0), held: Cell::new(0) }
     }
 
     /// Fails when the query has to stop.
@@ -93,6 +96,9 @@ impl<'a> Select<'a> {
     pub(super) fn hold(&self, values: u64) -> Result<()> {
         let limit = self.context.limits.values_max;
         let held = self.held.get().saturating_add(values);
+        if self.request.briefly && held > brief::VALUES_MAX {
+            return Err(brief::too_long());
+        }
         if limit > 0 && held > limit {
             self.context.counters.query_refused_memory.one();
             return Err(Failure::new(format!(
@@ -203,6 +209,9 @@ impl<'a> Select<'a> {
                         KeyKind::Tagged => directory.select(table, &condition)?,
                         KeyKind::Path => directory.series(table),
                     };
+                    if self.request.briefly && set.len() > brief::SERIES_MAX {
+                        return Err(brief::too_long());
+                    }
                     // PERF: a million series are grouped without a text of their own where nothing asks for their tags.
                     let untested = kind == KeyKind::Tagged || matches!(condition, TagExpr::All);
                     let bare = untested && !reads_tags(plan, residual.as_ref());

@@ -19,10 +19,10 @@ fn world() -> World {
             let rack = if host % 4 == 3 { String::new() } else { format!(",rack=r{}", host % 3) };
             let x = (host * 31 + point * 17) % 97;
             let mut fields = format!("x={x},n={}i", (host * 13 + point * 7) % 101);
-            if (host + point) % 5 == 0 {
+            if (host + point).is_multiple_of(5) {
                 fields.push_str(&format!(",s=\"{}\"", ["a", "b", "c"][(host + point / 5) % 3]));
             }
-            if (host + point) % 7 == 0 {
+            if (host + point).is_multiple_of(7) {
                 fields = format!("y={}.5", host * point);
             }
             format!("cpu,dc=d{},host=h{:02}{rack} {fields} {}", host % 2, HOSTS - host, point * 10 + host % 3)

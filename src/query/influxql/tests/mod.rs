@@ -1,3 +1,4 @@
+mod brief;
 mod ends;
 mod hits;
 mod select;
