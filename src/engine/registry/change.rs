@@ -75,10 +75,8 @@ impl Directory {
     /// `Overloaded` if the arena or the slots are used up, `Corrupt` if the table has a series of this key; nothing has
     /// been made then.
     pub(super) fn add_series(&mut self, id: SeriesId, key: &str, rollup: Option<RollupRule>) -> Result<Slot> {
-        let (kind, scope) = match self.table(id.table()) {
-            Some(table) => (table.kind, table.scope()),
-            None => return Err(Error::internal(format!("series {:#x} of a table that does not exist", id.0))),
-        };
+        let Some(table) = self.table(id.table()) else { return Err(no_table(id)) };
+        let scope = table.scope();
         let hash = self.numbers.hash(scope.code(), key.as_bytes());
         let head = self.find_hashed(hash, scope, key.as_bytes());
         if let Some(head) = head {
@@ -87,6 +85,23 @@ impl Directory {
                 return Err(Error::corrupt(format!("series {key:?} has two numbers, one is {:#x}", id.0)));
             }
         }
+        self.add_hashed(id, key, rollup, hash, head)
+    }
+
+    /// The same of a key with this hash, of which `head` is the current series, and none is in the table.
+    ///
+    /// # Errors
+    /// As [`Directory::add_series`], but for the last.
+    pub(super) fn add_hashed(
+        &mut self,
+        id: SeriesId,
+        key: &str,
+        rollup: Option<RollupRule>,
+        hash: u32,
+        head: Option<u32>,
+    ) -> Result<Slot> {
+        let Some(table) = self.table(id.table()) else { return Err(no_table(id)) };
+        let (kind, scope) = (table.kind, table.scope());
         let rule = self.rule_number(rollup);
         let text = self.arena.push(key)?;
         let record = Record { id, key: text, rule, next: AtomicU32::new(NO_SLOT) };
@@ -283,6 +298,10 @@ impl Directory {
         self.arena_dead_bytes = dead;
         Ok(())
     }
+}
+
+fn no_table(id: SeriesId) -> Error {
+    Error::internal(format!("series {:#x} of a table that does not exist", id.0))
 }
 
 /// Whether a new series of this key could be indexed.

@@ -25,6 +25,8 @@ pub struct Creator<'a> {
     definitions: Vec<Definition>,
     changes: Vec<Change>,
     old_rules: Vec<(Slot, Option<RollupRule>)>,
+    /// The series made last.
+    last: Option<Slot>,
 }
 
 impl std::ops::Deref for Creator<'_> {
@@ -37,7 +39,15 @@ impl std::ops::Deref for Creator<'_> {
 
 impl<'a> Creator<'a> {
     pub(super) fn new(registry: &'a Registry, directory: RwLockWriteGuard<'a, Directory>, now_s: i64) -> Self {
-        Self { directory, registry, now_s, definitions: Vec::new(), changes: Vec::new(), old_rules: Vec::new() }
+        Self {
+            directory,
+            registry,
+            now_s,
+            definitions: Vec::new(),
+            changes: Vec::new(),
+            old_rules: Vec::new(),
+            last: None,
+        }
     }
 
     /// What has been made so far, in order.
@@ -134,7 +144,9 @@ impl<'a> Creator<'a> {
     pub fn create_series(&mut self, table: TableId, key: &str, rollup: Option<RollupRule>) -> Result<SeriesId> {
         let Some(t) = self.directory.table(table) else { return Err(no_table(table)) };
         let (kind, scope) = (t.kind, t.scope());
-        if let Some(head) = self.directory.find_series(scope, key.as_bytes()) {
+        let hash = self.directory.numbers.hash(scope.code(), key.as_bytes());
+        let head = self.directory.find_hashed(hash, scope, key.as_bytes());
+        if let Some(head) = head.map(Slot) {
             let same = |&slot: &Slot| self.directory.series_id(slot).table() == table;
             let existing = std::iter::once(head).chain(self.directory.older_series(head)).find(same);
             if let Some(slot) = existing {
@@ -146,7 +158,11 @@ impl<'a> Creator<'a> {
         let sequence = u32::try_from(self.directory.next_sequence)
             .map_err(|_| Error::overloaded("all 4,294,967,296 series numbers have been used"))?;
         let id = SeriesId::new(table, 0, sequence);
-        let slot = self.directory.add_series(id, key, rollup)?;
+        let slot = self.directory.add_hashed(id, key, rollup, hash, head)?;
+        // Whoever sends new series sends them in the same order again.
+        if let Some(last) = self.last.replace(slot) {
+            self.directory.learn(last, slot);
+        }
         self.directory.next_sequence += 1;
         let hour = self.hour();
         let census = self.directory.census.entry(scope).or_default();

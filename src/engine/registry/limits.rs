@@ -23,6 +23,12 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How many more series a scope has room for in this hour of the clock.
+    pub(super) fn room(&self, census: Census, hour: i64) -> u64 {
+        let new = if census.hour == hour { census.new_this_hour } else { 0 };
+        self.series_per_scope.saturating_sub(census.series).min(self.new_series_per_hour.saturating_sub(new))
+    }
+
     /// Whether a scope has room for one more series in this hour of the clock; `key` is for the message.
     ///
     /// # Errors

@@ -112,6 +112,12 @@ impl Registry {
         Some(refused)
     }
 
+    /// How many series can be made in a scope now before a limit refuses one: asked once for a batch.
+    pub fn room_for_series(&self, names: &Directory, scope: Scope) -> u64 {
+        let census = names.census.get(&scope).copied().unwrap_or_default();
+        self.limits.room(census, self.clock.now_s().div_euclid(HOUR_S))
+    }
+
     /// Applies definitions from the log, in the order of the log. What is known already changes nothing, so a log
     /// that overlaps the segments may be replayed as a whole, as long as nothing in it was dropped in a segment.
     ///

@@ -145,7 +145,9 @@ fn a_key_is_looked_up_by_text_and_by_prediction() {
     assert_eq!(names.find_series(scope, b"cpu,host=\xff"), None);
     assert_eq!(names.find_series(Scope::Policy(PolicyId(8)), b"cpu,host=b"), None);
     assert_eq!(names.find_series(Scope::Paths, b"cpu,host=b"), None);
-    assert_eq!(names.predict(scope, slots[0]), None);
+    // Series that are made together are foretold in that order.
+    assert_eq!(names.predict(scope, slots[0]), Some((slots[1], &b"cpu,host=b"[..])));
+    assert_eq!(names.predict(scope, slots[2]), None);
     assert_eq!(names.find_after(scope, Some(slots[0]), b"cpu,host=c"), Some(slots[2]));
     assert_eq!(names.predict(scope, slots[0]), Some((slots[2], &b"cpu,host=c"[..])));
     assert_eq!(names.predict(Scope::Paths, slots[0]), None);
@@ -258,18 +260,20 @@ fn a_refusal_is_known_without_the_write_lock_as_long_as_there_is_no_room() {
     let limits = Limits { series_per_scope: 2, new_series_per_hour: 2, ..Limits::default() };
     let registry = Registry::new(limits, clock.clone());
     let cpu = table(&registry, "cpu", KeyKind::Tagged);
+    let room = |scope| registry.room_for_series(&registry.read(), scope);
     let refusal = |scope| registry.refuse_series(&registry.read(), scope, "cpu,a=3").map(|e| e.kind());
     let scope = Scope::Policy(POLICY);
-    assert_eq!(refusal(scope), None);
+    assert_eq!((refusal(scope), room(scope)), (None, 2));
     let ids = series(&registry, cpu, &["cpu,a=1", "cpu,a=2"]);
-    assert_eq!(refusal(scope), Some(ErrorKind::Invalid), "all there may be");
-    assert_eq!(refusal(Scope::Paths), None, "each scope has its own room");
+    assert_eq!((refusal(scope), room(scope)), (Some(ErrorKind::Invalid), 0), "all there may be");
+    assert_eq!((refusal(Scope::Paths), room(Scope::Paths)), (None, 2), "each scope has its own room");
     let mut names = registry.write();
     names.drop_series(ids[0]);
     names.commit();
-    assert_eq!(refusal(scope), Some(ErrorKind::Overloaded), "there is room, but not in this hour");
+    let none = (Some(ErrorKind::Overloaded), 0);
+    assert_eq!((refusal(scope), room(scope)), none, "there is room, but not in this hour");
     clock.advance(Duration::from_secs(3_600));
-    assert_eq!(refusal(scope), None);
+    assert_eq!((refusal(scope), room(scope)), (None, 1));
     let refused = registry.read().stats().refused;
     assert_eq!((refused.series, refused.series_rate), (1, 1));
 }
