@@ -296,7 +296,7 @@ impl PathIngest {
 
     /// Makes the series that are missing, and moves those whose rule has changed to their new policy.
     fn create_missing(&self, points: &PathPoints, ids: &mut [Option<SeriesId>]) -> Result<()> {
-        let mut missing: HashMap<&str, Option<SeriesId>> = HashMap::new();
+        let mut missing: hashbrown::HashMap<&str, Option<SeriesId>> = hashbrown::HashMap::new();
         // In order of arrival: at a limit the first come are made.
         let mut order = Vec::new();
         for (point, _) in points.points.iter().zip(ids.iter()).filter(|(_, id)| id.is_none()) {
@@ -312,10 +312,12 @@ impl PathIngest {
         {
             let registry = self.engine.registry();
             let names = registry.read();
-            order.retain(|path| {
-                names.find_series(Scope::Paths, path.as_bytes()).is_some()
-                    || registry.refuse_series(&names, Scope::Paths, path).is_none()
-            });
+            if registry.room_for_series(&names, Scope::Paths) < order.len() as u64 {
+                order.retain(|path| {
+                    names.find_series(Scope::Paths, path.as_bytes()).is_some()
+                        || registry.refuse_series(&names, Scope::Paths, path).is_none()
+                });
+            }
         }
         if order.is_empty() {
             return Ok(());
@@ -326,13 +328,21 @@ impl PathIngest {
         let mut created = 0;
         let (made, _) = self.engine.create(Durability::Interval, |names| {
             let mut made = Vec::with_capacity(rules.len());
+            let mut last = None;
             for (path, rule) in &rules {
                 if let Some(id) = unchanged(names, path, rule) {
                     made.push((*path, id));
                     continue;
                 }
-                let table = names.create_table(rule.policy, TABLE, KeyKind::Path)?;
-                names.create_field(table, FIELD, FieldType::Float)?;
+                let table = match last {
+                    Some((policy, table)) if policy == rule.policy => table,
+                    _ => {
+                        let table = names.create_table(rule.policy, TABLE, KeyKind::Path)?;
+                        names.create_field(table, FIELD, FieldType::Float)?;
+                        last = Some((rule.policy, table));
+                        table
+                    }
+                };
                 // A limit refuses this series, not the others of the batch; the registry has counted it.
                 if let Ok(id) = names.create_series(table, path, Some(rule.rollup)) {
                     names.set_rollup(id, rule.rollup);
