@@ -179,10 +179,11 @@ def send_udp(port, packets, pps, seconds):
 
 
 def make_keys(port, packets, per_packet):
-    """Sends every key once, slowly, and waits for the flush: what is measured is what lines cost, not what new series do."""
+    """Sends every key once, slowly, and waits for the flush, and for the file that is written five seconds after it: what is
+    measured is what lines cost, not what new series do."""
     first = packets[:-(-KEYS // per_packet)]
     send_udp(port, first, 2_000, len(first) / 2_000)
-    time.sleep(13)
+    time.sleep(18)
     return sum(p.count(b"|c") for p in first)
 
 
