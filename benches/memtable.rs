@@ -14,12 +14,15 @@ use rhythmite_model::{Batch, Column, FieldId, Rows, SeriesId, TableId, Tier};
 
 const TABLE: TableId = TableId(1);
 const SERIES: u32 = 10_000;
+/// So many that ten chunks have one row of each, as blocks that are merged again have of ten million.
+const MANY_SERIES: u32 = 10 * CHUNK_ROWS;
+const MOST_SERIES: u32 = 10_000_000;
 const BATCH_ROWS: u32 = 5_000;
 /// Rows of a chunk: fewer are only appended, as many are sealed too.
 const CHUNK_ROWS: u32 = 64 * 1024;
 
-/// `rows` rows of `fields` float fields in batches, series in turn.
-fn batches(rows: u32, fields: u16) -> Vec<Batch> {
+/// `rows` rows of `fields` float fields in batches, `series` series in turn: row by row the one that `pick` gives.
+fn batches_of(rows: u32, fields: u16, series: u32, pick: fn(u32) -> u32) -> Vec<Batch> {
     let mut out = Vec::new();
     let mut row = 0;
     while row < rows {
@@ -27,8 +30,8 @@ fn batches(rows: u32, fields: u16) -> Vec<Batch> {
         let batch = Rows {
             table: TABLE,
             tier: Tier::RAW,
-            series: (row..end).map(|r| SeriesId::new(TABLE, 0, r % SERIES)).collect(),
-            times_ns: (row..end).map(|r| i64::from(r / SERIES) * 10_000_000_000).collect(),
+            series: (row..end).map(|r| SeriesId::new(TABLE, 0, pick(r % series))).collect(),
+            times_ns: (row..end).map(|r| i64::from(r / series) * 10_000_000_000).collect(),
             fields: (0..fields)
                 .map(|f| (FieldId(f), Column::Float((row..end).map(|r| f64::from(r % 977)).collect())))
                 .collect(),
@@ -37,6 +40,16 @@ fn batches(rows: u32, fields: u16) -> Vec<Batch> {
         row = end;
     }
     out
+}
+
+fn batches(rows: u32, fields: u16) -> Vec<Batch> {
+    batches_of(rows, fields, SERIES, |row| row)
+}
+
+fn filled(batches: &[Batch]) -> Generation {
+    let generation = Generation::default();
+    batches.iter().enumerate().for_each(|(i, batch)| generation.append(batch, i as u32));
+    generation
 }
 
 fn append(criterion: &mut Criterion<CpuTime>) {
@@ -58,22 +71,45 @@ fn append(criterion: &mut Criterion<CpuTime>) {
             });
         }
     }
-    let batches = batches(16 * CHUNK_ROWS, 1);
     group.throughput(cpu_time::rows(16 * CHUNK_ROWS as usize));
-    group.bench_function("merge of 16 blocks, 1 field", |b| {
-        b.iter_batched(
-            || {
-                let generation = Generation::default();
-                batches.iter().enumerate().for_each(|(i, batch)| generation.append(batch, i as u32));
-                generation
-            },
-            |generation| {
-                assert!(generation.merge_once());
-                generation
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    // 7,919 has no divisor in common with the number of series: each of them once, far apart.
+    let far_apart = |row: u32| (u64::from(row) * 7_919 % u64::from(MANY_SERIES)) as u32;
+    for (name, batches) in [
+        ("1 field", batches(16 * CHUNK_ROWS, 1)),
+        ("10 fields", batches(16 * CHUNK_ROWS, 10)),
+        ("a new series each row", batches_of(16 * CHUNK_ROWS, 1, 16 * CHUNK_ROWS, |row| row)),
+        ("many series in their order", batches_of(16 * CHUNK_ROWS, 1, MANY_SERIES, |row| row)),
+        ("many series far apart", batches_of(16 * CHUNK_ROWS, 1, MANY_SERIES, far_apart)),
+    ] {
+        group.bench_function(format!("merge of 16 blocks, {name}"), |b| {
+            b.iter_batched(
+                || filled(&batches),
+                |generation| {
+                    assert!(generation.merge_once());
+                    generation
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    // Merged twice: 1.6 rounds of ten million series.
+    for (name, pick) in [
+        ("in their order", (|row| row) as fn(u32) -> u32),
+        ("far apart", |row| (u64::from(row) * 7_919 % u64::from(MOST_SERIES)) as u32),
+    ] {
+        let batches = batches_of(256 * CHUNK_ROWS, 1, MOST_SERIES, pick);
+        group.sample_size(10).throughput(cpu_time::rows(256 * CHUNK_ROWS as usize));
+        group.bench_function(format!("merges of 256 blocks, most series {name}"), |b| {
+            b.iter_batched(
+                || filled(&batches),
+                |generation| {
+                    while generation.merge_once() {}
+                    generation
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.finish();
 }
 

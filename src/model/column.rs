@@ -178,6 +178,46 @@ impl Column {
         }
     }
 
+    /// Appends the values that `picks` name: the number of a column of `others` and a row of it. Panics when the types
+    /// differ.
+    pub fn extend_picked(&mut self, others: &[&Column], picks: &[(u32, u32)]) {
+        fn pick<T: Copy>(to: &mut Vec<T>, others: &[&[T]], picks: &[(u32, u32)]) {
+            to.extend(picks.iter().map(|&(number, row)| others[number as usize][row as usize]));
+        }
+        macro_rules! of {
+            ($kind:ident) => {
+                others.iter().map(|&column| match column {
+                    Column::$kind(values) => values,
+                    other => unreachable!("a column is never extended by a {} one", other.field_type()),
+                })
+            };
+        }
+        match self {
+            Column::Float(to) => pick(to, &of!(Float).map(Vec::as_slice).collect::<Vec<_>>(), picks),
+            Column::Integer(to) => pick(to, &of!(Integer).map(Vec::as_slice).collect::<Vec<_>>(), picks),
+            Column::Unsigned(to) => pick(to, &of!(Unsigned).map(Vec::as_slice).collect::<Vec<_>>(), picks),
+            Column::Boolean(to) => pick(to, &of!(Boolean).map(Vec::as_slice).collect::<Vec<_>>(), picks),
+            Column::String(to) => {
+                let others: Vec<_> = of!(String).collect();
+                picks.iter().for_each(|&(number, row)| to.push(others[number as usize].get(row as usize)));
+            }
+        }
+    }
+
+    /// Gives memory back that no value needs.
+    pub fn shrink_to_fit(&mut self) {
+        match self {
+            Column::Float(v) => v.shrink_to_fit(),
+            Column::Integer(v) => v.shrink_to_fit(),
+            Column::Unsigned(v) => v.shrink_to_fit(),
+            Column::Boolean(v) => v.shrink_to_fit(),
+            Column::String(v) => {
+                v.ends.shrink_to_fit();
+                v.bytes.shrink_to_fit();
+            }
+        }
+    }
+
     /// Memory held by the values, in bytes.
     pub fn heap_bytes(&self) -> usize {
         match self {

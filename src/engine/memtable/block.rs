@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use rhythmite_model::{Column, FieldId, FieldType};
 
-use super::sort;
+use super::{merge, sort};
 
 /// The fields of a row, ascending.
 pub type Fields = Box<[(FieldId, FieldType)]>;
@@ -36,6 +36,14 @@ impl Chunk {
         let keys = self.series.capacity() * 4 + self.times_ns.capacity() * 8 + self.arrivals.capacity() * 4;
         keys + self.columns.iter().map(Column::heap_bytes).sum::<usize>()
     }
+
+    /// Gives memory back that no row needs.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.series.shrink_to_fit();
+        self.times_ns.shrink_to_fit();
+        self.arrivals.shrink_to_fit();
+        self.columns.iter_mut().for_each(Column::shrink_to_fit);
+    }
 }
 
 /// Rows sorted by (series, time), each pair once: immutable, shared with readers.
@@ -62,24 +70,10 @@ impl Block {
         }
     }
 
-    /// One block of all rows of `blocks`, which have the same fields.
+    /// One block of all rows of `blocks`, which have the same fields; what sealing them together would give.
     pub(super) fn merge(fields: &Fields, blocks: &[&Block]) -> Self {
-        let rows = blocks.iter().map(|b| b.len()).sum();
-        let mut chunk = Chunk {
-            series: Vec::with_capacity(rows),
-            times_ns: Vec::with_capacity(rows),
-            arrivals: Vec::with_capacity(rows),
-            columns: fields.iter().map(|&(_, t)| Column::with_capacity(t, rows)).collect(),
-        };
-        for block in blocks {
-            chunk.series.extend_from_slice(&block.series);
-            chunk.times_ns.extend_from_slice(&block.times_ns);
-            chunk.arrivals.extend_from_slice(&block.arrivals);
-            for (to, from) in chunk.columns.iter_mut().zip(&block.columns) {
-                to.extend_from(from, 0..block.len());
-            }
-        }
-        Self::seal(fields, &chunk)
+        let Chunk { series, times_ns, arrivals, columns } = merge::merge(fields, blocks);
+        Self { fields: fields.clone(), series, times_ns, arrivals, columns }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -124,15 +118,8 @@ impl Block {
 
     /// First row at or behind `from` whose series is not below `series`.
     pub fn seek(&self, from: usize, series: u32) -> usize {
-        // Gallop: a scan visits series in order, so the answer is mostly near.
-        let mut step = 1;
-        let mut low = from;
-        while low + step < self.series.len() && self.series[low + step] < series {
-            low += step;
-            step *= 2;
-        }
-        let high = (low + step + 1).min(self.series.len());
-        low + self.series[low..high].partition_point(|&s| s < series)
+        // A scan visits series in order, so the answer is mostly near.
+        gallop(&self.series, from, |s| *s < series)
     }
 
     /// Rows of the series that starts at row `start`.
@@ -143,4 +130,16 @@ impl Block {
         };
         start..end
     }
+}
+
+/// First place at or behind `from` whose item is not `below`; those below come first. Looks near `from` first.
+pub(super) fn gallop<T>(items: &[T], from: usize, below: impl Fn(&T) -> bool) -> usize {
+    let mut step = 1;
+    let mut low = from;
+    while low + step < items.len() && below(&items[low + step]) {
+        low += step;
+        step *= 2;
+    }
+    let high = (low + step + 1).min(items.len());
+    low + items[low..high].partition_point(below)
 }

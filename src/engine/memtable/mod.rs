@@ -12,6 +12,7 @@
 //! Bounded by its caller, who asks [`Generation::bytes`] and freezes the generation in time. Never touches disk.
 
 mod block;
+mod merge;
 mod sort;
 
 use std::sync::Arc;
