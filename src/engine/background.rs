@@ -109,9 +109,11 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         || (stats.disk_low && wal.live_bytes >= LOW_FLUSH_BYTES)
         || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
     if due && engine.has_unflushed() {
+        // The flush may take seconds, which are part of the pause.
+        let last_write = engine.last_write();
         engine.flush()?;
         if idle {
-            engine.note_idle_flush(quiet, bytes);
+            engine.note_idle_flush(last_write, bytes);
         }
         return Ok(true);
     }

@@ -397,9 +397,13 @@ impl Engine {
     /// How long nothing was written, and how old the open memtable is.
     pub(crate) fn quiet_and_age(&self) -> (Duration, Duration) {
         let now = self.inner.env.clock.monotonic();
-        let last = Duration::from_nanos(self.inner.shared.last_write_ns.load(Ordering::Relaxed).max(0) as u64);
         let since = self.inner.shared.view.read().active.since;
-        (now.saturating_sub(last), now.saturating_sub(since))
+        (now.saturating_sub(self.last_write()), now.saturating_sub(since))
+    }
+
+    /// When it was last written, on the monotonic clock.
+    pub(crate) fn last_write(&self) -> Duration {
+        Duration::from_nanos(self.inner.shared.last_write_ns.load(Ordering::Relaxed).max(0) as u64)
     }
 
     /// How long nothing must have been written for a memtable of these bytes to be flushed.
@@ -407,9 +411,8 @@ impl Engine {
         self.inner.lull.lock().wait(self.inner.env.clock.monotonic(), bytes)
     }
 
-    /// A memtable of these bytes was flushed because nothing was written for `quiet`.
-    pub(crate) fn note_idle_flush(&self, quiet: Duration, bytes: usize) {
-        let last_write = self.inner.env.clock.monotonic().saturating_sub(quiet);
+    /// A memtable of these bytes was flushed because nothing was written since `last_write`.
+    pub(crate) fn note_idle_flush(&self, last_write: Duration, bytes: usize) {
         self.inner.lull.lock().flushed(last_write, bytes);
     }
 

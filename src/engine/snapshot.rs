@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use rhythmite_model::{Error, FieldId, Result, SeriesId, TableId, Tier};
+use rhythmite_model::{Error, FieldId, PolicyId, Result, SeriesId, TableId, Tier};
 
 use crate::decoded::Decoded;
 use crate::files::{LiveFile, not_at_hand};
@@ -66,14 +66,8 @@ impl Snapshot {
         times_ns: RangeInclusive<i64>,
         take: &dyn Fn(&LiveFile) -> bool,
     ) -> Result<Scan> {
-        let policy = self.registry.read().table(table).map(|t| t.policy());
-        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
-        let (first, last) = match &series {
-            SeriesFilter::Range(range) => (*range.start(), *range.end()),
-            SeriesFilter::List(list) => match (list.first(), list.last()) {
-                (Some(first), Some(last)) => (*first, *last),
-                _ => return Ok(Scan::new(series, fields, times_ns)),
-            },
+        let Some((policy, first, last)) = self.span(table, &series)? else {
+            return Ok(Scan::new(series, fields, times_ns));
         };
         let mut scan = Scan::new(series, fields, times_ns.clone())
             .without(self.view.deletes.clone(), u64::MAX)
@@ -116,15 +110,7 @@ impl Snapshot {
         times_ns: &RangeInclusive<i64>,
         small: u64,
     ) -> Result<Vec<Weight>> {
-        let policy = self.registry.read().table(table).map(|t| t.policy());
-        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
-        let (first, last) = match series {
-            SeriesFilter::Range(range) => (*range.start(), *range.end()),
-            SeriesFilter::List(list) => match (list.first(), list.last()) {
-                (Some(first), Some(last)) => (*first, *last),
-                _ => return Ok(Vec::new()),
-            },
-        };
+        let Some((policy, first, last)) = self.span(table, series)? else { return Ok(Vec::new()) };
         let may_have = |file: &&Arc<LiveFile>| {
             let record = &file.record;
             let in_time = record.max_time_ns >= *times_ns.start() && record.min_time_ns <= *times_ns.end();
@@ -141,6 +127,16 @@ impl Snapshot {
         let asked = Asked { series, fields, times_ns, at_hand: self.at_hand };
         let of_files = files().map(|file| asked.file(file)).collect::<Result<Vec<_>>>()?;
         Ok(of_files.into_iter().chain(parts.iter().map(|part| asked.part(part))).flatten().collect())
+    }
+
+    /// Whose files to look into: the policy of a table, and the first and last series asked for; `None` when there is none.
+    fn span(&self, table: TableId, series: &SeriesFilter) -> Result<Option<(PolicyId, SeriesId, SeriesId)>> {
+        let policy = self.registry.read().table(table).map(|t| t.policy());
+        let policy = policy.ok_or_else(|| Error::not_found(format!("table {} is gone", table.0)))?;
+        Ok(match series {
+            SeriesFilter::Range(range) => Some((policy, *range.start(), *range.end())),
+            SeriesFilter::List(list) => list.first().zip(list.last()).map(|(first, last)| (policy, *first, *last)),
+        })
     }
 
     /// Every series id of a table.

@@ -40,3 +40,15 @@ fn a_pause_of_senders_that_come_back_is_no_reason_to_flush() {
     assert_eq!(flushes(&world, 20), 1);
     assert_eq!(world.engine().stats().memtable_bytes, 0);
 }
+
+#[test]
+fn a_flush_is_part_of_the_pause_in_which_it_was_made() {
+    let world = World::new(1);
+    *world.manifest.takes.lock() = Some((world.clock.clone(), Duration::from_secs(3)));
+    for time_s in [0, 10] {
+        burst(&world, time_s);
+        flushes(&world, 10);
+    }
+    // 13 seconds from burst to burst, seen half a second later.
+    assert_eq!(world.engine().stats().idle_wait_ms, 27_000);
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rhythmite_env::sim::{SimFs, Unsynced};
@@ -31,6 +32,8 @@ pub(super) struct MemoryManifest {
     pub commits: AtomicU64,
     /// Commits that answer an error, by number (the first is 1): whether they happen all the same.
     pub faults: Mutex<BTreeMap<u64, bool>>,
+    /// By which clock a commit takes how long.
+    pub takes: Mutex<Option<(Arc<ManualClock>, Duration)>>,
 }
 
 impl Manifest for MemoryManifest {
@@ -39,6 +42,9 @@ impl Manifest for MemoryManifest {
     }
 
     fn commit(&self, edit: &Edit) -> Result<()> {
+        if let Some((clock, time)) = &*self.takes.lock() {
+            clock.advance(*time);
+        }
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         let fault = self.faults.lock().remove(&number);
         if fault == Some(false) {
@@ -103,8 +109,8 @@ impl World {
         options.merge_flushed_files = 3;
         options.merge_partition_files = 2;
         let clock = Arc::new(ManualClock::new(START_S * SECOND));
-        options.rollup_grace = std::time::Duration::ZERO;
-        options.rollup_delay = std::time::Duration::ZERO;
+        options.rollup_grace = Duration::ZERO;
+        options.rollup_delay = Duration::ZERO;
         Self {
             fs,
             clock,
