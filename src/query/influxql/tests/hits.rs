@@ -1,11 +1,9 @@
 //! Raw rows of many series that are read in pieces by several threads, are those that one thread reads at once.
 
-use rhythmite_influx::influxql::{Params, parse_query};
 use rhythmite_influx::line_protocol::Precision;
 
-use super::world::{Plain, World, two_policies};
+use super::world::{World, found, two_policies};
 use crate::ingest::influx::TimeUnit;
-use crate::query::influxql::{Request, execute};
 
 const S: TimeUnit = TimeUnit::Fixed(Precision::Second);
 const HOSTS: usize = 12;
@@ -34,14 +32,6 @@ fn world() -> World {
         }
     }
     world
-}
-
-fn found(world: &World, query: &str) -> String {
-    let query = parse_query(query, &Params::default()).expect(query);
-    let request = Request { database: Some("d".to_owned()), ..Request::default() };
-    let mut rows = Plain::default();
-    execute(&world.context, &request, &query, &mut rows);
-    rows.0
 }
 
 /// What the rows are that a statement gives, whatever is read at a time; `pieces` are cut by time.

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rhythmite_influx::influxql::{Params, parse_query};
 use rhythmite_influx::line_protocol::Precision;
 
-use super::world::{Plain, World, two_policies};
+use super::world::{World, found, two_policies};
 use crate::ingest::influx::TimeUnit;
-use crate::query::influxql::{Request, execute};
 
 const S: TimeUnit = TimeUnit::Fixed(Precision::Second);
 const HOSTS: usize = 12;
@@ -38,14 +36,6 @@ fn world() -> World {
         }
     }
     world
-}
-
-fn found(world: &World, query: &str) -> String {
-    let query = parse_query(query, &Params::default()).expect(query);
-    let request = Request { database: Some("d".to_owned()), ..Request::default() };
-    let mut rows = Plain::default();
-    execute(&world.context, &request, &query, &mut rows);
-    rows.0
 }
 
 /// Sum of `x`, number of points and greatest `n`: of each series by itself, and then of one series after the other.

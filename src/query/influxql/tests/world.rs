@@ -266,3 +266,12 @@ impl ResultSink for Plain {
     }
     fn end_statement(&mut self) {}
 }
+
+/// What a query of database `d` gives, in [`Plain`] rows.
+pub(crate) fn found(world: &World, query: &str) -> String {
+    let query = parse_query(query, &Params::default()).expect(query);
+    let request = Request { database: Some("d".to_owned()), ..Request::default() };
+    let mut rows = Plain::default();
+    execute(&world.context, &request, &query, &mut rows);
+    rows.0
+}
