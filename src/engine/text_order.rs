@@ -41,7 +41,8 @@ pub(crate) fn order<'a>(count: usize, text: impl Fn(usize) -> &'a [u8]) -> Vec<u
         for (word, number) in part.iter_mut() {
             *word = big_endian(behind(*number, from));
         }
-        part.sort_unstable_by_key(|e| e.0);
+        // Equal words stay in the order of their texts in memory, which the next look at them goes along.
+        part.sort_unstable();
         let mut start = range.start;
         for run in part.chunk_by_mut(|a, b| a.0 == b.0) {
             let end = start + run.len();
