@@ -169,6 +169,58 @@ fn reads(c: &mut Criterion) {
     c.bench_function("open 4,000 streams", |b| b.iter(|| SstReader::open(&env, dir.path(), "bench").map(drop)));
 }
 
+/// Fields of a series whose points come at times that are no steps: they share pages of times.
+const FIELDS: u16 = 16;
+
+/// A few rows of one field, by a new cursor: a page of the times of all sixteen fields is unpacked for them.
+fn shared_times(c: &mut Criterion) {
+    let env = Env::real();
+    let dir = tempfile::tempdir().expect("a directory for the file");
+    let options = WriteOptions { time_unit: Some(TimeUnit::Millisecond), ..WriteOptions::new(2, 1) };
+    let mut writer = SstWriter::create(&env, dir.path(), "fields", options).expect("the directory is there");
+    let of_series = |n: u32| -> Vec<i64> {
+        let mut noise = Noise(u64::from(n) + 1);
+        (0..ROWS as i64).map(|i| START_NS + i * STEP_NS + (noise.next() % 3_000) as i64 * 1_000_000).collect()
+    };
+    let (database, policy, table, path) = ("telegraf", "default", "cpu", "cpu,host=a");
+    for n in 0..32 {
+        let times = of_series(n);
+        let row = SeriesRow { series: series(n), database, policy, table, path };
+        writer.name(&row, std::iter::empty()).expect("series ascend");
+        for field in 0..FIELDS {
+            let column = Column::Float(values(n * u32::from(FIELDS) + u32::from(field), ROWS));
+            writer.push(series(n), FieldId(field), &times, &column).expect("streams ascend");
+        }
+    }
+    let names: Vec<_> = (0..FIELDS).map(|field| format!("f{field}")).collect();
+    let fields = names.iter().enumerate().map(|(id, name)| FieldRow {
+        table: TableId(1),
+        table_name: table,
+        id: FieldId(id as u16),
+        name,
+        field_type: FieldType::Float,
+    });
+    writer.finish(fields).expect("the disk takes it");
+    let sst = SstReader::open(&env, dir.path(), "fields").expect("the file is whole");
+    let from = START_NS + 2_000 * STEP_NS;
+    let minute = from..=from + 6 * STEP_NS - 1;
+    let mut group = c.benchmark_group("fetch");
+    for field in [0, FIELDS - 1] {
+        group.bench_function(format!("6 rows of field {field} of one series, shared pages of times"), |b| {
+            let mut n = 0;
+            b.iter(|| {
+                n = (n + 5) % 32;
+                let mut cursor = sst.cursor();
+                let (mut times, mut out) = (Vec::new(), Column::new(FieldType::Float));
+                let entry = sst.stream(series(n), FieldId(field)).expect("the file is whole").expect("it was written");
+                cursor.read(&entry, minute.clone(), &mut times, &mut out).expect("the file is whole");
+                assert_eq!(black_box(times.len()), 6);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn writes(c: &mut Criterion) {
     let env = Env::real();
     let dir = tempfile::tempdir().expect("a directory for the file");
@@ -196,5 +248,5 @@ fn writes(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, reads, writes);
+criterion_group!(benches, reads, shared_times, writes);
 criterion_main!(benches);
