@@ -147,7 +147,10 @@ impl Aggregator {
     pub fn ingest(&mut self, packet: &[u8], now_s: i64) {
         touch(packet);
         let (mut lines, mut bad) = (0u64, 0u64);
-        for line in packet::lines(packet) {
+        let mut rest = packet;
+        loop {
+            (lines, rest) = self.fold_expected(lines, rest);
+            let Some(line) = packet::take_line(&mut rest) else { break };
             lines += 1;
             if line.len() > self.options.max_line_bytes {
                 self.drops.long_lines += 1;
@@ -155,7 +158,7 @@ impl Aggregator {
                 self.keep_sample(line);
                 continue;
             }
-            if self.fold_plain(line) {
+            if self.fold_known(line) {
                 continue;
             }
             let bad_values = match self.options.dialect {
@@ -329,15 +332,25 @@ impl Aggregator {
         self.options.flush_interval_ms() as f64 / 1000.0
     }
 
-    /// Folds a usual line of a key that was sent so before, in either dialect; `false` if it is none. Such a key did not
-    /// have too many tags when it came.
+    /// Folds usual lines as long as each is of the key that is expected, in either dialect: how many lines there are now,
+    /// and what follows them. Such a key did not have too many tags when it came.
     #[inline]
-    fn fold_plain(&mut self, line: &[u8]) -> bool {
-        if let Some(value) = self.keys.expected().and_then(|(key, tags)| plain::read_as(line, key, tags)) {
-            let id = self.keys.confirm();
+    fn fold_expected<'a>(&mut self, mut lines: u64, mut text: &'a [u8]) -> (u64, &'a [u8]) {
+        while let Some(expected) = self.keys.expected()
+            && let Some((value, rest)) = plain::take_as(text, expected.key, expected.tags)
+            && text.len() - rest.len() <= self.options.max_line_bytes
+        {
+            let at = expected.at;
+            let id = self.keys.confirm(at);
             self.fold_value(id, &value);
-            return true;
+            (lines, text) = (lines + 1, rest);
         }
+        (lines, text)
+    }
+
+    /// Folds a usual line of a key that was sent so before; `false` if it is none.
+    #[inline]
+    fn fold_known(&mut self, line: &[u8]) -> bool {
         let Some(plain) = plain::read(line) else { return false };
         let Some(id) = self.keys.known(plain.key, plain.tags) else { return false };
         self.fold_value(id, &plain.value);

@@ -127,6 +127,15 @@ struct Spelling {
     next: u32,
 }
 
+/// What is expected to be sent next.
+pub(crate) struct Expected<'a> {
+    pub key: &'a [u8],
+    /// Empty without tags.
+    pub tags: &'a [u8],
+    /// As [`Entry::at`].
+    pub at: u32,
+}
+
 /// From here on the guess is tried: it was right more often than not of late.
 const TRUST_MIN: u8 = 4;
 const TRUST_MAX: u8 = 8;
@@ -181,8 +190,11 @@ impl Keys {
     /// The same, if it was sent so before.
     #[inline]
     pub fn known(&mut self, key: &[u8], tags: &[u8]) -> Option<KeyId> {
-        if self.expected() == Some((key, tags)) {
-            return Some(self.confirm());
+        if let Some(expected) = self.expected()
+            && (expected.key, expected.tags) == (key, tags)
+        {
+            let at = expected.at;
+            return Some(self.confirm(at));
         }
         let guess = self.next_of(self.last);
         let wanted = self.hash(key, tags);
@@ -193,26 +205,26 @@ impl Keys {
         Some(self.key_of(at))
     }
 
-    /// The key and the tags that are expected to be sent now, if that can be said; [`Self::confirm`] says that they were.
+    /// What is expected to be sent now, if that can be said; [`Self::confirm`] says that it was.
     #[inline]
-    pub fn expected(&self) -> Option<(&[u8], &[u8])> {
-        let guess = self.next_of(self.last);
+    pub fn expected(&self) -> Option<Expected<'_>> {
         if self.trust < TRUST_MIN {
             return None;
         }
-        match guess.checked_sub(SPELLING) {
-            None => self.list.get(guess as usize).map(|key| (key.name.as_bytes(), &[][..])),
-            Some(at) => self.spellings.get(at as usize).map(|spelling| self.text(spelling)),
-        }
+        let at = self.next_of(self.last);
+        let (key, tags) = match at.checked_sub(SPELLING) {
+            None => (self.list.get(at as usize)?.name.as_bytes(), &[][..]),
+            Some(at) => self.text(self.spellings.get(at as usize)?),
+        };
+        Some(Expected { key, tags, at })
     }
 
-    /// What was expected was sent: its key.
+    /// What was expected, [`Expected::at`], was sent: its key.
     #[inline]
-    pub fn confirm(&mut self) -> KeyId {
-        let guess = self.next_of(self.last);
+    pub fn confirm(&mut self, at: u32) -> KeyId {
         self.trust = TRUST_MAX.min(self.trust + 1);
-        self.last = guess;
-        self.key_of(guess)
+        self.last = at;
+        self.key_of(at)
     }
 
     /// Notes what was sent now.

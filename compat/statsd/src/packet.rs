@@ -63,19 +63,22 @@ pub struct Line<'a> {
 /// The lines of a packet that are not empty.
 pub fn lines(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packet;
-    std::iter::from_fn(move || {
-        loop {
-            if rest.is_empty() {
-                return None;
-            }
-            let end = memchr(b'\n', rest).unwrap_or(rest.len());
-            let line = &rest[..end];
-            rest = rest.get(end + 1..).unwrap_or_default();
-            if !line.is_empty() {
-                return Some(line);
-            }
+    std::iter::from_fn(move || take_line(&mut rest))
+}
+
+/// Takes the next line that is not empty from the beginning of `rest`.
+pub(crate) fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    loop {
+        if rest.is_empty() {
+            return None;
         }
-    })
+        let end = memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = &rest[..end];
+        *rest = rest.get(end + 1..).unwrap_or_default();
+        if !line.is_empty() {
+            return Some(line);
+        }
+    }
 }
 
 impl<'a> Line<'a> {

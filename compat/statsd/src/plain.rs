@@ -39,18 +39,20 @@ pub(crate) fn read(line: &[u8]) -> Option<Plain<'_>> {
     (!tags.ends_with(b"|") && !tags.ends_with(b"#")).then_some(Plain { key, tags, value })
 }
 
-/// The value of a usual line that was sent as `key` and `tags`, which another line of this dialect had; `None` if it was
-/// not, or is not a usual one.
-// PERF: what was found in the other line need not be looked for in this one.
+/// Takes a usual line that was sent as `key` and `tags`, which another line of this dialect had, from the beginning of
+/// `text`: its value, and what follows its line feed, if it has one. `None` if it was not sent so, or is not a usual one.
+// PERF: what was found in the other line need not be looked for in this one, its end neither.
 #[inline]
-pub(crate) fn read_as<'a>(line: &'a [u8], key: &[u8], tags: &[u8]) -> Option<Value<'a>> {
-    let (value, rest) = take_value(line.strip_prefix(key)?.strip_prefix(b":")?)?;
-    let same = match rest {
-        [] => tags.is_empty(),
-        [b'|', b'#', rest @ ..] => !tags.is_empty() && rest == tags,
-        _ => false,
-    };
-    same.then_some(value)
+pub(crate) fn take_as<'a>(text: &'a [u8], key: &[u8], tags: &[u8]) -> Option<(Value<'a>, &'a [u8])> {
+    let (value, mut rest) = take_value(text.strip_prefix(key)?.strip_prefix(b":")?)?;
+    if !tags.is_empty() {
+        rest = rest.strip_prefix(b"|#")?.strip_prefix(tags)?;
+    }
+    match rest {
+        [] => Some((value, rest)),
+        [b'\n', after @ ..] => Some((value, after)),
+        _ => None,
+    }
 }
 
 /// `number|type`, with `|@rate` if it has one, and what follows.
@@ -88,9 +90,20 @@ mod tests {
         assert_eq!((dog.name, dog.tags, dog.kind, dog.rate), (name, tags, kind, rate), "{line:?}");
         assert_eq!(dog.values().collect::<Vec<_>>(), [(plain.value.text, plain.value.number)], "{line:?}");
         assert_eq!((dog.timestamp_s, dog.container), (None, &b""[..]), "{line:?}");
-        assert_eq!(read_as(line.as_bytes(), plain.key, plain.tags), Some(plain.value), "{line:?}");
+        for (behind, rest) in [("", ""), ("\n", ""), ("\n\nb:1|c", "\nb:1|c"), ("\na", "a")] {
+            let text = format!("{line}{behind}");
+            let taken = take_as(text.as_bytes(), plain.key, plain.tags);
+            assert_eq!(taken, Some((plain.value, rest.as_bytes())), "{text:?}");
+        }
         for (key, tags) in [(&b"b"[..], plain.tags), (plain.key, b"other"), (&plain.key[1..], plain.tags)] {
-            assert_eq!(read_as(line.as_bytes(), key, tags), None, "{line:?}");
+            assert_eq!(take_as(line.as_bytes(), key, tags), None, "{line:?}");
+        }
+        // As long a line behind the same beginning is another one.
+        for more in ["x", "\r", "|", ",x:1", " \n"] {
+            assert_eq!(take_as(format!("{line}{more}").as_bytes(), plain.key, plain.tags), None, "{line:?}");
+        }
+        if let Some(shorter) = plain.tags.split_last().map(|(_, tags)| tags) {
+            assert_eq!(take_as(line.as_bytes(), plain.key, shorter), None, "{line:?}");
         }
         true
     }

@@ -184,6 +184,17 @@ fn limits_are_kept_and_counted() {
 }
 
 #[test]
+fn a_line_of_the_expected_key_is_no_longer_than_others() {
+    let mut aggregator = Aggregator::new(Options { max_line_bytes: 20, ..small() }, START_S);
+    // With the last of them it is long known what comes next.
+    let packet = "a.key:1|g\nb.key:2|g\n".repeat(10);
+    let longest = "a.key:000000000000|g\nb.key:000000000000|g";
+    let got = run(&mut aggregator, &[&packet, longest, "a.key:0000000000003|g\nb.key:0000000000003|g"]);
+    assert_eq!(got, ["stats.gauges.a.key 0", "stats.gauges.b.key 0"]);
+    assert_eq!((aggregator.drops().long_lines, aggregator.bad_lines()), (2, 2));
+}
+
+#[test]
 fn samples_of_a_deleted_timer_go_and_those_of_others_stay() {
     let options = Options { calculated_timer_metrics: vec!["count".into(), "upper".into()], max_samples: 5, ..small() };
     let mut aggregator = Aggregator::new(options, START_S);

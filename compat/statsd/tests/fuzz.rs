@@ -107,6 +107,51 @@ fn packets_of_the_cases_cut_and_damaged() {
     damage::run(&Target { kind: "packet", seeds, pieces: &PIECES, cost: 1, read: &read }, REGRESSIONS);
 }
 
+/// Everything that lines have left, but what begins with `fill.` and the numbers of packets and lines.
+fn folded(aggregator: &mut Aggregator) -> String {
+    let ours = |name: &&str| !name.starts_with("fill.") && !name.starts_with("statsd.");
+    let values: Vec<_> = aggregator.counters().chain(aggregator.gauges()).filter(|(name, _)| ours(name)).collect();
+    let timers: Vec<_> = aggregator.timers(usize::MAX).into_iter().filter(|(name, ..)| ours(name)).collect();
+    let before = format!("{values:?} {timers:?} {} {:?}", aggregator.bad_lines(), aggregator.drops());
+    let mut flush = Flush::new();
+    aggregator.emit(1_700_000_010, &mut flush);
+    let sets: Vec<_> = flush.iter().filter(|(name, _)| name.starts_with("stats.sets.")).collect();
+    format!("{before} {sets:?} {:?}", flush.stamped())
+}
+
+#[test]
+fn keys_in_the_expected_order_are_folded_like_those_in_none() {
+    let read = |packet: &[u8]| {
+        // The order is learned, then a byte is another.
+        let mut sent = vec![packet.to_vec(); 8];
+        for (n, other) in b"\n\r|#:0,x".iter().enumerate() {
+            let mut changed = packet.to_vec();
+            if let Some(byte) = changed.get_mut(packet.len() * n / 8) {
+                *byte = *other;
+            }
+            sent.extend([changed, packet.to_vec()]);
+        }
+        for dialect in [Dialect::Statsd, Dialect::Dogstatsd] {
+            let options = Options { max_keys: 100_000, max_line_bytes: 60, max_events: 100_000, ..options(dialect) };
+            let mut ordered = Aggregator::new(options.clone(), 1_700_000_000);
+            sent.iter().for_each(|packet| ordered.ingest(packet, 1_700_000_001));
+            // Behind a key that was never sent before none is expected.
+            let mut mixed = Aggregator::new(options, 1_700_000_000);
+            let lines = sent.iter().flat_map(|packet| packet.split(|b| *b == b'\n'));
+            for (n, line) in lines.enumerate() {
+                mixed.ingest(format!("fill.{n}:1|c").as_bytes(), 1_700_000_001);
+                mixed.ingest(line, 1_700_000_001);
+            }
+            assert_eq!(folded(&mut ordered), folded(&mut mixed), "{dialect:?}");
+        }
+    };
+    let mut seeds = packets();
+    seeds.push(b"a.b:1|c|#x:1,y:2\na.c:2|g|#x:1\na.c:2|g|#x\nd:5|ms|@0.5|#x:1,y:2\nd:5|ms\na.b:1|c".to_vec());
+    // Those of the daemon's own keys count the fillers too.
+    seeds.retain(|seed| !seed.windows(6).any(|w| w == b"statsd"));
+    damage::run(&Target { kind: "order", seeds, pieces: &PIECES, cost: 20, read: &read }, REGRESSIONS);
+}
+
 #[test]
 fn streams_are_the_same_packets_however_they_are_cut() {
     const LIMIT: usize = 100;
