@@ -9,6 +9,8 @@
 //! costs one awakening, not one for each datagram. Of 300,000 StatsD lines in 10,000 datagrams a second, the awakenings
 //! cost more than folding.
 //!
+//! A listener that keeps what it reads has it put where it keeps it ([`Inbox::read_into`]): nothing is copied.
+//!
 //! Limits: the listener's [`BatchMax`]. A datagram of 64 KiB is read whole.
 
 use std::future::Future;
@@ -25,7 +27,7 @@ use super::{LAST_WAIT, Shared, UdpPort};
 use crate::config::Allow;
 
 /// The longest datagram there is.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
+pub(super) const DATAGRAM_BYTES_MAX: usize = 65_536;
 /// How long datagrams gather between waking up and reading, at most; the timer may take a millisecond more.
 pub(super) const GATHER_MAX: Duration = Duration::from_millis(10);
 /// What a datagram costs in the kernel's buffer, with room to spare: the kernel counts pages, not bytes.
@@ -50,8 +52,8 @@ pub(super) trait Datagrams: AsFd {
     /// Waits until there may be datagrams.
     async fn readable(&self) -> io::Result<()>;
 
-    /// One datagram, if there is one: its length and, by UDP, its sender.
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<IpAddr>)>;
+    /// Appends one datagram, if there is one, to a buffer with room for the longest: its length and, by UDP, its sender.
+    fn try_receive(&self, buffer: &mut Vec<u8>) -> io::Result<(usize, Option<IpAddr>)>;
 }
 
 impl Datagrams for UdpSocket {
@@ -59,8 +61,8 @@ impl Datagrams for UdpSocket {
         UdpSocket::readable(self).await
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<IpAddr>)> {
-        self.try_recv_from(buffer).map(|(n, peer)| (n, Some(peer.ip())))
+    fn try_receive(&self, buffer: &mut Vec<u8>) -> io::Result<(usize, Option<IpAddr>)> {
+        self.try_recv_buf_from(buffer).map(|(n, peer)| (n, Some(peer.ip())))
     }
 }
 
@@ -69,8 +71,8 @@ impl Datagrams for UnixDatagram {
         UnixDatagram::readable(self).await
     }
 
-    fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<IpAddr>)> {
-        self.try_recv(buffer).map(|n| (n, None))
+    fn try_receive(&self, buffer: &mut Vec<u8>) -> io::Result<(usize, Option<IpAddr>)> {
+        self.try_recv_buf(buffer).map(|n| (n, None))
     }
 }
 
@@ -81,6 +83,7 @@ pub(super) struct Inbox<S> {
     /// Names the socket in messages.
     key: &'static str,
     shared: Shared,
+    /// For datagrams that are not kept; empty between two batches.
     buffer: Vec<u8>,
     pace: Pace,
     /// Whether the last batch ended because there were no more; if not, there is no time to lose.
@@ -94,7 +97,7 @@ impl<S: Datagrams> Inbox<S> {
     pub(super) fn new(socket: S, allow: Allow, key: &'static str, shared: Shared, last: usize) -> Self {
         let kernel_buffer_bytes = SockRef::from(&socket).recv_buffer_size().unwrap_or(0);
         let pace = Pace::new(kernel_buffer_bytes, shared.clock.monotonic());
-        Self { socket, allow, key, shared, buffer: vec![0; DATAGRAM_BYTES_MAX], pace, drained: true, left: last }
+        Self { socket, allow, key, shared, buffer: Vec::new(), pace, drained: true, left: last }
     }
 
     /// Waits until there may be datagrams; `false` when the server stops and what had arrived has been read.
@@ -135,19 +138,40 @@ impl<S: Datagrams> Inbox<S> {
 
     /// Gives datagrams of accepted peers to `take`, in the order of arrival, until the batch is full or there are no more.
     pub(super) fn read(&mut self, max: BatchMax, mut take: impl FnMut(&[u8])) -> Read {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.read_into(max, &mut buffer, |buffer| {
+            take(buffer);
+            buffer.clear();
+        });
+        self.buffer = buffer;
+        read
+    }
+
+    /// The same, but puts each behind what `buffer` holds before `taken` is given it.
+    pub(super) fn read_into(
+        &mut self,
+        max: BatchMax,
+        buffer: &mut Vec<u8>,
+        mut taken: impl FnMut(&mut Vec<u8>),
+    ) -> Read {
         let mut read = Read::default();
         self.drained = false;
         while (read.datagrams as usize) < max.datagrams && (read.bytes as usize) < max.bytes {
+            let held = buffer.len();
+            buffer.reserve(DATAGRAM_BYTES_MAX);
             // There are no more, or an error that is not of a datagram for us: nothing to end the listener for.
-            let Ok((bytes, peer)) = self.socket.try_receive(&mut self.buffer) else {
+            let Ok((bytes, peer)) = self.socket.try_receive(buffer) else {
                 self.drained = true;
                 break;
             };
             read.datagrams += 1;
             read.bytes += bytes as u64;
             match peer {
-                Some(peer) if !self.allow.accepts(peer) => self.shared.refuse_peer(peer),
-                _ => take(&self.buffer[..bytes]),
+                Some(peer) if !self.allow.accepts(peer) => {
+                    buffer.truncate(held);
+                    self.shared.refuse_peer(peer);
+                }
+                _ => taken(buffer),
             }
         }
         self.pace.read(read.datagrams);
@@ -306,6 +330,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn datagrams_are_put_behind_what_is_there() {
+        let (mut inbox, at, _dir) = inbox(Allow::default()).await;
+        send(at, &of([3, 0, 600, 500, 7])).await;
+        let (mut buffer, mut ends) = (b"there".to_vec(), Vec::new());
+        let mut batches = Vec::new();
+        for _ in 0..2 {
+            assert!(inbox.ready().await);
+            batches.push(inbox.read_into(MAX, &mut buffer, |buffer| ends.push(buffer.len())).datagrams);
+        }
+        assert_eq!((&batches[..], &ends[..]), (&[4, 1][..], &[8, 8, 608, 1108, 1115][..]));
+        assert_eq!(buffer, [&b"there"[..], &of([3, 0, 600, 500, 7]).concat()].concat());
+    }
+
+    #[tokio::test]
     async fn the_longest_datagram_is_whole() {
         let (mut inbox, at, _dir) = inbox(Allow::default()).await;
         send(at, &[vec![(65_507 & 0xff) as u8; 65_507]]).await;
@@ -318,7 +356,9 @@ mod tests {
         send(at, &of([600, 600, 600])).await;
         for (refused, datagrams) in [(2, 2), (3, 1)] {
             assert!(inbox.ready().await);
-            let read = inbox.read(MAX, |_| panic!("the peer is refused"));
+            let mut kept = b"there".to_vec();
+            let read = inbox.read_into(MAX, &mut kept, |_| panic!("the peer is refused"));
+            assert_eq!(kept, b"there");
             assert_eq!((inbox.shared.counters.connections_not_allowed.get(), read.datagrams), (refused, datagrams));
         }
         assert_eq!(inbox.shared.counters.offenders.last("connections.not_allowed")[0].text, "127.0.0.1");

@@ -6,7 +6,7 @@ use rhythmite_graphite::events::NewEvent;
 use rhythmite_statsd::{Admin, Aggregator, Flush, FlushReport, Notice, Options};
 use tokio::sync::mpsc;
 
-use super::queue::Message;
+use super::queue::{Message, Spares};
 use super::repeat::Repeater;
 use super::writer::{Flushes, Points, whole_ms};
 use crate::adapter::{Shared, udp};
@@ -25,14 +25,15 @@ pub(super) struct Folder {
     flush: Flush,
     flushes: Flushes,
     repeater: Repeater,
+    spares: Spares,
 }
 
 impl Folder {
-    pub(super) fn new(shared: Shared, options: Options, flushes: Flushes, repeater: Repeater) -> Self {
+    pub(super) fn new(shared: Shared, options: Options, flushes: Flushes, repeater: Repeater, spares: Spares) -> Self {
         let interval_ms = i64::try_from(options.flush_interval_ms()).unwrap_or(i64::MAX);
         let admin = Admin::new(options.health_status);
         let aggregator = Aggregator::new(options, shared.clock.now_s());
-        Self { shared, interval_ms, aggregator, admin, flush: Flush::new(), flushes, repeater }
+        Self { shared, interval_ms, aggregator, admin, flush: Flush::new(), flushes, repeater, spares }
     }
 
     /// Works until every sender has gone, then emits once more.
@@ -69,6 +70,7 @@ impl Folder {
             Message::Packets(packets, _room) => {
                 packets.iter().for_each(|p| self.aggregator.ingest(p, now_s));
                 self.repeater.send(packets.iter(), &self.shared.counters);
+                self.spares.give(packets);
             }
             Message::Command(line, answer) => {
                 // A peer that has gone needs no answer.

@@ -70,7 +70,8 @@ impl Statsd {
         let line_bytes_max = options.max_line_bytes;
         let interval = Duration::from_millis(options.flush_interval_ms());
         let (writer, flushes) = Writer::new(&shared, durability, interval);
-        let folder = Folder::new(shared.clone(), options, flushes, Repeater::new(repeat_to)?);
+        let repeater = Repeater::new(repeat_to)?;
+        let folder = Folder::new(shared.clone(), options, flushes, repeater, queue.spares().clone());
         // The writer ends when the folder has; whether the folder panicked shows in the log.
         drop(udp::thread("statsd", move || folder.run(incoming))?);
         Ok((Self { shared, queue, line_bytes_max }, Folding { writer: tokio::spawn(writer.run()) }))

@@ -1,15 +1,30 @@
 //! What waits for the owner, bounded by bytes.
+//!
+//! A socket's datagrams are received into the memory in which they wait. Once they are folded it goes back to the sockets
+//! ([`Spares`]): memory that has just been used is in a cache and is no page fault.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rhythmite_statsd::Reply;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::adapter::udp::DATAGRAM_BYTES_MAX;
 
 /// Messages that may wait, however small; a bound for the channel itself.
 const MESSAGES_MAX: usize = 16 << 10;
 /// What a packet costs beside its bytes.
 const PACKET_COST: usize = 32;
+/// Bytes of datagrams that are read together: a part of the queue, within these.
+// PERF: what comes while datagrams gather is one message, for which the owner wakes up once.
+const BATCH_BYTES_MIN: usize = 64 << 10;
+const BATCH_BYTES_MAX: usize = 512 << 10;
+const BATCHES_MIN: usize = 16;
+/// Memory that may lie ready for sockets: one to be filled, while one is folded and one waits.
+const SPARES_MAX: usize = 3;
+/// Packets that take less than this share of their memory do not keep it.
+const SHARE_MIN: usize = 4;
 
 /// Packets that were read together, in the order of arrival.
 #[derive(Default)]
@@ -19,14 +34,33 @@ pub(super) struct Packets {
 }
 
 impl Packets {
-    /// With room for so many bytes.
-    pub(super) fn with_room(bytes: usize) -> Self {
+    fn with_room(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() }
     }
 
     pub(super) fn push(&mut self, packet: &[u8]) {
         self.bytes.extend_from_slice(packet);
         self.ends.push(self.bytes.len());
+    }
+
+    /// To be appended to: the bytes, and for each packet where it ends in them.
+    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
+        (&mut self.bytes, &mut self.ends)
+    }
+
+    /// Takes the packets: with their memory, in place of which `spare` is left, or copied if they are few.
+    pub(super) fn take(&mut self, spare: impl FnOnce() -> Self) -> Self {
+        if self.bytes.len() >= self.bytes.capacity() / SHARE_MIN {
+            return std::mem::replace(self, spare());
+        }
+        let few = Self { bytes: self.bytes.clone(), ends: self.ends.clone() };
+        self.clear();
+        few
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,6 +85,46 @@ impl Packets {
     }
 }
 
+/// Memory for packets of sockets, a batch in each.
+#[derive(Clone)]
+pub(super) struct Spares {
+    empty: Arc<Mutex<Vec<Packets>>>,
+    batch_bytes: usize,
+}
+
+impl Spares {
+    fn new(batch_bytes: usize) -> Self {
+        Self { empty: Arc::default(), batch_bytes }
+    }
+
+    /// What is read together: when a batch has so many bytes there is room for one more datagram, and then it is full.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// No packets yet.
+    pub(super) fn take(&self) -> Packets {
+        self.empty.lock().pop().unwrap_or_else(|| Packets::with_room(self.room()))
+    }
+
+    /// Keeps the memory of packets that are done, if it is of this kind and not enough lies ready.
+    pub(super) fn give(&self, mut packets: Packets) {
+        let room = self.room();
+        if !(room..=2 * room).contains(&packets.bytes.capacity()) {
+            return;
+        }
+        packets.clear();
+        let mut empty = self.empty.lock();
+        if empty.len() < SPARES_MAX {
+            empty.push(packets);
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.batch_bytes + DATAGRAM_BYTES_MAX
+    }
+}
+
 /// Something for the owner to do.
 pub(super) enum Message {
     /// Fold them. The permit is the room they take.
@@ -65,13 +139,15 @@ pub(super) struct Queue {
     messages: mpsc::Sender<Message>,
     room: Arc<Semaphore>,
     room_max: usize,
+    spares: Spares,
 }
 
 /// A queue that holds `bytes`, and the owner's end.
 pub(super) fn new(bytes: usize) -> (Queue, mpsc::Receiver<Message>) {
     let (messages, incoming) = mpsc::channel(MESSAGES_MAX);
     let room_max = bytes.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-    (Queue { messages, room: Arc::new(Semaphore::new(room_max)), room_max }, incoming)
+    let spares = Spares::new((room_max / BATCHES_MIN).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX));
+    (Queue { messages, room: Arc::new(Semaphore::new(room_max)), room_max, spares }, incoming)
 }
 
 impl Queue {
@@ -92,6 +168,11 @@ impl Queue {
         let (answer, reply) = oneshot::channel();
         self.messages.send(Message::Command(line, answer)).await.ok()?;
         reply.await.ok()
+    }
+
+    /// Memory in which sockets receive.
+    pub(super) fn spares(&self) -> &Spares {
+        &self.spares
     }
 
     fn cost(&self, packets: &Packets) -> u32 {
@@ -118,6 +199,40 @@ mod tests {
     fn packets_come_out_as_they_went_in() {
         assert_eq!(packets(&[3, 0, 2]).iter().map(<[u8]>::len).collect::<Vec<_>>(), [3, 0, 2]);
         assert_eq!(packets(&[]).iter().count(), 0);
+    }
+
+    #[test]
+    fn many_packets_are_not_copied_and_their_memory_comes_back() {
+        let (queue, _incoming) = new(32 << 20);
+        let spares = queue.spares();
+        let full = vec![b'x'; spares.batch_bytes()];
+        let mut reading = spares.take();
+        let memory = reading.bytes.as_ptr();
+        for (bytes, copied) in [(0, true), (10, true), (full.len() / SHARE_MIN, true), (full.len() / 2, false)] {
+            reading.push(b"first");
+            reading.push(&full[..bytes]);
+            let packets = reading.take(|| spares.take());
+            assert_eq!(packets.iter().map(<[u8]>::len).collect::<Vec<_>>(), [5, bytes]);
+            assert!(reading.is_empty() && reading.bytes() == 0);
+            assert_eq!(packets.bytes.as_ptr() != memory, copied, "{bytes}");
+            assert_eq!(packets.bytes.capacity() == 5 + bytes, copied, "what waits takes what it needs: {bytes}");
+            spares.give(packets);
+        }
+        // A batch may have all but one byte before the longest datagram comes.
+        let mut again = spares.take();
+        assert_eq!((again.bytes.as_ptr(), again.len(), again.bytes()), (memory, 0, 0));
+        again.push(&full[1..]);
+        again.push(&[b'x'; DATAGRAM_BYTES_MAX]);
+        assert_eq!(again.bytes.as_ptr(), memory);
+        (0..2 * SPARES_MAX).for_each(|_| spares.give(Packets::with_room(spares.room())));
+        assert_eq!(spares.empty.lock().len(), SPARES_MAX);
+    }
+
+    #[test]
+    fn a_small_queue_has_small_batches() {
+        for (queue_kib, batch_kib) in [(1, 64), (2 << 10, 128), (32 << 10, 512), (1 << 20, 512)] {
+            assert_eq!(new(queue_kib << 10).0.spares().batch_bytes(), batch_kib << 10, "{queue_kib}");
+        }
     }
 
     #[tokio::test]

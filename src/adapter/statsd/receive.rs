@@ -9,8 +9,8 @@ use crate::adapter::udp::{BatchMax, Datagrams, Inbox};
 use crate::offenders::SAMPLE_BYTES_MAX;
 use crate::seldom::Seldom;
 
-/// What is read together; then it is handed over even if more waits.
-const BATCH: BatchMax = BatchMax { datagrams: 256, bytes: 64 << 10 };
+/// Datagrams that are read together, at most; then they are handed over even if more waits.
+const DATAGRAMS_MAX: usize = 1_024;
 /// Times datagrams are still handed over when the server stops, if senders do not pause.
 pub(super) const LAST_TIMES: usize = 1_024;
 
@@ -18,15 +18,16 @@ pub(super) const LAST_TIMES: usize = 1_024;
 pub(super) async fn datagrams(mut inbox: Inbox<impl Datagrams>, statsd: Statsd) {
     static FULL: Seldom = Seldom::new();
     let shared = &statsd.shared;
-    // As much as came last time: there is a little more or less of it.
-    let mut bytes = 0;
+    let spares = statsd.queue.spares();
+    let max = BatchMax { datagrams: DATAGRAMS_MAX, bytes: spares.batch_bytes() };
+    let mut reading = spares.take();
     while inbox.ready().await {
-        let mut packets = Packets::with_room(bytes);
-        inbox.read(BATCH, |packet| packets.push(packet));
-        bytes = packets.bytes();
-        if packets.is_empty() {
+        let (bytes, ends) = reading.parts();
+        inbox.read_into(max, bytes, |bytes| ends.push(bytes.len()));
+        if reading.is_empty() {
             continue;
         }
+        let packets = reading.take(|| spares.take());
         let received = packets.len() as u64;
         let first_bytes = packets.iter().next().map_or(0, |p| p.len().min(SAMPLE_BYTES_MAX));
         let mut first = [0; SAMPLE_BYTES_MAX];
