@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use rhythmite_engine::sst::{FieldRow, SeriesRow, SstMeta, SstReader, SstWriter, TimeUnit, WriteOptions};
+use rhythmite_engine::sst::{
+    FieldRow, Handles, PageCache, Pieces, SeriesRow, SstMeta, SstReader, SstWriter, TimeUnit, WriteOptions,
+};
 use rhythmite_env::Env;
 use rhythmite_model::{Column, FieldId, FieldType, SeriesId, TableId};
 
@@ -154,6 +156,30 @@ fn reads(c: &mut Criterion) {
             assert_eq!(rows as u64, meta.rows);
         });
     });
+    let (handles, pieces) = (Handles::new(env.fs.clone(), 1), Pieces::new(16 << 20));
+    for (name, bytes) in [("all rows, times told", 0), ("all rows, pages kept", 64 << 20)] {
+        let pages = PageCache::new(bytes);
+        let sst = SstReader::open_shared(&env, &handles, &pieces, &pages, dir.path(), "bench");
+        let sst = sst.expect("the file is whole");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut cursor = sst.cursor();
+                cursor.keep_pages(true);
+                let (mut times, mut out, mut even) = (Vec::new(), Column::new(FieldType::Float), 0);
+                for entry in sst.entries() {
+                    let entry = entry.expect("the file is whole");
+                    let rows = entry.row_start..entry.row_start + u64::from(entry.rows);
+                    out = Column::new(FieldType::Float);
+                    even +=
+                        usize::from(cursor.read_even(&entry, rows, &mut times, &mut out).is_ok_and(|e| e.is_some()));
+                }
+                assert_eq!((even, times.len()), (SERIES as usize, 0));
+                black_box(out);
+            });
+        });
+        let stats = pages.stats();
+        println!("{name}: {} hits, {} misses, {} bytes", stats.hits, stats.misses, stats.bytes);
+    }
     group.bench_function("one hour of every series", |b| {
         b.iter(|| {
             let mut cursor = sst.cursor();

@@ -30,6 +30,8 @@ pub struct Memory {
     pub index_cache: Option<Size>,
     /// Points of files that are kept decoded for the next query.
     pub decoded_cache: Option<Size>,
+    /// Pages of files that are kept unpacked, points still encoded: many more of them than decoded ones.
+    pub page_cache: Option<Size>,
 }
 
 /// What each part may take, in bytes.
@@ -45,6 +47,8 @@ pub struct Shares {
     pub index_cache: u64,
     /// Decoded points of files.
     pub decoded_cache: u64,
+    /// Unpacked pages of files.
+    pub page_cache: u64,
     /// SQL queries together; 0 is no limit.
     pub queries: u64,
 }
@@ -68,14 +72,16 @@ impl Memory {
             memtable_many: self.memtable.map_or((budget / 8).max(8 * MIB), |given| given.0),
             index_cache: share(self.index_cache, 16, (16, 256)),
             decoded_cache: share(self.decoded_cache, 32, (8, 64)),
+            page_cache: share(self.page_cache, 64, (4, 32)),
             queries: share(queries, 4, (64, 1024)),
         };
-        let parts =
-            [shares.memtable_many, shares.memtable_many, shares.index_cache, shares.decoded_cache, shares.queries];
-        let sum = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(*part));
+        let memtables = [shares.memtable_many; 2];
+        let caches = [shares.index_cache, shares.decoded_cache, shares.page_cache];
+        let parts = memtables.into_iter().chain(caches).chain([shares.queries]);
+        let sum = parts.fold(0, u64::saturating_add);
         if self.budget.is_some() && sum > budget {
             return Err(Error::invalid(format!(
-                "[memory] budget = {budget}: two memtables, index_cache, decoded_cache and [query] memory take {sum} together"
+                "[memory] budget = {budget}: two memtables, index_cache, decoded_cache, page_cache and [query] memory take {sum} together"
             )));
         }
         Ok(shares)
@@ -102,12 +108,12 @@ mod tests {
 
     #[test]
     fn machines_of_every_size_get_shares_that_fit() {
-        for (machine_mib, [budget, memtable, index, decoded, queries]) in [
-            (64, [128, 8, 16, 8, 64]),
-            (1024, [256, 8, 16, 8, 64]),
-            (4096, [1024, 32, 64, 32, 256]),
-            (24 * 1024, [6144, 64, 256, 64, 1024]),
-            (1 << 20, [262_144, 64, 256, 64, 1024]),
+        for (machine_mib, [budget, memtable, index, decoded, pages, queries]) in [
+            (64, [128, 8, 16, 8, 4, 64]),
+            (1024, [256, 8, 16, 8, 4, 64]),
+            (4096, [1024, 32, 64, 32, 16, 256]),
+            (24 * 1024, [6144, 64, 256, 64, 32, 1024]),
+            (1 << 20, [262_144, 64, 256, 64, 32, 1024]),
         ] {
             let shares = Memory::default().shares(machine_mib * MIB, None).unwrap();
             let expected = Shares {
@@ -116,10 +122,12 @@ mod tests {
                 memtable_many: budget * MIB / 8,
                 index_cache: index * MIB,
                 decoded_cache: decoded * MIB,
+                page_cache: pages * MIB,
                 queries: queries * MIB,
             };
             assert_eq!(shares, expected, "{machine_mib}");
-            let parts = 2 * shares.memtable_many + shares.index_cache + shares.decoded_cache + shares.queries;
+            let caches = shares.index_cache + shares.decoded_cache + shares.page_cache;
+            let parts = 2 * shares.memtable_many + caches + shares.queries;
             assert!(parts <= shares.budget, "{machine_mib}: {parts}");
         }
     }

@@ -194,6 +194,7 @@ impl Config {
         options.memtable_bytes_many = Size(shares.memtable_many).bytes();
         options.index_cache_bytes = Size(shares.index_cache).bytes();
         options.decoded_cache_bytes = Size(shares.decoded_cache).bytes();
+        options.page_cache_bytes = Size(shares.page_cache).bytes();
         options.wal = wal::Options {
             segment_bytes_max: self.wal.segment.0,
             wal_bytes_max: self.wal.size_max.0,

@@ -116,7 +116,7 @@ impl Engine {
         segments.sort_by_key(|s| s.id);
         registry.load(&env, &segment_dir, &segments.iter().map(|s| s.id).collect::<Vec<_>>())?;
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
-        let cache = FileCache::new(&env, options.index_cache_bytes, options.open_files_max);
+        let cache = FileCache::new(&env, options.index_cache_bytes, options.page_cache_bytes, options.open_files_max);
         let decoded_bytes = options.decoded_cache_bytes;
         let lull = Lull::new(options.idle_flush, options.flush_age);
         let mut files = Files::new();

@@ -5,6 +5,7 @@
 //! time, and the index goes back to the cache until the next are needed. What stays with the scan is the file's footer.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::files::{LiveFile, not_at_hand};
 use crate::merge::Piece;
 use crate::scan::SeriesFilter;
 use crate::sst::{SstCursor, SstReader, StreamEntry};
+use crate::sums::{Summing, WindowSum};
 
 /// Entries that one scan holds of all of its files together, some 50 MiB. Few in tests, which then meet every boundary.
 const ENTRIES: usize = if cfg!(test) { 8 } else { 1 << 19 };
@@ -24,6 +26,8 @@ const ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 64 };
 /// Files of one scan whose columns stay open from one series to the next: an open column holds a page, some 64 KiB. The
 /// files beyond open their columns for each series again, so that a scan over thousands of partitions fits in memory.
 const OPEN_FILES: usize = 256;
+/// Even times of a file that are at hand for the next run that has the same.
+const EVENS: usize = 8;
 /// Rows that are not kept are decoded in runs of about so many, at most.
 const LOOSE_ROWS: u64 = 1 << 16;
 
@@ -43,6 +47,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) decoded: Option<(&'a Decoded, &'a Cell<usize>)>,
     /// What is not in memory as it is needed is an error.
     pub(crate) at_hand: bool,
+    /// Sums instead of points, where they can be had.
+    pub(crate) summing: Option<&'a Summing>,
 }
 
 impl Wanted<'_> {
@@ -70,17 +76,24 @@ pub(crate) struct FileRun {
     /// Whether the columns stay open from one series to the next.
     stays_open: bool,
     times: Times,
+    /// Those of one stream.
+    sums: Vec<WindowSum>,
     /// Deletions are not applied.
     with_deleted: bool,
 }
 
-/// Times of runs: those of the next field of a series are mostly those of the one before.
+/// Times of runs: those of the next field of a series, and of the next series, are mostly among those of the ones before.
 #[derive(Default)]
 struct Times {
     before: Arc<Vec<i64>>,
     /// Where they are decoded.
     scratch: Vec<i64>,
+    /// Even ones, those used last in front.
+    evens: VecDeque<EvenTimes>,
 }
+
+/// Times that are even steps, with the first, the step and how many they are.
+type EvenTimes = ((i64, i64, usize), Arc<Vec<i64>>);
 
 impl Times {
     /// The times just decoded.
@@ -89,6 +102,19 @@ impl Times {
             self.before = Arc::new(std::mem::take(&mut self.scratch));
         }
         self.before.clone()
+    }
+
+    /// `count` times from `first_ns` on, a step apart.
+    fn even(&mut self, (first_ns, step_ns): (i64, i64), count: usize) -> Arc<Vec<i64>> {
+        let wanted = (first_ns, step_ns, count);
+        if let Some(at) = self.evens.iter().position(|(known, _)| *known == wanted) {
+            self.evens.swap(0, at);
+        } else {
+            let times = (0..count as i64).map(|at| first_ns.wrapping_add(step_ns.wrapping_mul(at))).collect();
+            self.evens.truncate(EVENS - 1);
+            self.evens.push_front((wanted, Arc::new(times)));
+        }
+        self.evens[0].1.clone()
     }
 }
 
@@ -131,10 +157,14 @@ impl Runs<'_> {
                         end = next.end;
                     }
                     let asked = if keep { chunk } else { rows.start..rows.end.min(end) };
-                    let mut values = Column::with_capacity(entry.field_type(), (asked.end - asked.start) as usize);
+                    let count = (asked.end - asked.start) as usize;
+                    let mut values = Column::with_capacity(entry.field_type(), count);
                     times.scratch.clear();
-                    cursor.read_exactly(entry, asked, &mut times.scratch, &mut values)?;
-                    let run = Arc::new(decoded::Run { times_ns: times.shared(), values });
+                    let times_ns = match cursor.read_even(entry, asked, &mut times.scratch, &mut values)? {
+                        Some(even) => times.even(even, count),
+                        None => times.shared(),
+                    };
+                    let run = Arc::new(decoded::Run { times_ns, values });
                     if keep {
                         self.budget.set(self.decoded.put(key, &run, self.budget.get()));
                     }
@@ -169,8 +199,13 @@ impl FileRun {
     pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize, with_deleted: bool) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
-        let times = Times::default();
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times, with_deleted }
+        let (times, sums) = Default::default();
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times, sums, with_deleted }
+    }
+
+    /// The first and the last time of the file.
+    pub(crate) fn span_ns(&self) -> (i64, i64) {
+        (self.file.record.min_time_ns, self.file.record.max_time_ns)
     }
 
     /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
@@ -197,7 +232,7 @@ impl FileRun {
     }
 
     /// Adds the pieces of `series`, which `seek` has just given, to `out`, without what `deletes` (those of the series)
-    /// take away.
+    /// take away; sums instead to `sums`.
     ///
     /// # Errors
     /// As [`SstCursor::read`].
@@ -207,18 +242,28 @@ impl FileRun {
         wanted: &Wanted<'_>,
         deletes: &[&Delete],
         out: &mut Vec<(FieldId, Piece)>,
+        sums: &mut Vec<(FieldId, WindowSum)>,
     ) -> Result<()> {
         let seen_seq = if self.with_deleted { u64::MAX } else { self.file.record.seen_seq() };
         if self.at == self.entries.len() {
             self.load(series, wanted)?;
         }
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
+        cursor.keep_pages(wanted.decoded.is_some());
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
             self.at += 1;
             let gone = Gone::new(deletes, seen_seq, self.file.field_of(entry));
             let first = entry.min_time_ns.max(*wanted.within_ns.start());
             let last = entry.max_time_ns.min(*wanted.within_ns.end());
             if first > last || gone.covers(first, last) {
+                continue;
+            }
+            if let Some(Summing { fields, range_ns, cut }) = wanted.summing
+                && fields.binary_search(&entry.field).is_ok()
+                && !gone.touches(first, last)
+                && cursor.sums(entry, range_ns, cut, &mut self.sums)?
+            {
+                sums.extend(self.sums.drain(..).map(|sum| (entry.field, sum)));
                 continue;
             }
             if wanted.times_only(entry.field) {

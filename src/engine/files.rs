@@ -18,7 +18,7 @@ use rhythmite_model::{Aggregate, Error, ErrorKind, FieldId, Result};
 
 use crate::lru::Lru;
 use crate::manifest::{FileRecord, TombstoneId};
-use crate::sst::{self, Handles, Pieces, SstPaths, SstReader, StreamEntry};
+use crate::sst::{self, Handles, PageCache, PageCacheStats, Pieces, SstPaths, SstReader, StreamEntry};
 
 /// The part of the cache that heads and footers may take; the rest is for pieces.
 const HEADS_PART: usize = 4;
@@ -28,6 +28,7 @@ pub(crate) struct FileCache {
     env: Env,
     handles: Arc<Handles>,
     pieces: Arc<Pieces>,
+    pages: Arc<PageCache>,
     loaded: Mutex<Lru<u64, Arc<SstReader>>>,
     bytes_max: usize,
     next_key: AtomicU64,
@@ -50,17 +51,21 @@ pub(crate) struct CacheStats {
     pub(crate) open_files: u64,
     /// Points files opened since the start.
     pub(crate) opened_files: u64,
+    /// Of the pages.
+    pub(crate) pages: PageCacheStats,
 }
 
 impl FileCache {
-    /// A cache of at most `bytes_max` bytes of indexes (one larger index is kept alone) and `files_max` open files.
-    pub(crate) fn new(env: &Env, bytes_max: usize, files_max: usize) -> Arc<Self> {
+    /// A cache of at most `bytes_max` bytes of indexes (one larger index is kept alone), `pages_bytes_max` of pages and
+    /// `files_max` open files.
+    pub(crate) fn new(env: &Env, bytes_max: usize, pages_bytes_max: usize, files_max: usize) -> Arc<Self> {
         let handles = Handles::new(env.fs.clone(), files_max);
         let heads_max = bytes_max / HEADS_PART;
         let pieces = Pieces::new(bytes_max - heads_max);
+        let pages = PageCache::new(pages_bytes_max);
         let (loaded, next_key, loads, evictions) = Default::default();
         let env = env.clone();
-        Arc::new(Self { env, handles, pieces, loaded, bytes_max: heads_max, next_key, loads, evictions })
+        Arc::new(Self { env, handles, pieces, pages, loaded, bytes_max: heads_max, next_key, loads, evictions })
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
@@ -75,6 +80,7 @@ impl FileCache {
             evictions: self.evictions.load(Ordering::Relaxed) + self.pieces.evictions(),
             open_files: self.handles.open_files() as u64,
             opened_files: self.handles.opened(),
+            pages: self.pages.stats(),
         }
     }
 
@@ -168,7 +174,8 @@ impl LiveFile {
 
     fn load(&self) -> Result<Arc<SstReader>> {
         let (cache, record) = (&self.cache, &self.record);
-        let loaded = SstReader::open_shared(&cache.env, &cache.handles, &cache.pieces, &self.dir, &record.id);
+        let shared = (&cache.handles, &cache.pieces, &cache.pages);
+        let loaded = SstReader::open_shared(&cache.env, shared.0, shared.1, shared.2, &self.dir, &record.id);
         let reader = loaded.map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::corrupt(e.message().to_owned()),
             _ => e,

@@ -40,6 +40,7 @@ mod sorted_names;
 mod space;
 pub mod sst;
 mod stats;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod text_order;
@@ -57,6 +58,7 @@ pub use rollup::{RollupScan, RollupsOf};
 pub use scan::{Scan, SeriesFilter, SeriesPieces, SeriesPoints, Stream, Stretch};
 pub use snapshot::Snapshot;
 pub use stats::Stats;
+pub use sums::{Cut, Summing, WindowSum};
 pub use transfer::{Moved, Remade, Transfer};
 pub use wal::{Commit, Durability};
 pub use weight::Weight;

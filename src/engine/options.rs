@@ -44,6 +44,8 @@ pub struct Options {
     pub index_cache_bytes: usize,
     /// Memory of decoded points of files, and of sorted names, that are kept for the next reader.
     pub decoded_cache_bytes: usize,
+    /// Memory of unpacked pages of files that are kept for the next reader.
+    pub page_cache_bytes: usize,
     /// Writes are refused while less than this is free on the disk; 0: until it is full.
     pub free_bytes_min: u64,
     /// What files and log may take together: beyond, the disk counts as full. 0: no limit but the disk's.
@@ -77,6 +79,7 @@ impl Options {
             open_files_max: 512,
             index_cache_bytes: 256 << 20,
             decoded_cache_bytes: 64 << 20,
+            page_cache_bytes: 32 << 20,
             free_bytes_min: 256 << 20,
             data_bytes_max: 0,
             delete_delay: Duration::from_secs(600),

@@ -12,6 +12,7 @@ use crate::file_run::{FileRun, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::merge::{Piece, join, set_apart};
+use crate::sums::{Summing, WindowSum};
 
 /// Which series a scan returns.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct SeriesPieces {
     series: SeriesId,
     /// By field, ascending; the pieces of each are apart and ascend in time, none of them empty.
     pieces: Vec<(FieldId, Piece)>,
+    /// By field and window, ascending; of points that are in no piece.
+    sums: Vec<(FieldId, WindowSum)>,
 }
 
 /// Some of a stream's points.
@@ -63,11 +66,12 @@ pub struct Stretch<'a> {
 impl SeriesPieces {
     /// Of no series yet: room for [`Scan::next_into`].
     pub(crate) fn room() -> Self {
-        Self { series: SeriesId(0), pieces: Vec::new() }
+        Self { series: SeriesId(0), pieces: Vec::new(), sums: Vec::new() }
     }
 
     /// Puts the pieces in order, and makes those that overlap in time one.
     fn settle(&mut self) {
+        self.sums.sort_by_key(|(field, sum)| (*field, sum.window_ns));
         self.pieces.sort_by_key(|(field, piece)| (*field, piece.times_ns()[0]));
         let apart = |w: &[(FieldId, Piece)]| w[0].0 != w[1].0 || w[0].1.times_ns().last() < w[1].1.times_ns().first();
         if self.pieces.windows(2).all(apart) {
@@ -91,6 +95,12 @@ impl SeriesPieces {
     pub fn streams(&self) -> impl Iterator<Item = (FieldId, impl Iterator<Item = Stretch<'_>>)> {
         let streams = self.pieces.chunk_by(|a, b| a.0 == b.0);
         streams.map(|stream| (stream[0].0, stream.iter().map(|(_, piece)| piece.stretch())))
+    }
+
+    /// What [`Scan::summing`] gives instead of points: of each field, ascending, its sums, which ascend in time. One window may
+    /// have several.
+    pub fn sums(&self) -> impl Iterator<Item = (FieldId, &[(FieldId, WindowSum)])> {
+        self.sums.chunk_by(|a, b| a.0 == b.0).map(|sums| (sums[0].0, sums))
     }
 
     /// The points of each field in one piece.
@@ -118,7 +128,8 @@ impl From<SeriesPoints> for SeriesPieces {
             let Stream { field, times_ns, values } = stream;
             (field, Piece::Owned { rank: 0, times_ns, values })
         };
-        Self { series: points.series, pieces: points.streams.into_iter().map(piece).collect() }
+        let pieces = points.streams.into_iter().map(piece).collect();
+        Self { series: points.series, pieces, sums: Vec::new() }
     }
 }
 
@@ -155,6 +166,14 @@ impl Run {
         }
     }
 
+    /// The first and the last time of a file.
+    fn span_ns(&self) -> Option<(i64, i64)> {
+        match self {
+            Run::Memory(_) => None,
+            Run::File(run) => Some(run.span_ns()),
+        }
+    }
+
     /// Adds the pieces of `series`, which `seek` has just found, to `out`, without what `deletes` (those of the series)
     /// take away.
     fn read(
@@ -163,6 +182,7 @@ impl Run {
         wanted: &Wanted<'_>,
         deletes: &[&Delete],
         out: &mut Vec<(FieldId, Piece)>,
+        sums: &mut Vec<(FieldId, WindowSum)>,
     ) -> Result<()> {
         match self {
             Run::Memory(run) => {
@@ -204,7 +224,7 @@ impl Run {
                     }
                 }
             }
-            Run::File(run) => run.read(series, wanted, deletes, out)?,
+            Run::File(run) => run.read(series, wanted, deletes, out, sums)?,
         }
         Ok(())
     }
@@ -252,6 +272,7 @@ pub struct Scan {
     fields: Option<Arc<[FieldId]>>,
     /// Of these only the times are not enough.
     values_of: Option<Arc<[FieldId]>>,
+    summing: Option<Summing>,
     times_ns: RangeInclusive<i64>,
     /// Series below this are done; `None` when all are.
     next: Option<SeriesId>,
@@ -277,6 +298,7 @@ impl Scan {
             filter,
             fields,
             values_of: None,
+            summing: None,
             times_ns,
             next,
             position: 0,
@@ -288,6 +310,15 @@ impl Scan {
     #[must_use]
     pub fn values_of(mut self, fields: Arc<[FieldId]>) -> Self {
         self.values_of = Some(fields);
+        self
+    }
+
+    /// Gives sums by windows instead of points, see [`SeriesPieces::sums`], where that is less work and the same: of integers with
+    /// even times in files, if no other source has points of the series and nothing of it is deleted. Everything else
+    /// is given as points. Only what [`next_pieces`](Self::next_pieces) gives has sums.
+    #[must_use]
+    pub fn summing(mut self, summing: Summing) -> Self {
+        self.summing = Some(summing);
         self
     }
 
@@ -387,7 +418,8 @@ impl Scan {
             let (within_ns, decoded, values_of) = (&*times_ns, None, None);
             let fields = fields.as_deref();
             let (files, at_hand) = (*files, *at_hand);
-            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand };
+            let summing = None;
+            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand, summing };
             for source in sources {
                 let head = source.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -418,7 +450,7 @@ impl Scan {
                 }
             };
             self.read(series, None, out)?;
-            if !out.pieces.is_empty() {
+            if !out.pieces.is_empty() || !out.sums.is_empty() {
                 return Ok(true);
             }
         }
@@ -433,6 +465,7 @@ impl Scan {
     ) -> Result<()> {
         out.series = series;
         out.pieces.clear();
+        out.sums.clear();
         let Self {
             sources,
             files,
@@ -445,17 +478,34 @@ impl Scan {
             decoded,
             budget,
             at_hand,
+            summing,
             ..
         } = self;
         let (files, at_hand) = (*files, *at_hand);
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
+        let mut summing = summing.as_ref().filter(|_| within_ns.is_none() && !at_hand);
         let within_ns = within_ns.unwrap_or(times_ns);
         let (fields, values_of) = (fields.as_deref(), values_of.as_deref());
-        let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand };
         let deletes = deletes.of(series, *deletes_up_to);
+        let mut wanted =
+            Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand, summing: None };
+        if summing.is_some() {
+            // A point of one source may hide that of another.
+            let mut found = Vec::new();
+            for source in sources.iter_mut() {
+                if source.seek(series, &wanted)? == Some(series) {
+                    found.push(source.run.span_ns());
+                }
+            }
+            found.sort_unstable();
+            let apart =
+                found.len() < 2 || found.windows(2).all(|w| matches!((w[0], w[1]), (Some(a), Some(b)) if a.1 < b.0));
+            summing = summing.filter(|_| apart && deletes.is_empty());
+        }
+        wanted.summing = summing;
         for source in sources {
             if source.seek(series, &wanted)? == Some(series) {
-                source.run.read(series, &wanted, &deletes, &mut out.pieces)?;
+                source.run.read(series, &wanted, &deletes, &mut out.pieces, &mut out.sums)?;
             }
         }
         out.settle();

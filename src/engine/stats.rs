@@ -75,6 +75,14 @@ pub struct Stats {
     pub decoded_misses: u64,
     /// Decoded runs given up for others.
     pub decoded_evictions: u64,
+    /// Memory of unpacked pages of files that are kept.
+    pub page_cache_bytes: u64,
+    /// Pages of files that readers found unpacked.
+    pub page_cache_hits: u64,
+    /// Pages of files that readers unpacked.
+    pub page_cache_misses: u64,
+    /// Unpacked pages given up for others.
+    pub page_cache_evictions: u64,
     /// Memory of names that are kept sorted.
     pub sorted_names_bytes: u64,
     /// Lists of sorted names given up for others.
@@ -145,6 +153,10 @@ impl Engine {
             decoded_hits: decoded.hits,
             decoded_misses: decoded.misses,
             decoded_evictions: decoded.evictions,
+            page_cache_bytes: cache.pages.bytes,
+            page_cache_hits: cache.pages.hits,
+            page_cache_misses: cache.pages.misses,
+            page_cache_evictions: cache.pages.evictions,
             sorted_names_bytes,
             sorted_names_evictions,
         }

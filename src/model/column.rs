@@ -27,6 +27,11 @@ pub struct Strings {
 }
 
 impl Strings {
+    /// None, with room for so many of so many bytes together.
+    pub fn with_capacity(texts: usize, bytes: usize) -> Self {
+        Self { ends: Vec::with_capacity(texts), bytes: String::with_capacity(bytes) }
+    }
+
     /// Number of texts.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -153,6 +153,30 @@ impl Figures {
             engine.decoded_evictions,
         );
         add(
+            "page_cache_bytes",
+            "engine.page_cache_bytes",
+            "Memory of unpacked pages of files.",
+            engine.page_cache_bytes,
+        );
+        add(
+            "page_cache_hits_total",
+            "engine.page_cache_hits",
+            "Pages of files found unpacked.",
+            engine.page_cache_hits,
+        );
+        add(
+            "page_cache_misses_total",
+            "engine.page_cache_misses",
+            "Pages of files unpacked.",
+            engine.page_cache_misses,
+        );
+        add(
+            "page_cache_evictions_total",
+            "engine.page_cache_evictions",
+            "Unpacked pages given up for others, at [memory] page_cache.",
+            engine.page_cache_evictions,
+        );
+        add(
             "sorted_names_bytes",
             "engine.sorted_names_bytes",
             "Memory of values of tags that are kept sorted; a part of decoded_cache.",

@@ -586,6 +586,7 @@ fn figures_of_memory(shares: Shares) -> Source {
                 "Limit of decoded_bytes and sorted_names_bytes together.",
                 shares.decoded_cache,
             ),
+            ("memory_page_cache_max_bytes", "memory.pageCacheMax", "Limit of page_cache_bytes.", shares.page_cache),
             ("memory_queries_max_bytes", "memory.queriesMax", "Limit of sql_memory_bytes; 0 is none.", shares.queries),
         ] {
             samples.push(Sample { metric, path, help, value });

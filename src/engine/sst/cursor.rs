@@ -17,6 +17,7 @@ use super::ints::IntReader;
 use super::layout::column;
 use super::reader::PointsFile;
 use super::{decimal, read_error};
+use crate::sums::{Cut, WindowSum, rows_before};
 
 /// A reading position in one SST; for one thread.
 pub struct SstCursor {
@@ -94,6 +95,13 @@ impl SstCursor {
         if whole { rows } else { self.sst.narrow(rows, *range_ns.start(), *range_ns.end()) }
     }
 
+    /// Whether pages that are read go into the cache of pages.
+    pub fn keep_pages(&mut self, keeps: bool) {
+        for column in [&mut self.time, &mut self.m, &mut self.i, &mut self.u] {
+            column.own.keeps = keeps;
+        }
+    }
+
     /// Appends these rows of `entry`, counted from the start of the file.
     ///
     /// # Errors
@@ -105,6 +113,24 @@ impl SstCursor {
         times_ns: &mut Vec<i64>,
         out: &mut Column,
     ) -> Result<()> {
+        let count = rows.end.saturating_sub(rows.start) as i64;
+        if let Some((first, step)) = self.read_even(entry, rows, times_ns, out)? {
+            times_ns.extend((0..count).map(|at| first.wrapping_add(step.wrapping_mul(at))));
+        }
+        Ok(())
+    }
+
+    /// The same, but times that are even steps are not appended: the first is returned, and the step.
+    ///
+    /// # Errors
+    /// See [`SstCursor::read_exactly`].
+    pub fn read_even(
+        &mut self,
+        entry: &StreamEntry,
+        rows: Range<u64>,
+        times_ns: &mut Vec<i64>,
+        out: &mut Column,
+    ) -> Result<Option<(i64, i64)>> {
         let end = entry.row_start.checked_add(u64::from(entry.rows)).filter(|end| *end <= self.sst.rows());
         if out.field_type() != entry.field_type()
             || rows.start < entry.row_start
@@ -113,11 +139,56 @@ impl SstCursor {
             return Err(Error::invalid("rows of another stream"));
         }
         let sst = self.sst.clone();
-        let read = self.read_times(&sst, rows.clone(), times_ns);
-        read.and_then(|()| self.read_values(&sst, entry.kind, rows, out)).map_err(|e| match e.kind() {
+        let mut read = || {
+            let even = self.time.own.even(&sst, rows.clone())?;
+            if even.is_none() {
+                self.read_times(&sst, rows.clone(), times_ns)?;
+            }
+            self.read_values(&sst, entry.kind, rows.clone(), out)?;
+            Ok(even)
+        };
+        read().map_err(|e: Error| match e.kind() {
             rhythmite_model::ErrorKind::Invalid => e,
             _ => e.at(sst.path.display()),
         })
+    }
+
+    /// Gives the sums of the integers of `entry` in a range by windows, ascending. False, with nothing given, if they are no
+    /// integers, if their times are not known as even steps, or if pages are not of the usual form.
+    ///
+    /// # Errors
+    /// See [`SstCursor::read_exactly`].
+    pub(crate) fn sums(
+        &mut self,
+        entry: &StreamEntry,
+        range_ns: &RangeInclusive<i64>,
+        cut: &Cut,
+        out: &mut Vec<WindowSum>,
+    ) -> Result<bool> {
+        let rows = self.rows_in(entry, range_ns);
+        if entry.kind != StreamKind::Plain(FieldType::Integer) || rows.end > self.sst.rows() {
+            return Ok(false);
+        }
+        let (sst, before) = (self.sst.clone(), out.len());
+        let mut sum_up = || {
+            let Some(even) = self.time.own.even(&sst, rows.clone())? else { return Ok(false) };
+            let count = rows.end - rows.start;
+            let mut row = rows_before(*range_ns.start(), even, 0, count);
+            let to = range_ns.end().checked_add(1).map_or(count, |end_ns| rows_before(end_ns, even, row, count));
+            while row < to {
+                let (window_ns, end_ns) = cut(even.0.wrapping_add(even.1.wrapping_mul(row as i64)));
+                let next = rows_before(end_ns, even, row + 1, to);
+                let Some(sum) = self.i.own.sum(&sst, rows.start + row..rows.start + next)? else { return Ok(false) };
+                out.push(WindowSum { window_ns, count: next - row, sum });
+                row = next;
+            }
+            Ok(true)
+        };
+        let done = sum_up().map_err(|e: Error| e.at(sst.path.display()))?;
+        if !done {
+            out.truncate(before);
+        }
+        Ok(done)
     }
 
     /// Appends the times of the rows of `entry` that lie in `range_ns`, without reading a value.
@@ -143,7 +214,9 @@ impl SstCursor {
 
     /// Closes all columns: what they hold (a page each) is freed, the next read opens them again.
     pub fn rest(&mut self) {
+        let keeps = self.time.own.keeps;
         *self = Self::new(self.sst.clone());
+        self.keep_pages(keeps);
     }
 
     /// All rows of `entry`.

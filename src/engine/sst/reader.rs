@@ -18,6 +18,7 @@ use super::index::{FileFacts, Piece, StreamEntry, Streams};
 use super::index_codec::{Head, Source};
 use super::input::{Footer, PageSource};
 use super::layout::{self, TimeUnit, column};
+use super::page_cache::PageCache;
 use super::pieces::Pieces;
 use super::walk::{Entries, Walk};
 use super::{SstMeta, SstPaths, places, read_error};
@@ -90,6 +91,15 @@ pub(super) struct PointsFile {
     /// First row of each row group, and the number of rows at the end.
     pub(super) group_start: Vec<u64>,
     pub(super) time_pages: Vec<TimePage>,
+    /// Where its pages may be, under which number.
+    pub(super) pages: Arc<PageCache>,
+    pub(super) number: u64,
+}
+
+impl Drop for PointsFile {
+    fn drop(&mut self) {
+        self.pages.forget(self.number, &self.source.page_offset);
+    }
 }
 
 impl SstReader {
@@ -99,10 +109,12 @@ impl SstReader {
     /// `NotFound`: no such SST. `Corrupt`: a file is damaged or not the one the index was written with; the message
     /// names it. `Unavailable`: disk.
     pub fn open(env: &Env, dir: &Path, id: &str) -> Result<Arc<Self>> {
-        Self::open_shared(env, &Handles::new(env.fs.clone(), 1), &Pieces::new(OWN_PIECES_BYTES), dir, id)
+        let (handles, pieces) = (Handles::new(env.fs.clone(), 1), Pieces::new(OWN_PIECES_BYTES));
+        Self::open_shared(env, &handles, &pieces, &PageCache::new(0), dir, id)
     }
 
-    /// As [`SstReader::open`], for one of many: its open files count among `handles`, pieces of its index among `pieces`.
+    /// As [`SstReader::open`], for one of many: its open files count among `handles`, pieces of its index among `pieces`,
+    /// pages of its points among `pages`.
     ///
     /// # Errors
     /// See [`SstReader::open`].
@@ -110,6 +122,7 @@ impl SstReader {
         env: &Env,
         handles: &Arc<Handles>,
         pieces: &Arc<Pieces>,
+        pages: &Arc<PageCache>,
         dir: &Path,
         id: &str,
     ) -> Result<Arc<Self>> {
@@ -123,10 +136,12 @@ impl SstReader {
         })?;
         let opened = open_points(&*file, &head.facts).map_err(|e| e.at(paths.points.display()))?;
         let (metadata, group_start, time_pages) = opened;
-        let (len, pages) = (head.facts.points.len, std::mem::take(&mut head.pages));
-        let source = Arc::new(PageSource { file: handle, len, page_offset: pages.offset, page_crc: pages.crc });
+        let (len, known) = (head.facts.points.len, std::mem::take(&mut head.pages));
+        let source = Arc::new(PageSource { file: handle, len, page_offset: known.offset, page_crc: known.crc });
         let (path, time_unit) = (paths.points.clone(), head.facts.time_unit);
-        let points = Arc::new(PointsFile { path, time_unit, source, metadata, group_start, time_pages });
+        let (pages, number) = (pages.clone(), pages.number());
+        let points = PointsFile { path, time_unit, source, metadata, group_start, time_pages, pages, number };
+        let points = Arc::new(points);
         let (env, id) = (env.clone(), id.to_owned());
         Ok(Arc::new(Self { env, id, paths, head, points, streams, index_bytes }))
     }

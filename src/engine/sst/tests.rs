@@ -120,6 +120,63 @@ fn assert_same(a: &Column, b: &Column, what: &str) {
     }
 }
 
+/// Reads rows of every stream through a cache of pages, twice; says which of the times were told as even steps.
+fn check_exactly(dir: &Path, pages: &Arc<PageCache>, streams: &[Stream]) -> Vec<bool> {
+    let env = Env::real();
+    let (handles, pieces) = (Handles::new(env.fs.clone(), 4), Pieces::new(1 << 20));
+    let sst = SstReader::open_shared(&env, &handles, &pieces, pages, dir, "e").unwrap();
+    let read = || {
+        let mut cursor = sst.cursor();
+        cursor.keep_pages(true);
+        let mut told = Vec::new();
+        for s in streams {
+            let entry = sst.stream(s.series, s.field).unwrap().unwrap();
+            let count = s.times_ns.len();
+            for (number, rows) in [0..count, 1..count, 0..count - 1, count / 2..count].into_iter().enumerate() {
+                let (mut times, mut values) = (Vec::new(), Column::new(entry.field_type()));
+                let of_file = entry.row_start + rows.start as u64..entry.row_start + rows.end as u64;
+                let even = cursor.read_even(&entry, of_file, &mut times, &mut values).unwrap();
+                if number == 0 {
+                    told.push(even.is_some());
+                }
+                if let Some((first, step)) = even {
+                    assert!(times.is_empty());
+                    times.extend((0..rows.len() as i64).map(|at| first + at * step));
+                }
+                assert_eq!(times, s.times_ns[rows.clone()], "series {} {rows:?}", s.series.0);
+                assert_same(&values, &slice(&s.values, rows), "values");
+            }
+        }
+        told
+    };
+    let told = read();
+    assert_eq!(read(), told, "pages that are kept say the same");
+    told
+}
+
+#[test]
+fn even_times_are_told_across_pages_and_odd_ones_are_read() {
+    let odd = |n, at: usize| {
+        let mut odd = floats(n, 0, &(0..40).map(|i| f64::from(i) / 4.0).collect::<Vec<_>>());
+        odd.times_ns[at..].iter_mut().for_each(|time| *time += 1_000_000_000);
+        odd
+    };
+    let short = |n, rows| stream(n, 1, Column::Integer((0..rows).collect()));
+    let nan = floats(9, 0, &[1.0, f64::NAN, -0.0, f64::INFINITY, 0.5]);
+    let truths = stream(10, 2, Column::Boolean(vec![true, false, true]));
+    let streams = [short(1, 40), short(2, 7), short(3, 1), odd(4, 17), odd(5, 39), odd(6, 1), short(7, 300)];
+    let streams: Vec<_> = streams.into_iter().chain([short(8, 16), nan, truths]).collect();
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "e", small(), &streams, 100).unwrap();
+    for bytes in [0, 8 << 10, 1 << 20] {
+        let pages = PageCache::new(bytes);
+        let told = check_exactly(dir.path(), &pages, &streams);
+        assert_eq!(told, [true, true, true, false, false, false, true, true, true, true], "{bytes}");
+        let stats = pages.stats();
+        assert_eq!((stats.hits > 0, stats.bytes), (bytes > 0, 0), "{bytes}: {stats:?}");
+    }
+}
+
 fn check_contents(sst: &Arc<SstReader>, streams: &[Stream]) {
     let streams = streams.iter().filter(|s| !s.times_ns.is_empty()).collect::<Vec<_>>();
     let mut cursor = sst.cursor();

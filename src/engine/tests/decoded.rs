@@ -66,3 +66,35 @@ fn a_reader_fills_its_part_and_reads_the_rest_past_the_cache() {
     let lengths: Vec<_> = found.map(|points| points.unwrap().streams[0].times_ns.len()).collect();
     assert_eq!(lengths, [10; HOSTS as usize]);
 }
+
+#[test]
+fn pages_that_are_kept_change_no_answer() {
+    let bytes_before = [0, 20_000, 1 << 20].map(|page_cache_bytes| {
+        let mut world = World::new(6);
+        world.options.decoded_cache_bytes = 0;
+        world.options.page_cache_bytes = page_cache_bytes;
+        world.engine = None;
+        world.open().unwrap();
+        let mut model = Map::new();
+        write(&world, &mut model, 1.0);
+        (0..3).for_each(|_| assert_eq!(world.read(), model));
+        let odd: Vec<P> =
+            (0..TIMES / 3).map(|t| p("cpu", 2, "f", START_S + t * 3 + t % 2, -(t as f64) / 8.0)).collect();
+        world.write(&odd, Durability::Sync).unwrap();
+        put(&mut model, &odd);
+        world.engine().flush().unwrap();
+        (0..2).for_each(|_| assert_eq!(world.read(), model));
+        let host = p("cpu", 1, "f", START_S, 0.0).key;
+        let gone = D { table: "cpu", keys: vec![host], field: None, times_s: Some((START_S + 10, START_S + 20)) };
+        world.delete(&gone, Durability::Sync).unwrap();
+        take(&mut model, &gone);
+        assert_eq!(world.read(), model);
+        let stats = world.engine().stats();
+        assert!(stats.page_cache_bytes <= page_cache_bytes as u64, "{stats:?}");
+        assert_eq!(stats.page_cache_hits > 0, page_cache_bytes > 0, "{stats:?}");
+        world.engine().compact_all().unwrap();
+        (0..2).for_each(|_| assert_eq!(world.read(), model));
+        stats.page_cache_bytes
+    });
+    assert!(bytes_before[2] > 0, "{bytes_before:?}");
+}

@@ -15,6 +15,7 @@ mod partitions;
 mod sim;
 mod space;
 mod straight;
+mod sums;
 mod tiers;
 mod transfer;
 mod world;

@@ -70,6 +70,7 @@ impl Life {
         options.memtable_bytes = *[32 << 10, 1 << 20].choose(&mut rng).unwrap();
         options.index_cache_bytes = *[1, 1 << 20].choose(&mut rng).unwrap();
         options.decoded_cache_bytes = *[0, 4 << 10, 1 << 20].choose(&mut rng).unwrap();
+        options.page_cache_bytes = *[0, 16 << 10, 1 << 20].choose(&mut rng).unwrap();
         options.open_files_max = *[1, 64].choose(&mut rng).unwrap();
         options.merge_partitions = *[1, 3, 256].choose(&mut rng).unwrap();
         options.flushed_files_max = *[6, 64].choose(&mut rng).unwrap();

@@ -116,15 +116,16 @@ fn pieces_are_kept_up_to_a_bound_and_leave_with_their_file() {
     let streams: Vec<_> = (0..320).map(|n| floats(n, 0, &[f64::from(n)])).collect();
     write(dir.path(), "d", small(), &streams, 100).unwrap();
     let env = Env::real();
+    let pages = PageCache::new(0);
     let one = {
         let pieces = Pieces::new(1 << 20);
         let handles = Handles::new(env.fs.clone(), 4);
-        let sst = SstReader::open_shared(&env, &handles, &pieces, dir.path(), "d").unwrap();
+        let sst = SstReader::open_shared(&env, &handles, &pieces, &pages, dir.path(), "d").unwrap();
         assert_eq!((sst.streams(series(5)).unwrap().len(), pieces.loads()), (1, 1));
         pieces.bytes()
     };
     let (pieces, handles) = (Pieces::new(3 * one), Handles::new(env.fs.clone(), 4));
-    let sst = SstReader::open_shared(&env, &handles, &pieces, dir.path(), "d").unwrap();
+    let sst = SstReader::open_shared(&env, &handles, &pieces, &pages, dir.path(), "d").unwrap();
     assert_eq!(pieces.loads(), 0, "opening loads none");
     check_contents(&sst, &streams);
     assert!(pieces.bytes() <= 3 * one && pieces.evictions() >= 7, "{} of {one}", pieces.bytes());
