@@ -114,6 +114,12 @@ fn select(c: &mut Criterion) {
         let between = "time >= 1700000000s AND time < 1700021600s";
         for (name, read, query) in [
             ("mean_by_minute", values, format!("SELECT mean(usage) FROM cpu WHERE {between} GROUP BY time(1m)")),
+            (
+                "means",
+                2 * values,
+                format!("SELECT mean(usage), mean(n) FROM cpu WHERE {between} GROUP BY time(1h), host"),
+            ),
+            ("means_of_integers", values, format!("SELECT mean(n) FROM cpu WHERE {between} GROUP BY time(1h), host")),
             ("max_by_minute_and_tag", values, format!("SELECT max(n) FROM cpu WHERE {between} GROUP BY time(1m), dc")),
             ("percentile", values, format!("SELECT percentile(usage, 95) FROM cpu WHERE {between} GROUP BY host")),
             ("last_of_each", SERIES as u64, "SELECT last(usage) FROM cpu GROUP BY host".to_owned()),

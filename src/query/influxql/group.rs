@@ -78,7 +78,7 @@ impl Reader<'_, '_, '_> {
                     self.call(plan.calls[at].call, at, folded, &group, plan.range)?.limited(plan.limit, plan.offset),
                 );
             }
-            join(&results, plan)
+            join(results, plan)
         };
         if times_ns.is_empty() {
             return Ok(None);
@@ -249,17 +249,22 @@ impl Reader<'_, '_, '_> {
 }
 
 /// Puts the points of all calls side by side: a row for each time that one of them has.
-fn join(results: &[Points], plan: &Plan<'_>) -> (Vec<i64>, Vec<Col>) {
-    if let [only] = results {
-        let mut columns = vec![only.value.clone()];
-        columns.extend(only.aux.iter().cloned());
+fn join(mut results: Vec<Points>, plan: &Plan<'_>) -> (Vec<i64>, Vec<Col>) {
+    let nulls = |var: &VarRef, rows| Col::nulls(var.data_type.and_then(field_type).unwrap_or(FieldType::Float), rows);
+    if let [only] = results.as_mut_slice() {
+        let Points { times_ns, value, aux } = std::mem::replace(only, Points::empty(FieldType::Float, &[]));
+        let mut columns = vec![value];
         // A call without aux columns of its own shows none.
-        let missing = plan.aux.len().saturating_sub(only.aux.len());
-        let types = plan.aux.iter().skip(only.aux.len()).take(missing);
-        columns.extend(
-            types.map(|var| Col::nulls(var.data_type.and_then(field_type).unwrap_or(FieldType::Float), only.len())),
-        );
-        return (only.times_ns.clone(), columns);
+        let missing = plan.aux.iter().skip(aux.len()).map(|var| nulls(var, times_ns.len())).collect::<Vec<_>>();
+        columns.extend(aux.into_iter().chain(missing));
+        return (times_ns, columns);
+    }
+    // PERF: fields of one series mostly have the same windows; nothing is copied then.
+    if results.windows(2).all(|pair| pair[0].times_ns == pair[1].times_ns) {
+        let times_ns = results.first_mut().map(|points| std::mem::take(&mut points.times_ns)).unwrap_or_default();
+        let mut columns: Vec<Col> = results.into_iter().map(|points| points.value).collect();
+        columns.extend(plan.aux.iter().map(|var| nulls(var, times_ns.len())));
+        return (times_ns, columns);
     }
     let mut at = vec![0; results.len()];
     let mut times_ns = Vec::new();
@@ -279,11 +284,7 @@ fn join(results: &[Points], plan: &Plan<'_>) -> (Vec<i64>, Vec<Col>) {
         }
     }
     let mut columns: Vec<Col> = results.iter().zip(&picks).map(|(points, picks)| points.value.gather(picks)).collect();
-    columns.extend(
-        plan.aux
-            .iter()
-            .map(|var| Col::nulls(var.data_type.and_then(field_type).unwrap_or(FieldType::Float), times_ns.len())),
-    );
+    columns.extend(plan.aux.iter().map(|var| nulls(var, times_ns.len())));
     (times_ns, columns)
 }
 

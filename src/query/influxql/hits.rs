@@ -17,7 +17,7 @@ use rhythmite_engine::registry::Directory;
 use rhythmite_engine::{Scan, SeriesFilter, Snapshot, Stretch};
 use rhythmite_env::Clock;
 use rhythmite_influx::influxql::VarRef;
-use rhythmite_model::{Column, FieldId, FieldType, FieldValue, SeriesId, TableId, Tier};
+use rhythmite_model::{Column, FieldId, FieldType, FieldValue, SeriesId, Strings, TableId, Tier};
 
 use super::column::{Col, NO_ROW};
 use super::context::Interrupt;
@@ -467,7 +467,8 @@ impl Reader<'_, '_, '_> {
             Some(ranks) => merged(&times_ns, &series, ascending, Ties::Ranks(&ranks)),
             None => {
                 let all: Vec<u32> = (0..times_ns.len() as u32).collect();
-                let texts = |(at, var): (usize, &VarRef)| column(&hits, &series, at, var, &all);
+                let numbers = numbers(&series);
+                let texts = |(at, var): (usize, &VarRef)| column(&hits, &numbers, at, var, &all);
                 let texts: Vec<Col> = plan.aux.iter().enumerate().map(texts).collect();
                 merged(&times_ns, &series, ascending, Ties::Texts(&texts))
             }
@@ -477,22 +478,31 @@ impl Reader<'_, '_, '_> {
             return None;
         }
         let times_ns = order.iter().map(|row| times_ns[*row as usize]).collect();
+        let numbers = numbers(&series);
         let slots = if order.len() * plan.aux.len() < SHARED_CELLS {
-            plan.aux.iter().enumerate().map(|(at, var)| column(&hits, &series, at, var, &order)).collect()
+            plan.aux.iter().enumerate().map(|(at, var)| column(&hits, &numbers, at, var, &order)).collect()
         } else {
             let names: Vec<(usize, VarRef)> = plan.aux.iter().cloned().enumerate().collect();
-            let made = self.select.context.cpu.share(names, move |(at, var)| column(&hits, &series, at, &var, &order));
+            let made = self.select.context.cpu.share(names, move |(at, var)| column(&hits, &numbers, at, &var, &order));
             made.into_iter().collect::<rhythmite_model::Result<Vec<Col>>>().ok()?
         };
         Some(self.shown(tags.clone(), times_ns, slots))
     }
 }
 
-/// Column number `at` at `rows`, of those of all hits one after the other.
-fn column(hits: &[Hits], series: &[Range<u32>], at: usize, var: &VarRef, rows: &[u32]) -> Col {
+/// Of each row, those of all hits one after the other, the number of its hits.
+fn numbers(series: &[Range<u32>]) -> Vec<u32> {
+    let mut numbers: Vec<u32> = Vec::with_capacity(series.last().map_or(0, |rows| rows.end as usize));
+    series.iter().enumerate().for_each(|(of, rows)| numbers.resize(rows.end as usize, of as u32));
+    numbers
+}
+
+/// Column number `at` at `rows`, of those of all hits one after the other; `numbers` are theirs.
+fn column(hits: &[Hits], numbers: &[u32], at: usize, var: &VarRef, rows: &[u32]) -> Col {
     if !reads_tag(var.data_type) {
         let columns = || hits.iter().filter_map(|hits| hits.columns[at].as_ref());
-        let mut all = Col::new(columns().next().map_or(FieldType::Float, Col::field_type));
+        let field_type = columns().next().map_or(FieldType::Float, Col::field_type);
+        let mut all = Col::full(Column::with_capacity(field_type, numbers.len()));
         columns().for_each(|col| match col.field_type() == all.field_type() {
             true => all.extend(col),
             false => all.extend(&col.clone().cast(all.field_type())),
@@ -500,12 +510,14 @@ fn column(hits: &[Hits], series: &[Range<u32>], at: usize, var: &VarRef, rows: &
         return all.gather(rows);
     }
     let texts: Vec<&str> = hits.iter().map(|hits| hits.tag(&var.name)).collect();
-    let mut number: Vec<u32> = Vec::with_capacity(series.last().map_or(0, |rows| rows.end as usize));
-    series.iter().enumerate().for_each(|(of, rows)| number.resize(rows.end as usize, of as u32));
-    let texts = rows.iter().map(|row| texts[number[*row as usize] as usize]);
-    let mut all = Col::new(FieldType::String);
-    texts.for_each(|text| all.push((!text.is_empty()).then_some(FieldValue::String(text))));
-    all
+    let texts = || rows.iter().map(|row| texts[numbers[*row as usize] as usize]);
+    let bytes = texts().map(str::len).sum();
+    let (mut all, mut valid) = (Strings::with_capacity(rows.len(), bytes), Vec::with_capacity(rows.len()));
+    texts().for_each(|text| {
+        all.push(text);
+        valid.push(!text.is_empty());
+    });
+    Col::with_valid(Column::String(all), valid)
 }
 
 /// A number for each series in the order of its texts beside the values, equal ones where these are; `None` if rows have to

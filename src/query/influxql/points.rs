@@ -126,7 +126,7 @@ impl Filling<'_> {
     ///
     /// `stop` is asked now and then: a small window over a long time makes many points.
     pub(super) fn apply(&self, points: Points, stop: &mut dyn FnMut() -> bool) -> Points {
-        if points.len() == 0 || self.windows.is_one() {
+        if points.len() == 0 || self.windows.is_one() || self.has_all(&points) {
             return points;
         }
         let (from, to) = if self.ascending { self.range } else { (self.range.1, self.range.0) };
@@ -179,6 +179,20 @@ impl Filling<'_> {
             }
         }
         out
+    }
+
+    /// Whether no window is missing.
+    // PERF: mostly none is, and then nothing is copied.
+    fn has_all(&self, points: &Points) -> bool {
+        let (from, to) = if self.ascending { self.range } else { (self.range.1, self.range.0) };
+        let (first, last) = (self.windows.start(from, self.range), self.windows.start(to, self.range));
+        let every = if self.ascending { self.windows.every_ns() } else { -self.windows.every_ns() };
+        let next = |pair: &[i64]| pair[0].checked_add(every) == Some(pair[1]);
+        let (Some(begin), Some(end)) = (points.times_ns.first(), points.times_ns.last()) else { return false };
+        self.windows.zone().is_none()
+            && first.min(last) != TIME_MIN_NS
+            && (*begin, *end) == (first, last)
+            && points.times_ns.windows(2).all(next)
     }
 
     fn value(

@@ -295,7 +295,7 @@ impl Reader<'_, '_, '_> {
     }
 
     /// Whether nothing but the values of the calls' own fields decides the rows: then they are folded where they are.
-    fn folds_bare(&self) -> bool {
+    pub(super) fn folds_bare(&self) -> bool {
         let plan = self.plan;
         !plan.keeps_series() && plan.aux.is_empty() && self.residual.is_none()
     }

@@ -35,8 +35,10 @@ use super::transform::Transform;
 use super::types;
 use super::value::Value;
 
-/// Series whose points are read together, unless one group has more.
+/// Series whose points are read together, unless one group has more,
 const BATCH_SERIES: usize = 512;
+/// or, where nothing is kept of a point that was folded, as many as have so many results, some 100 bytes each.
+const BATCH_RESULTS: u64 = 128 * 1024;
 
 /// The rows of one series of an answer, or of a subquery.
 #[derive(Clone, Debug)]
@@ -263,14 +265,23 @@ impl<'a> Select<'a> {
         }
         // A condition over rows of a subquery is asked of each; the index has answered for stored series.
         let whole = statement.condition.as_ref().map(|condition| Residual::of_rows(condition, plan.compiled.mistakes));
+        let reader = Reader { select: self, plan, name, residual: residual.as_ref(), whole: whole.as_ref() };
+        // PERF: groups are in the order of their texts, series in files in that of their making: the more are read together, the
+        // fewer pages are read twice.
+        let together = match plan.windows.count(plan.range) {
+            Some(windows) if reader.folds_bare() && plan.limit == 0 => {
+                let results = windows.saturating_mul(plan.calls.len() as u64).max(1);
+                usize::try_from(BATCH_RESULTS / results).unwrap_or(usize::MAX).max(BATCH_SERIES)
+            }
+            _ => BATCH_SERIES,
+        };
         let mut batch: Vec<Members> = Vec::new();
         let mut size = 0;
         let mut groups = groups.into_iter().peekable();
         while let Some(group) = groups.next() {
             size += group.1.len();
             batch.push(group);
-            if size >= BATCH_SERIES || groups.peek().is_none() {
-                let reader = Reader { select: self, plan, name, residual: residual.as_ref(), whole: whole.as_ref() };
+            if size >= together || groups.peek().is_none() {
                 reader.batch(std::mem::take(&mut batch), &rows_of, emit)?;
                 size = 0;
             }

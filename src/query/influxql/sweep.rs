@@ -5,6 +5,9 @@
 //! where no float is added one group may be in several parts. A part is some [`PART_VALUES`] values, and after
 //! [`ROUND_PARTS`] parts others may have the pool's threads.
 //!
+//! Sums, means and counts of integers need no points: where nothing hides any, files give their sums by windows
+//! ([`rhythmite_engine::Summing`]).
+//!
 //! Limits: of each thread one series is in memory at a time.
 
 use std::collections::HashMap;
@@ -12,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rhythmite_engine::registry::Directory;
-use rhythmite_engine::{SeriesFilter, SeriesPieces, Snapshot, Stretch};
+use rhythmite_engine::{SeriesFilter, SeriesPieces, Snapshot, Stretch, Summing};
 use rhythmite_env::Clock;
 use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
 
@@ -32,6 +35,9 @@ use super::window::{Windows, for_each_run};
 pub(super) const PART_VALUES: u64 = 64 * 1024;
 /// Parts that are shared out at a time.
 pub(super) const ROUND_PARTS: usize = 32;
+
+/// Parts of one field whose runs, 64 MiB, do not all stay decoded.
+const DECODED_PARTS: usize = 128;
 
 /// What is done with the points of a table's series; owns all it needs.
 pub(super) struct Sweep {
@@ -53,6 +59,8 @@ struct Swept {
     /// Its number in the statement.
     at: usize,
     cast: Cast,
+    /// It asks no more of integers than their sums and how many they are, and the field has nothing else.
+    sums: bool,
     range: (i64, i64),
     /// Why it does not take the field's values.
     refused: Option<Failure>,
@@ -130,10 +138,25 @@ impl Sweep {
             };
             let refused = check_type(leaf.call, fold.takes(read), read).err();
             adds_floats |= fold.adds() && read == FieldType::Float;
-            calls[field].push(Swept { at, cast, range: leaf.range, refused });
+            let sums = fold.sums() && cast == Cast::None && stored == FieldType::Integer && refused.is_none();
+            calls[field].push(Swept { at, cast, sums, range: leaf.range, refused });
         }
         let (table, fields, windows) = (target.table, target.fields.clone(), plan.windows.clone());
         Self { snapshot, table, fields, calls, windows, adds_floats, interrupt, clock }
+    }
+
+    /// The fields of which sums by windows are enough, if there are any.
+    fn summing(&self, (min_ns, max_ns): (i64, i64)) -> Option<Summing> {
+        let ranges = || self.calls.iter().flatten().map(|call| call.range);
+        let range = ranges().next().filter(|first| ranges().all(|other| other == *first))?;
+        let fields = self.fields.iter().zip(&self.calls).filter(|(_, calls)| calls.iter().all(|call| call.sums));
+        let fields: Arc<[FieldId]> = fields.map(|(field, _)| *field).collect();
+        let windows = self.windows.clone();
+        (!fields.is_empty()).then(|| Summing {
+            fields,
+            range_ns: range.0.max(min_ns)..=range.1.min(max_ns),
+            cut: Arc::new(move |at_ns| windows.bounds(at_ns, range)),
+        })
     }
 
     /// Works off one of `count` parts.
@@ -142,6 +165,12 @@ impl Sweep {
         let series = SeriesFilter::List(series.into());
         let scan = self.snapshot.scan(self.table, Tier::RAW, series, Some(self.fields.clone()), min_ns..=max_ns)?;
         let mut scan = scan.one_of(count);
+        // What is decoded already is at hand: few values; those of a single field, too, of which sums pass over all others.
+        if (count > DECODED_PARTS || (count > 1 && self.fields.len() > 1))
+            && let Some(summing) = self.summing((min_ns, max_ns))
+        {
+            scan = scan.summing(summing);
+        }
         let mut cuts = Cuts::default();
         while let Some(pieces) = scan.next_pieces()? {
             if let Some(reason) = self.interrupt.reason(&*self.clock) {
@@ -185,6 +214,15 @@ impl Sweep {
             }
             for call in calls {
                 if let Some(Some(folded)) = state.get_mut(call.at) {
+                    folded.end_series();
+                }
+            }
+        }
+        for (field, sums) in pieces.sums() {
+            let Ok(field) = self.fields.binary_search(&field) else { continue };
+            for call in &self.calls[field] {
+                if let Some(Some(folded)) = state.get_mut(call.at) {
+                    sums.iter().for_each(|(_, sum)| folded.add_sum(sum));
                     folded.end_series();
                 }
             }

@@ -34,6 +34,15 @@ impl Windows {
         self.every_ns
     }
 
+    /// How many there are in a range with an end; `None` without one.
+    pub(super) fn count(&self, (min_ns, max_ns): (i64, i64)) -> Option<u64> {
+        match (self.every_ns, max_ns.checked_sub(min_ns)) {
+            (0, _) => Some(1),
+            (every_ns, Some(range_ns)) if range_ns >= 0 => Some(range_ns as u64 / every_ns as u64 + 2),
+            _ => None,
+        }
+    }
+
     /// Whether windows begin and end with steps of a coarser level.
     pub(super) fn nest(&self, step_ns: i64) -> bool {
         self.zone.is_none() && self.every_ns > 0 && self.every_ns % step_ns == 0 && self.offset_ns % step_ns == 0

@@ -1,6 +1,6 @@
 //! Functions that fold: the result of a group is put together from the results of its series.
 
-use rhythmite_engine::{Stream, Stretch};
+use rhythmite_engine::{Stream, Stretch, WindowSum};
 use rhythmite_model::sketch::Counts;
 use rhythmite_model::{Aggregate, Column, Error, FieldId, FieldType, FieldValue, Result};
 
@@ -98,6 +98,11 @@ impl Fold {
         matches!(self, Fold::Sum | Fold::Mean)
     }
 
+    /// Whether the sum of integers and their number are all it takes.
+    pub(in super::super) fn sums(self) -> bool {
+        matches!(self, Fold::Count | Fold::Sum | Fold::Mean)
+    }
+
     /// Whether it chooses one of the points.
     pub(in super::super) fn selects(self) -> bool {
         matches!(self, Fold::Min | Fold::Max | Fold::First | Fold::Last)
@@ -141,6 +146,23 @@ impl Folded {
         }
         for (window_ns, rows) in runs {
             self.add_run(*window_ns, stretch.times_ns, stretch.values, rows.clone(), &[]);
+        }
+    }
+
+    /// Adds integers of one window of a series, of which only the sum is known. Windows of one series ascend.
+    pub(in super::super) fn add_sum(&mut self, sum: &WindowSum) {
+        self.field_type.get_or_insert(FieldType::Integer);
+        let WindowSum { window_ns, count, sum } = *sum;
+        let value = if self.fold == Fold::Count { Value::Null } else { Value::Integer(sum) };
+        let (high, sketch, aux) = (Value::Null, None, Vec::new());
+        let partial = Partial { window_ns, count, time_ns: window_ns, value, high, sketch, aux };
+        match &mut self.open {
+            Some(open) if open.window_ns == window_ns => open.merge(partial, self.fold),
+            open => {
+                if let Some(done) = open.replace(partial) {
+                    self.put(done);
+                }
+            }
         }
     }
 

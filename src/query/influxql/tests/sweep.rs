@@ -58,6 +58,55 @@ fn expected(group: fn(usize) -> usize, window_s: usize) -> String {
     rows.iter().map(row).collect::<Vec<_>>().join(" ")
 }
 
+/// The same of integers, by sums of files and by points.
+fn expected_of_integers(group: fn(usize) -> usize, window_s: usize) -> String {
+    let mut rows: BTreeMap<(usize, usize), (i64, i64)> = BTreeMap::new();
+    for (host, point) in (0..HOSTS).flat_map(|host| (0..POINTS).map(move |point| (host, point))) {
+        let all = rows.entry((group(host), point * 10 / window_s * window_s)).or_default();
+        *all = (all.0 + n(host, point), all.1 + 1);
+    }
+    let row = |(&(_, window), (sum, count)): (&(usize, usize), &(i64, i64))| {
+        let mean = *sum as f64 / *count as f64;
+        format!("{},{sum},{mean},{count},{count}", window * 1_000_000_000)
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn sums_of_files_are_those_of_their_points() {
+    let mut world = world();
+    let select = "SELECT sum(n), mean(n), count(n), count(x) FROM cpu WHERE time >= 0 AND time < 900s GROUP BY";
+    for merged in [false, true] {
+        if merged {
+            world.context.engine.flush().unwrap();
+            world.context.engine.compact_all().unwrap();
+        }
+        for parts_of in [0, 400, 181] {
+            world.context.limits.piece_values = parts_of;
+            for (by, group) in [("host", (|host| host) as fn(usize) -> usize), ("dc", |host| host % 3), ("", |_| 0)] {
+                let by = if by.is_empty() { String::new() } else { format!(", {by}") };
+                for (window, window_s) in [("70s", WINDOW_S), ("1h", 3600), ("10s", 10)] {
+                    let query = format!("{select} time({window}){by}");
+                    let expected = expected_of_integers(group, window_s);
+                    assert_eq!(found(&world, &query), expected, "{query} by {parts_of}, merged: {merged}");
+                }
+            }
+            // Beside a function that needs the points, and cut by the times.
+            let query = "SELECT sum(n), max(n) FROM cpu WHERE time >= 105s AND time < 212s AND host = 'h03'";
+            let points = || (11..=21).map(|point| n(3, point));
+            let both = format!("105000000000,{},{}", points().sum::<i64>(), points().max().unwrap());
+            assert_eq!(found(&world, query), both, "{parts_of}");
+            let query = "SELECT count(n) FROM cpu WHERE time >= 105s AND time < 212s";
+            assert_eq!(found(&world, query), format!("105000000000,{}", HOSTS * 11), "{parts_of}");
+        }
+    }
+    // A late value in place of another is not counted twice.
+    world.write("d", "", S, "cpu,host=h03,dc=d0 n=1000i 200");
+    let sum = (0..HOSTS).flat_map(|host| (0..POINTS).map(move |point| n(host, point))).sum::<i64>() - n(3, 20) + 1000;
+    let query = "SELECT sum(n), count(n) FROM cpu WHERE time >= 0 AND time < 900s";
+    assert_eq!(found(&world, query), format!("0,{sum},{}", HOSTS * POINTS));
+}
+
 #[test]
 fn threads_add_in_the_order_of_series_and_times() {
     let mut world = world();
