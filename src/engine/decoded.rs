@@ -3,7 +3,8 @@
 //! Decoding is what a small query pays most for: a page is unpacked and its deltas are added up for each column, to use
 //! a few hundred rows of it. So what was decoded stays, up to a number of bytes, the least recently used given up first.
 //! A run is a stretch of one stream of one file ([`chunk`]); files never change, so nothing here is ever stale. One scan
-//! fills no more than a part of the cache: a long export reads past it, and dashboards keep what is theirs.
+//! fills no more than a part of the cache, and one that reads more than the cache could hold takes only room that nobody
+//! uses: a long export reads past it, and dashboards keep what is theirs.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use crate::lru::Lru;
 pub(crate) const RUN_ROWS_MAX: u64 = 4 * 1024;
 /// What a run weighs besides its points: the entry, the allocations.
 const RUN_OVERHEAD_BYTES: usize = 192;
+/// The most that a run of numbers weighs.
+const RUN_BYTES_MAX: usize = RUN_OVERHEAD_BYTES + RUN_ROWS_MAX as usize * size_of::<(i64, f64)>();
 /// The part of the cache that one scan may fill. What does not fit is decoded again by the next, which is cheaper than giving
 /// up for it what small queries come back for.
 const SCAN_PART: usize = 16;
@@ -110,6 +113,27 @@ impl Decoded {
         self.shard(key).lock().has(key)
     }
 
+    /// Whether there may be room for a run of this name without giving up another.
+    pub(crate) fn has_room(&self, key: Key) -> bool {
+        self.shard(key).lock().weight() + RUN_BYTES_MAX <= self.shard_bytes_max()
+    }
+
+    /// Bytes that each part of the cache may hold now.
+    fn shard_bytes_max(&self) -> usize {
+        self.bytes_max.saturating_sub(self.lent.load(Ordering::Relaxed)) / SHARDS
+    }
+
+    /// Keeps a run where there is room for it without giving up another; says whether it does.
+    pub(crate) fn put_aside(&self, key: Key, run: &Arc<Run>) -> bool {
+        let bytes = run.bytes();
+        let mut shard = self.shard(key).lock();
+        let fits = shard.weight() + bytes <= self.shard_bytes_max();
+        let twin = if fits { shard.insert(key, run.clone(), bytes) } else { None };
+        drop(shard);
+        drop(twin);
+        fits
+    }
+
     /// Keeps a run and returns what is left of `budget`; a run above it is not kept, and nothing is left.
     pub(crate) fn put(&self, key: Key, run: &Arc<Run>, budget: usize) -> usize {
         let bytes = run.bytes();
@@ -117,8 +141,7 @@ impl Decoded {
         let gone = {
             let mut shard = self.shard(key).lock();
             let twin = shard.insert(key, run.clone(), bytes);
-            let bytes_max = self.bytes_max.saturating_sub(self.lent.load(Ordering::Relaxed));
-            (twin, shard.shrink(bytes_max / SHARDS))
+            (twin, shard.shrink(self.shard_bytes_max()))
         };
         self.evictions.fetch_add(gone.1.len() as u64, Ordering::Relaxed);
         rest
@@ -169,6 +192,21 @@ mod tests {
         assert!(cache.stats().bytes as usize <= cache.bytes_max);
         assert!(cache.get((2, 999)).is_some());
         assert!(cache.stats().evictions >= 700);
+    }
+
+    #[test]
+    fn what_is_put_aside_gives_nothing_up() {
+        let cache = Decoded::new(SHARDS * 4 * run(100).bytes());
+        let aside = (0..1000).filter(|&row| cache.put_aside((1, row), &run(100))).count();
+        assert_eq!(aside, SHARDS * 4);
+        assert_eq!((cache.stats().evictions, cache.stats().bytes as usize), (0, cache.bytes_max));
+        for row in 0..1000 {
+            cache.put((2, row), &run(100), usize::MAX);
+        }
+        assert!(!cache.put_aside((1, 0), &run(100)));
+        let kept = |file| (0..1000).filter(|&row| cache.has((file, row))).count();
+        assert_eq!((kept(1), kept(2)), (0, SHARDS * 4), "what was put aside goes for what is asked for");
+        assert!(!Decoded::new(0).put_aside((1, 0), &run(1)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
-use rhythmite_model::{Column, FieldId, Result, SeriesId};
+use rhythmite_model::{Column, FieldId, FieldType, Result, SeriesId};
 
 use crate::decoded::{self, Decoded};
 use crate::deletes::{Delete, Gone};
@@ -28,6 +28,8 @@ const ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 64 };
 const OPEN_FILES: usize = 256;
 /// Even times of a file that are at hand for the next run that has the same.
 const EVENS: usize = 8;
+/// Runs of one series in one file whose memory is used for those of the next.
+const RUNS_TAKEN_BACK: usize = 4;
 /// Rows that are not kept are decoded in runs of about so many, at most.
 const LOOSE_ROWS: u64 = 1 << 16;
 
@@ -43,12 +45,21 @@ pub(crate) struct Wanted<'a> {
     pub(crate) within_ns: &'a RangeInclusive<i64>,
     /// Files of the scan.
     pub(crate) files: usize,
-    /// Runs that others have decoded, and how many bytes of them the scan may still add.
-    pub(crate) decoded: Option<(&'a Decoded, &'a Cell<usize>)>,
+    /// Runs that others have decoded, and those that the scan may add.
+    pub(crate) decoded: Option<(&'a Decoded, &'a Keep)>,
     /// What is not in memory as it is needed is an error.
     pub(crate) at_hand: bool,
     /// Sums instead of points, where they can be had.
     pub(crate) summing: Option<&'a Summing>,
+}
+
+/// Which of the runs that it decodes a scan may keep.
+#[derive(Clone, Debug)]
+pub(crate) enum Keep {
+    /// So many bytes of them.
+    Bytes(Cell<usize>),
+    /// Those for which there is room that nobody uses.
+    Aside,
 }
 
 impl Wanted<'_> {
@@ -75,11 +86,53 @@ pub(crate) struct FileRun {
     behind: Option<SeriesId>,
     /// Whether the columns stay open from one series to the next.
     stays_open: bool,
-    times: Times,
+    room: Room,
     /// Those of one stream.
     sums: Vec<WindowSum>,
     /// Deletions are not applied.
     with_deleted: bool,
+}
+
+/// Memory of runs that is used again.
+#[derive(Default)]
+struct Room {
+    times: Times,
+    /// Runs of the series before that nobody keeps.
+    given: Vec<Arc<decoded::Run>>,
+    /// What they held.
+    values: Vec<Vec<f64>>,
+}
+
+impl Room {
+    /// Whoever read the series before is done with it.
+    // PERF: memory that is given back comes back page by page, each as dear as decoding hundreds of points into it.
+    // Proof: `cargo bench -p rhythmite --bench graphite_fetch -- sum_1000_1d`.
+    fn take_back(&mut self) {
+        self.values.extend(self.given.drain(..).filter_map(|run| match Arc::into_inner(run)?.values {
+            Column::Float(values) => Some(values),
+            _ => None,
+        }));
+        self.values.truncate(RUNS_TAKEN_BACK);
+    }
+
+    /// Room for values.
+    fn values(&mut self, of: FieldType, rows: usize) -> Column {
+        match self.values.pop().filter(|_| of == FieldType::Float) {
+            Some(mut values) => {
+                values.clear();
+                values.reserve(rows);
+                Column::Float(values)
+            }
+            None => Column::with_capacity(of, rows),
+        }
+    }
+
+    /// A run that its reader alone keeps.
+    fn give(&mut self, run: &Arc<decoded::Run>) {
+        if self.given.len() < RUNS_TAKEN_BACK {
+            self.given.push(run.clone());
+        }
+    }
 }
 
 /// Times of runs: those of the next field of a series, and of the next series, are mostly among those of the ones before.
@@ -99,7 +152,10 @@ impl Times {
     /// The times just decoded.
     fn shared(&mut self) -> Arc<Vec<i64>> {
         if *self.before != self.scratch {
-            self.before = Arc::new(std::mem::take(&mut self.scratch));
+            let times = Arc::new(std::mem::take(&mut self.scratch));
+            let before = std::mem::replace(&mut self.before, times);
+            // Nobody else may have it any more.
+            self.scratch = Arc::into_inner(before).unwrap_or_default();
         }
         self.before.clone()
     }
@@ -122,7 +178,7 @@ impl Times {
 struct Runs<'a> {
     at_hand: bool,
     decoded: &'a Decoded,
-    budget: &'a Cell<usize>,
+    keep: &'a Keep,
     rank: u64,
     file: u64,
 }
@@ -134,7 +190,7 @@ impl Runs<'_> {
         cursor: &mut SstCursor,
         entry: &StreamEntry,
         times_ns: &RangeInclusive<i64>,
-        times: &mut Times,
+        room: &mut Room,
         out: &mut Vec<(FieldId, Piece)>,
     ) -> Result<()> {
         let stream = entry.row_start..entry.row_start + u64::from(entry.rows);
@@ -148,7 +204,10 @@ impl Runs<'_> {
                 None if self.at_hand => return Err(not_at_hand()),
                 None => {
                     // What is not kept is not decoded beyond what was asked for, and not in pieces.
-                    let keep = self.budget.get() > 0;
+                    let keep = match self.keep {
+                        Keep::Bytes(left) => left.get() > 0,
+                        Keep::Aside => self.decoded.has_room(key),
+                    };
                     while !keep && end < rows.end && end - rows.start < LOOSE_ROWS {
                         let next = decoded::chunk(stream.clone(), end);
                         if self.decoded.has((self.file, next.start)) {
@@ -158,15 +217,18 @@ impl Runs<'_> {
                     }
                     let asked = if keep { chunk } else { rows.start..rows.end.min(end) };
                     let count = (asked.end - asked.start) as usize;
-                    let mut values = Column::with_capacity(entry.field_type(), count);
+                    let mut values = room.values(entry.field_type(), count);
+                    let times = &mut room.times;
                     times.scratch.clear();
                     let times_ns = match cursor.read_even(entry, asked, &mut times.scratch, &mut values)? {
                         Some(even) => times.even(even, count),
                         None => times.shared(),
                     };
                     let run = Arc::new(decoded::Run { times_ns, values });
-                    if keep {
-                        self.budget.set(self.decoded.put(key, &run, self.budget.get()));
+                    match self.keep {
+                        Keep::Bytes(left) if keep => left.set(self.decoded.put(key, &run, left.get())),
+                        Keep::Aside if keep && self.decoded.put_aside(key, &run) => {}
+                        _ => room.give(&run),
                     }
                     run
                 }
@@ -199,8 +261,8 @@ impl FileRun {
     pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize, with_deleted: bool) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
-        let (times, sums) = Default::default();
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, times, sums, with_deleted }
+        let (room, sums) = Default::default();
+        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, room, sums, with_deleted }
     }
 
     /// The first and the last time of the file.
@@ -248,6 +310,7 @@ impl FileRun {
         if self.at == self.entries.len() {
             self.load(series, wanted)?;
         }
+        self.room.take_back();
         let Some(cursor) = &mut self.cursor else { return Ok(()) };
         cursor.keep_pages(wanted.decoded.is_some());
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
@@ -281,11 +344,11 @@ impl FileRun {
                 }
                 continue;
             }
-            if let Some((decoded, budget)) = wanted.decoded
+            if let Some((decoded, keep)) = wanted.decoded
                 && !gone.touches(first, last)
             {
-                let runs = Runs { at_hand: wanted.at_hand, decoded, budget, rank: self.rank, file: self.file.key() };
-                runs.read(cursor, entry, wanted.within_ns, &mut self.times, out)?;
+                let runs = Runs { at_hand: wanted.at_hand, decoded, keep, rank: self.rank, file: self.file.key() };
+                runs.read(cursor, entry, wanted.within_ns, &mut self.room, out)?;
                 continue;
             }
             if wanted.at_hand {
@@ -303,6 +366,7 @@ impl FileRun {
         }
         if !self.stays_open {
             cursor.rest();
+            self.room = Room::default();
         }
         Ok(())
     }

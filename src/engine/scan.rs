@@ -8,7 +8,7 @@ use rhythmite_model::{Column, FieldId, Result, SeriesId};
 
 use crate::decoded::Decoded;
 use crate::deletes::{Delete, Deletes, is_gone};
-use crate::file_run::{FileRun, Wanted};
+use crate::file_run::{FileRun, Keep, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::merge::{Piece, join, set_apart};
@@ -65,7 +65,7 @@ pub struct Stretch<'a> {
 
 impl SeriesPieces {
     /// Of no series yet: room for [`Scan::next_into`].
-    pub(crate) fn room() -> Self {
+    pub fn room() -> Self {
         Self { series: SeriesId(0), pieces: Vec::new(), sums: Vec::new() }
     }
 
@@ -263,9 +263,9 @@ pub struct Scan {
     deletes: Arc<Deletes>,
     /// Newer deletions are not applied.
     deletes_up_to: u64,
-    /// Runs that other scans have decoded, and how many bytes of them this one may still add.
+    /// Runs that other scans have decoded, and which of its own it may add.
     decoded: Option<Arc<Decoded>>,
-    budget: Cell<usize>,
+    keep: Keep,
     /// What is not in memory as it is needed is an error.
     at_hand: bool,
     filter: SeriesFilter,
@@ -293,7 +293,7 @@ impl Scan {
             deletes: Arc::default(),
             deletes_up_to: 0,
             decoded: None,
-            budget: Cell::new(0),
+            keep: Keep::Bytes(Cell::new(0)),
             at_hand: false,
             filter,
             fields,
@@ -330,7 +330,7 @@ impl Scan {
 
     /// Uses what is decoded already, and keeps what it decodes.
     pub(crate) fn through(mut self, decoded: Arc<Decoded>) -> Self {
-        self.budget = Cell::new(decoded.scan_budget());
+        self.keep = Keep::Bytes(Cell::new(decoded.scan_budget()));
         self.decoded = Some(decoded);
         self
     }
@@ -343,8 +343,18 @@ impl Scan {
     /// This is one of `scans` that read side by side for the same: each keeps as much less of what it decodes.
     #[must_use]
     pub fn one_of(self, scans: usize) -> Self {
-        self.budget.set(self.budget.get() / scans.max(1));
+        if let Keep::Bytes(left) = &self.keep {
+            left.set(left.get() / scans.max(1));
+        }
         self
+    }
+
+    /// It and those beside it read about so many bytes of decoded points. Of what the cache could not hold together, it keeps
+    /// what there is room for and drives nothing out: it would be driven out itself before it is read again.
+    #[must_use]
+    pub fn of_bytes(self, bytes: usize) -> Self {
+        let fits = self.decoded.as_ref().is_some_and(|decoded| bytes <= decoded.bytes_max());
+        Self { keep: if fits { self.keep } else { Keep::Aside }, ..self }
     }
 
     /// Files that it reads.
@@ -403,7 +413,7 @@ impl Scan {
     ///
     /// # Errors
     /// As iteration; nothing follows an error.
-    pub(crate) fn next_into(&mut self, out: &mut SeriesPieces) -> Result<bool> {
+    pub fn next_into(&mut self, out: &mut SeriesPieces) -> Result<bool> {
         let found = self.advance(out);
         if found.is_err() {
             self.next = None;
@@ -476,13 +486,13 @@ impl Scan {
             deletes,
             deletes_up_to,
             decoded,
-            budget,
+            keep,
             at_hand,
             summing,
             ..
         } = self;
         let (files, at_hand) = (*files, *at_hand);
-        let decoded = decoded.as_deref().map(|decoded| (decoded, &*budget));
+        let decoded = decoded.as_deref().map(|decoded| (decoded, &*keep));
         let mut summing = summing.as_ref().filter(|_| within_ns.is_none() && !at_hand);
         let within_ns = within_ns.unwrap_or(times_ns);
         let (fields, values_of) = (fields.as_deref(), values_of.as_deref());

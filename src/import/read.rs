@@ -1,11 +1,13 @@
 //! Whisper files read and parsed by several threads, while one takes what they have read.
 //!
-//! One thread walks the tree, several read and parse, the caller's takes: in any order, but one at a time. Memory: the
-//! points of files of [`ROOM_BYTES`] together, or of one that is larger, and of each file that is being read one archive.
+//! One thread walks the tree, several read and parse, the caller's takes, one at a time and in the order of the walk: series
+//! whose names are neighbours then lie side by side in files, and whoever reads many of them reads each page once. Memory:
+//! the points of files of [`ROOM_BYTES`] together, or of one that is larger, and of each file that is being read one archive.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rhythmite_env::Env;
 use rhythmite_model::{Error, Level, Result, RollupRule};
@@ -41,7 +43,8 @@ pub(super) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(THREADS_MAX)
 }
 
-/// Reads every file below `root` that `skip` does not hold, and hands each to `take`.
+/// Reads every file below `root` that `skip` does not hold, and hands each to `take` in the order of the walk; what need not
+/// or cannot be read comes as it is met.
 ///
 /// # Errors
 /// `NotFound` or `Unavailable` if the root cannot be listed; those of `take`, which end the reading.
@@ -56,27 +59,29 @@ pub(super) fn read_all(
     let threads = threads();
     let room = &Room::new();
     std::thread::scope(|scope| {
-        let (to_readers, work) = sync_channel::<Found>(threads);
-        let (to_taker, done) = sync_channel::<(Read, Option<Held<'_>>)>(threads);
-        let work = Mutex::new(work);
-        let work = &std::sync::Arc::new(work);
+        let (to_readers, work) = sync_channel::<(u64, Found)>(threads);
+        let (to_taker, done) = sync_channel::<(Read, Option<(u64, Held<'_>)>)>(threads);
+        let work = Arc::new(Mutex::new(work));
         for _ in 0..threads {
             let (work, to_taker) = (work.clone(), to_taker.clone());
             scope.spawn(move || {
-                while let Some(found) = next(&work) {
-                    let held = room.take(found.bytes);
+                while let Some((number, found, held)) = next(&work, room) {
                     // Nobody takes any more: an error has ended it.
-                    if to_taker.send((read(env, found, now_s), Some(held))).is_err() {
+                    if to_taker.send((read(env, found, now_s), Some((number, held)))).is_err() {
                         return;
                     }
                 }
             });
         }
         scope.spawn(move || {
+            let mut number = 0;
             for found in walk {
                 let sent = match found {
                     Ok(found) if skip(&found) => to_taker.send((Read::Skipped(found), None)).is_ok(),
-                    Ok(found) => to_readers.send(found).is_ok(),
+                    Ok(found) => {
+                        number += 1;
+                        to_readers.send((number, found)).is_ok()
+                    }
                     Err((path, why)) => to_taker.send((Read::Failed(below(root, &path), why, 0), None)).is_ok(),
                 };
                 if !sent {
@@ -84,23 +89,36 @@ pub(super) fn read_all(
                 }
             }
         });
+        // Those read before their turn.
+        let (mut early, mut taken) = (BTreeMap::new(), 0);
         let mut result = Ok(());
-        for (read, held) in &done {
-            result = take(read);
-            drop(held);
+        for (read, number) in &done {
+            match number {
+                Some((number, held)) => drop(early.insert(number, (read, held))),
+                None => result = take(read),
+            }
+            while let Some((read, held)) = early.remove(&(taken + 1)).filter(|_| result.is_ok()) {
+                taken += 1;
+                result = take(read);
+                drop(held);
+            }
             if result.is_err() {
                 break;
             }
         }
-        // Lets go of both ends, so that those who wait to send give up.
-        drop(done);
-        drop(work.lock().unwrap_or_else(PoisonError::into_inner));
+        // Lets go of the room that readers wait for, and of what those who wait to send wait for.
+        drop((early, done));
         result
     })
 }
 
-fn next(work: &Mutex<Receiver<Found>>) -> Option<Found> {
-    work.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+/// The next file, and room for it: given in the order of the files, so that the one whose turn it is never waits for room that
+/// those behind it have.
+fn next<'r>(work: &Mutex<Receiver<(u64, Found)>>, room: &'r Room) -> Option<(u64, Found, Held<'r>)> {
+    let work = work.lock().unwrap_or_else(PoisonError::into_inner);
+    let (number, found) = work.recv().ok()?;
+    let held = room.take(found.bytes);
+    Some((number, found, held))
 }
 
 fn below(root: &Path, path: &Path) -> String {

@@ -145,6 +145,24 @@ fn a_walk_is_in_the_order_of_the_paths() {
 }
 
 #[test]
+fn series_are_numbered_in_the_order_of_the_walk_however_long_each_file_takes() {
+    let points: Vec<_> = (0..20_000).map(|i| (NOW_S as u32 - 60 * (i + 1), f64::from(i))).collect();
+    let long = write(AggregationMethod::Sum, 0.5, &[Ring { step_s: 60, points: 20_000, data: &points }]).unwrap();
+    let short = write(AggregationMethod::Sum, 0.5, &[Ring { step_s: 60, points: 20_000, data: &points[..1] }]).unwrap();
+    let names: Vec<String> = (0..120).map(|i| format!("s{i:03}.wsp")).collect();
+    let bytes = |i: usize| if i.is_multiple_of(17) { long.as_slice() } else { short.as_slice() };
+    let files: Vec<_> = names.iter().enumerate().map(|(i, name)| (name.as_str(), bytes(i))).collect();
+    let (tree, world) = (Tree::new(&files), World::new());
+    assert_eq!(world.files(&tree), (120, 0, 0));
+    let registry = world.engine.registry().read();
+    let ids = names.iter().map(|name| {
+        let slot = registry.find_series(Scope::Paths, name.trim_end_matches(".wsp").as_bytes()).unwrap();
+        registry.series_id(slot)
+    });
+    assert!(ids.is_sorted());
+}
+
+#[test]
 fn a_repeated_import_reads_only_what_has_changed() {
     let tree = Tree::new(&[("a.wsp", &file(0)), ("b.wsp", &file(1))]);
     let world = World::new();

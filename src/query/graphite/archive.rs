@@ -9,7 +9,8 @@ use rhythmite_engine::registry::{Directory, Slot};
 use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, Snapshot, Stream};
 use rhythmite_model::{Aggregates, Column, Error, FieldId, Level, Policy, Result, RollupRule, SeriesId, TableId, Tier};
 
-use super::rollup::{Rule, fill, raw_from_s};
+use super::rollup::{Rule, raw_from_s};
+use super::slots::fill;
 use super::window::{self, Window};
 use crate::ingest::paths::FIELD;
 

@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rhythmite_engine::registry::{Directory, Slot, Want};
-use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, Snapshot};
+use rhythmite_engine::{Engine, RollupsOf, SeriesFilter, SeriesPieces, Snapshot};
 use rhythmite_env::CpuPool;
-use rhythmite_graphite::series::{AggFunc, roll_up};
+use rhythmite_graphite::series::{AggFunc, Fold, roll_up};
 use rhythmite_graphite::{Fetch, FetchRequest, Folded, Query, RawSeries};
 use rhythmite_model::{Aggregates, Column, Error, FieldId, Policy, Result, SeriesId, TableId, Tier};
 use serde::Serialize;
 
 use super::find::{find, find_tagged};
-use super::rollup::{Rule, fill, raw_from_s};
+use super::rollup::{Rule, raw_from_s};
+use super::slots::{fill, place};
 use super::window::{Window, window};
 use super::{Limits, Patience};
 use crate::catalog::Events;
@@ -97,8 +98,8 @@ pub(super) struct Leaf {
 
 /// A series' slots.
 pub(super) struct Answer {
-    window: Window,
-    rule: Rule,
+    pub(super) window: Window,
+    pub(super) rule: Rule,
     pub(super) values: Vec<f64>,
 }
 
@@ -235,8 +236,9 @@ impl Fetcher {
                 parts.push(Part { table, window, policy: policy.clone(), now_s, field, series });
             }
         }
-        let (snapshot, patience, scans) = (self.snapshot.clone(), self.patience.clone(), parts.len());
-        for part in self.share(parts, move |part: Part| part.read(&snapshot, &patience, scans))? {
+        let reading = Reading { scans: parts.len(), slots: parts.iter().map(Part::slots).sum() };
+        let (snapshot, patience) = (self.snapshot.clone(), self.patience.clone());
+        for part in self.share(parts, move |part: Part| part.read(&snapshot, &patience, reading))? {
             if let Some(group) = reads.tables.get_mut(&part.table) {
                 group.series.extend(part.series);
             }
@@ -257,14 +259,35 @@ pub(super) struct Part {
     pub(super) series: Vec<(SeriesId, Answer)>,
 }
 
+/// All that is read for one request at a time.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    /// Parts, each of which is scanned by itself.
+    pub(super) scans: usize,
+    /// Of all series together.
+    pub(super) slots: usize,
+}
+
+impl Reading {
+    /// Of the points of full slots.
+    fn bytes(self) -> usize {
+        self.slots.saturating_mul(size_of::<(i64, f64)>())
+    }
+}
+
 impl Part {
-    /// Fills the slots, as one of `parts` parts.
-    pub(super) fn read(mut self, snapshot: &Snapshot, patience: &Patience, parts: usize) -> Result<Self> {
+    /// Of all its series together.
+    pub(super) fn slots(&self) -> usize {
+        self.series.len() * self.window.slots()
+    }
+
+    /// Fills the slots.
+    pub(super) fn read(mut self, snapshot: &Snapshot, patience: &Patience, reading: Reading) -> Result<Self> {
         let window = self.window;
         self.series.iter_mut().for_each(|(_, a)| a.values.clear());
         self.series.iter_mut().for_each(|(_, a)| a.values.resize(window.slots(), f64::NAN));
         let ids = self.series.iter().map(|(id, _)| *id).collect();
-        self.scan(snapshot, patience, ids, parts)?;
+        self.scan(snapshot, patience, ids, reading)?;
         if window.tier == Tier::RAW {
             return Ok(self);
         }
@@ -296,13 +319,43 @@ impl Part {
         Ok(self)
     }
 
+    /// Adds the points of the window's level to an aggregate, in the order of the series' ids.
+    pub(super) fn fold(
+        self,
+        snapshot: &Snapshot,
+        patience: &Patience,
+        reading: Reading,
+        fold: &mut Fold,
+    ) -> Result<()> {
+        let (ids, fields) = (self.series.iter().map(|(id, _)| *id).collect(), Some([self.field].into()));
+        let scan = snapshot.scan(self.table, self.window.tier, SeriesFilter::List(ids), fields, self.window.times_ns());
+        let Some(scan) = unless_gone(scan)? else {
+            fold.add_unknown(self.series.len());
+            return Ok(());
+        };
+        let (mut scan, mut points, mut seen) =
+            (scan.one_of(reading.scans).of_bytes(reading.bytes()), SeriesPieces::room(), 0);
+        while scan.next_into(&mut points)? {
+            patience.check()?;
+            let mut column = fold.column();
+            seen += 1;
+            for stretch in points.streams().flat_map(|(_, stretches)| stretches) {
+                let Column::Float(values) = stretch.values else { continue };
+                let rows = stretch.rows;
+                column.add(place(&self.window, &stretch.times_ns[rows.clone()], &values[rows]));
+            }
+        }
+        fold.add_unknown(self.series.len().saturating_sub(seen));
+        Ok(())
+    }
+
     /// Fills the slots with the points of the window's level.
-    fn scan(&mut self, snapshot: &Snapshot, patience: &Patience, ids: Arc<[SeriesId]>, parts: usize) -> Result<()> {
+    fn scan(&mut self, snapshot: &Snapshot, patience: &Patience, ids: Arc<[SeriesId]>, reading: Reading) -> Result<()> {
         let window = self.window;
         let fields = Some([self.field].into());
         let scan = snapshot.scan(self.table, window.tier, SeriesFilter::List(ids), fields, window.times_ns());
         let Some(scan) = unless_gone(scan)? else { return Ok(()) };
-        let mut scan = scan.one_of(parts);
+        let mut scan = scan.one_of(reading.scans).of_bytes(reading.bytes());
         let mut series = self.series.iter_mut().peekable();
         while let Some(points) = scan.next_pieces()? {
             patience.check()?;

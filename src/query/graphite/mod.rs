@@ -15,6 +15,7 @@ pub mod find;
 mod fold;
 pub mod levels;
 mod rollup;
+mod slots;
 pub mod tags;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -14,7 +14,7 @@ mod tests;
 
 pub use aggregate::{AggFunc, percentile};
 pub use consolidate::Consolidation;
-pub use fold::Fold;
+pub use fold::{Fold, FoldColumn};
 pub use normalize::{Normalized, lcm, normalize};
 pub(crate) use normalize::{known_enough, known_enough_of};
 pub use rollup::{RollupMethod, roll_up};

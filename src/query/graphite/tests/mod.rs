@@ -5,7 +5,8 @@ use rhythmite_engine::Stream;
 use rhythmite_graphite::series::RollupMethod;
 use rhythmite_model::{Aggregate, Column, FieldId, Level, Tier};
 
-use super::rollup::{Rule, fill};
+use super::rollup::Rule;
+use super::slots::fill;
 use super::tags;
 use super::window::{Window, window};
 use world::{SECOND_NS, World};
@@ -332,6 +333,48 @@ fn an_aggregate_made_while_reading_is_the_one_of_what_is_fetched() {
     let folded = world.fetch_on(&cpu, "sumSeries(s.0*)", (-DAY, 0));
     let fetched = world.fetch_on(&cpu, "sumSeries(group(s.0*))", (-DAY, 0));
     assert_eq!(format!("{folded:?}"), format!("{fetched:?}"));
+}
+
+#[test]
+fn an_aggregate_over_several_partitions_is_the_one_of_what_is_fetched() {
+    const SERIES: i64 = 60;
+    let world = World::new();
+    let now = world::NOW_S;
+    // The most are created in the order of their names, some in the reverse one.
+    let name = |i: i64| format!("s.{:02}", if (20..24).contains(&i) { 43 - i } else { i });
+    let ids: Vec<_> = (0..SERIES).map(|i| world.series(&name(i), &[(60, 5 * DAY)], (1, 0.5, 0))).collect();
+    let minutes = 4 * DAY / 60;
+    for (i, id) in (0..SERIES).zip(&ids).filter(|(i, _)| *i != 7) {
+        // Of some minutes none, of some several, of some nothing that is a number.
+        let points = (1..minutes).rev().flat_map(|m| {
+            let value = if (m + i) % 97 == 0 { f64::NAN } else { (m * (i + 1) % 1_009) as f64 / 100.0 };
+            let seconds = if (m * (i + 3)) % 13 == 0 { &[0, 7, 59][..] } else { &[0] };
+            let seconds = if (m * (i + 5)) % 11 == 0 { &[] } else { seconds };
+            seconds.iter().map(move |s| (now - 60 * m + s, value + *s as f64))
+        });
+        world.write(*id, 0, &points.collect::<Vec<_>>());
+    }
+    world.engine.compact_all().unwrap();
+    let starts =
+        world.engine.files().iter().filter_map(|file| file.partition_ns).collect::<std::collections::BTreeSet<_>>();
+    assert!(starts.len() >= 4, "{starts:?}");
+    // Late ones, in memory, on both sides of a midnight.
+    for (i, id) in ids.iter().enumerate().step_by(3) {
+        let late: Vec<_> = (0..40).map(|m| (now - 36 * HOUR - 60 * m + 1_200, i as f64 - m as f64)).collect();
+        world.write(*id, 0, &late);
+    }
+    let cpu = std::sync::Arc::new(rhythmite_env::CpuPool::start(3, 8).unwrap());
+    for function in
+        ["sumSeries", "averageSeries", "minSeries", "maxSeries", "diffSeries", "rangeOfSeries", "multiplySeries"]
+    {
+        for range in [(-5 * DAY, 0), (-4 * DAY, -60), (-2 * DAY, -DAY), (-37 * HOUR, -35 * HOUR), (-HOUR, 0)] {
+            for pattern in ["s.*", "s.0?", "s.2?", "s.07", "s.{01,07,59}"] {
+                let folded = world.fetch_on(&cpu, &format!("{function}({pattern})"), range);
+                let fetched = world.fetch_on(&cpu, &format!("{function}(group({pattern}))"), range);
+                assert_eq!(format!("{folded:?}"), format!("{fetched:?}"), "{function}({pattern}) {range:?}");
+            }
+        }
+    }
 }
 
 #[test]
