@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use bytes::BufMut;
 use socket2::SockRef;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::sync::oneshot;
@@ -72,7 +73,8 @@ impl Datagrams for UnixDatagram {
     }
 
     fn try_receive(&self, buffer: &mut Vec<u8>) -> io::Result<(usize, Option<IpAddr>)> {
-        self.try_recv_buf(buffer).map(|n| (n, None))
+        // Here a datagram may be longer: where it is cut must not depend on what came before it.
+        self.try_recv_buf(&mut buffer.limit(DATAGRAM_BYTES_MAX)).map(|n| (n, None))
     }
 }
 

@@ -98,6 +98,8 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
     let options = engine.options();
     let stats = engine.stats();
     let wal = engine.wal_stats();
+    // Before the pause is measured, and before the flush, which may take seconds that are part of the pause.
+    let last_write = engine.last_write();
     let (quiet, age) = engine.quiet_and_age();
     let bytes = stats.memtable_bytes as usize;
     let idle = quiet >= engine.idle_wait(bytes) && bytes >= Options::IDLE_FLUSH_BYTES;
@@ -109,8 +111,6 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         || (stats.disk_low && wal.live_bytes >= LOW_FLUSH_BYTES)
         || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
     if due && engine.has_unflushed() {
-        // The flush may take seconds, which are part of the pause.
-        let last_write = engine.last_write();
         engine.flush()?;
         if idle {
             engine.note_idle_flush(last_write, bytes);

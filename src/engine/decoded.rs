@@ -123,12 +123,13 @@ impl Decoded {
         self.bytes_max.saturating_sub(self.lent.load(Ordering::Relaxed)) / SHARDS
     }
 
-    /// Keeps a run where there is room for it without giving up another; says whether it does.
+    /// Keeps a run where there is room for it without giving up another, as the first to be given up for others; says whether
+    /// it does.
     pub(crate) fn put_aside(&self, key: Key, run: &Arc<Run>) -> bool {
         let bytes = run.bytes();
         let mut shard = self.shard(key).lock();
         let fits = shard.weight() + bytes <= self.shard_bytes_max();
-        let twin = if fits { shard.insert(key, run.clone(), bytes) } else { None };
+        let twin = if fits { shard.insert_oldest(key, run.clone(), bytes) } else { None };
         drop(shard);
         drop(twin);
         fits
@@ -197,15 +198,16 @@ mod tests {
     #[test]
     fn what_is_put_aside_gives_nothing_up() {
         let cache = Decoded::new(SHARDS * 4 * run(100).bytes());
-        let aside = (0..1000).filter(|&row| cache.put_aside((1, row), &run(100))).count();
-        assert_eq!(aside, SHARDS * 4);
+        let used: Vec<u64> = (0..SHARDS as u64).filter(|&row| cache.put((1, row), &run(100), usize::MAX) > 0).collect();
+        let aside: Vec<u64> = (0..1000).filter(|&row| cache.put_aside((2, row), &run(100))).collect();
+        assert_eq!(used.len() + aside.len(), SHARDS * 4);
         assert_eq!((cache.stats().evictions, cache.stats().bytes as usize), (0, cache.bytes_max));
-        for row in 0..1000 {
-            cache.put((2, row), &run(100), usize::MAX);
-        }
-        assert!(!cache.put_aside((1, 0), &run(100)));
-        let kept = |file| (0..1000).filter(|&row| cache.has((file, row))).count();
-        assert_eq!((kept(1), kept(2)), (0, SHARDS * 4), "what was put aside goes for what is asked for");
+        assert!(!cache.put_aside((3, 0), &run(100)));
+        // What is asked for now takes the place of what was put aside, not of what was asked for before.
+        cache.put((3, 0), &run(100), usize::MAX);
+        assert_eq!(cache.stats().evictions, 1);
+        assert!(used.iter().all(|&row| cache.has((1, row))));
+        assert_eq!(aside.iter().filter(|&&row| cache.has((2, row))).count(), aside.len() - 1);
         assert!(!Decoded::new(0).put_aside((1, 0), &run(1)));
     }
 

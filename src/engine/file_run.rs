@@ -28,6 +28,10 @@ const ENTRIES_MIN: usize = if cfg!(test) { 2 } else { 64 };
 const OPEN_FILES: usize = 256;
 /// Even times of a file that are at hand for the next run that has the same.
 const EVENS: usize = 8;
+/// Files of one scan whose memory of runs is used again from one series to the next: of each [`EVENS`] times, and
+/// [`RUNS_TAKEN_BACK`] runs' values, none of more than [`REUSED_ROWS`].
+const REUSING_FILES: usize = 16;
+const REUSED_ROWS: usize = 2 * decoded::RUN_ROWS_MAX as usize;
 /// Runs of one series in one file whose memory is used for those of the next.
 const RUNS_TAKEN_BACK: usize = 4;
 /// Rows that are not kept are decoded in runs of about so many, at most.
@@ -86,6 +90,8 @@ pub(crate) struct FileRun {
     behind: Option<SeriesId>,
     /// Whether the columns stay open from one series to the next.
     stays_open: bool,
+    /// Whether the memory of runs is used again from one series to the next.
+    reuses: bool,
     room: Room,
     /// Those of one stream.
     sums: Vec<WindowSum>,
@@ -117,19 +123,16 @@ impl Room {
 
     /// Room for values.
     fn values(&mut self, of: FieldType, rows: usize) -> Column {
-        match self.values.pop().filter(|_| of == FieldType::Float) {
-            Some(mut values) => {
-                values.clear();
-                values.reserve(rows);
-                Column::Float(values)
-            }
-            None => Column::with_capacity(of, rows),
-        }
+        let room = if of == FieldType::Float { self.values.pop() } else { None };
+        let Some(mut values) = room else { return Column::with_capacity(of, rows) };
+        values.clear();
+        values.reserve(rows);
+        Column::Float(values)
     }
 
     /// A run that its reader alone keeps.
     fn give(&mut self, run: &Arc<decoded::Run>) {
-        if self.given.len() < RUNS_TAKEN_BACK {
+        if self.given.len() < RUNS_TAKEN_BACK && run.values.len() <= REUSED_ROWS {
             self.given.push(run.clone());
         }
     }
@@ -155,7 +158,7 @@ impl Times {
             let times = Arc::new(std::mem::take(&mut self.scratch));
             let before = std::mem::replace(&mut self.before, times);
             // Nobody else may have it any more.
-            self.scratch = Arc::into_inner(before).unwrap_or_default();
+            self.scratch = Arc::into_inner(before).filter(|times| times.len() <= REUSED_ROWS).unwrap_or_default();
         }
         self.before.clone()
     }
@@ -163,14 +166,16 @@ impl Times {
     /// `count` times from `first_ns` on, a step apart.
     fn even(&mut self, (first_ns, step_ns): (i64, i64), count: usize) -> Arc<Vec<i64>> {
         let wanted = (first_ns, step_ns, count);
-        if let Some(at) = self.evens.iter().position(|(known, _)| *known == wanted) {
-            self.evens.swap(0, at);
-        } else {
+        let known = self.evens.iter().position(|(known, _)| *known == wanted);
+        let (_, times) = known.and_then(|at| self.evens.remove(at)).unwrap_or_else(|| {
             let times = (0..count as i64).map(|at| first_ns.wrapping_add(step_ns.wrapping_mul(at))).collect();
+            (wanted, Arc::new(times))
+        });
+        if count <= REUSED_ROWS {
             self.evens.truncate(EVENS - 1);
-            self.evens.push_front((wanted, Arc::new(times)));
+            self.evens.push_front((wanted, times.clone()));
         }
-        self.evens[0].1.clone()
+        times
     }
 }
 
@@ -217,7 +222,10 @@ impl Runs<'_> {
                     }
                     let asked = if keep { chunk } else { rows.start..rows.end.min(end) };
                     let count = (asked.end - asked.start) as usize;
-                    let mut values = room.values(entry.field_type(), count);
+                    let mut values = match keep {
+                        true => Column::with_capacity(entry.field_type(), count),
+                        false => room.values(entry.field_type(), count),
+                    };
                     let times = &mut room.times;
                     times.scratch.clear();
                     let times_ns = match cursor.read_even(entry, asked, &mut times.scratch, &mut values)? {
@@ -261,8 +269,21 @@ impl FileRun {
     pub(crate) fn new(rank: u64, file: Arc<LiveFile>, number: usize, with_deleted: bool) -> Self {
         let behind = Some(file.record.min_series);
         let stays_open = number < OPEN_FILES;
+        let reuses = number < REUSING_FILES;
         let (room, sums) = Default::default();
-        Self { rank, file, cursor: None, entries: Vec::new(), at: 0, behind, stays_open, room, sums, with_deleted }
+        Self {
+            rank,
+            file,
+            cursor: None,
+            entries: Vec::new(),
+            at: 0,
+            behind,
+            stays_open,
+            reuses,
+            room,
+            sums,
+            with_deleted,
+        }
     }
 
     /// The first and the last time of the file.
@@ -366,6 +387,8 @@ impl FileRun {
         }
         if !self.stays_open {
             cursor.rest();
+        }
+        if !self.reuses {
             self.room = Room::default();
         }
         Ok(())

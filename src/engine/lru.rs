@@ -12,6 +12,9 @@ pub(crate) struct Lru<K, V> {
     weight: usize,
 }
 
+/// Moments before it are those of values that were never used.
+const FIRST_MOMENT: u64 = 1 << 63;
+
 struct Entry<V> {
     value: V,
     weight: usize,
@@ -20,7 +23,7 @@ struct Entry<V> {
 
 impl<K, V> Default for Lru<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), order: BTreeMap::new(), moment: 0, weight: 0 }
+        Self { entries: HashMap::new(), order: BTreeMap::new(), moment: FIRST_MOMENT, weight: 0 }
     }
 }
 
@@ -46,10 +49,22 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) -> Option<V> {
         let old = self.remove(key);
         self.moment += 1;
-        self.order.insert(self.moment, key);
-        self.entries.insert(key, Entry { value, weight, used: self.moment });
-        self.weight += weight;
+        self.insert_at(self.moment, key, value, weight);
         old
+    }
+
+    /// Puts a value in, as the first to be given up; gives the one that had the key.
+    pub(crate) fn insert_oldest(&mut self, key: K, value: V, weight: usize) -> Option<V> {
+        let old = self.remove(key);
+        let moment = self.order.first_key_value().map_or(FIRST_MOMENT, |(first, _)| first.saturating_sub(1));
+        self.insert_at(moment, key, value, weight);
+        old
+    }
+
+    fn insert_at(&mut self, used: u64, key: K, value: V, weight: usize) {
+        self.order.insert(used, key);
+        self.entries.insert(key, Entry { value, weight, used });
+        self.weight += weight;
     }
 
     /// Takes a value out.

@@ -142,7 +142,7 @@ impl Snapshot {
     /// Where files of other partitions begin within a range of times, ascending: what lies before such a time and what lies
     /// behind it is read apart at no cost.
     #[must_use]
-    pub fn partitions(&self, table: TableId, tier: Tier, times_ns: &RangeInclusive<i64>) -> Vec<i64> {
+    pub fn partition_starts_ns(&self, table: TableId, tier: Tier, times_ns: &RangeInclusive<i64>) -> Vec<i64> {
         let policy = self.registry.read().table(table).map(|t| t.policy());
         let files = policy.and_then(|policy| self.view.files.get(&(policy, tier))).into_iter().flatten();
         let starts = files.filter_map(|file| file.record.partition_ns);

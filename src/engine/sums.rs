@@ -34,8 +34,7 @@ pub struct WindowSum {
     pub sum: i64,
 }
 
-/// Even times of a window: the rows `from..to` of those that begin at `first_ns`, of which the first is in the window that ends
-/// at `end_ns`.
+/// Of even times, the first at `first_ns`, the first row whose time is not before `end_ns`; at least `from`, at most `to`.
 pub(crate) fn rows_before(end_ns: i64, (first_ns, step_ns): (i64, i64), from: u64, to: u64) -> u64 {
     let step = i128::from(step_ns.max(1));
     let rows = (i128::from(end_ns) - i128::from(first_ns) + step - 1).div_euclid(step);

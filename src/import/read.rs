@@ -5,6 +5,7 @@
 //! the points of files of [`ROOM_BYTES`] together, or of one that is larger, and of each file that is being read one archive.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -22,7 +23,9 @@ pub(super) const EXTENSION: &str = ".wsp";
 /// A whisper file beyond this is not read: its points would take as much memory.
 pub const FILE_BYTES_MAX: u64 = 1 << 30;
 /// Bytes of the files that are read at a time, or wait to be taken.
-pub const ROOM_BYTES: u64 = 256 << 20;
+pub const ROOM_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 256 << 20 };
+/// What a small file costs while it waits.
+const FILE_COST: u64 = 4 << 10;
 /// Points later than this after the import come from a wrong clock, and are left out.
 const FUTURE_S: i64 = 3_600;
 /// Threads that read, at most; a disk has no use for more.
@@ -117,7 +120,7 @@ pub(super) fn read_all(
 fn next<'r>(work: &Mutex<Receiver<(u64, Found)>>, room: &'r Room) -> Option<(u64, Found, Held<'r>)> {
     let work = work.lock().unwrap_or_else(PoisonError::into_inner);
     let (number, found) = work.recv().ok()?;
-    let held = room.take(found.bytes);
+    let held = room.take(found.bytes.max(FILE_COST));
     Some((number, found, held))
 }
 
@@ -126,7 +129,9 @@ fn below(root: &Path, path: &Path) -> String {
 }
 
 fn read(env: &Env, found: Found, now_s: i64) -> Read {
-    match prepare(env, found.clone(), now_s) {
+    // The files behind this one wait for it.
+    let read = catch_unwind(AssertUnwindSafe(|| prepare(env, found.clone(), now_s)));
+    match read.unwrap_or_else(|_| Err(Error::internal("a panic; the log says where"))) {
         Ok((file, damage)) => Read::File(Box::new(file), damage),
         Err(e) => Read::Failed(found.relative, e.to_string(), found.bytes),
     }
@@ -141,6 +146,12 @@ fn prepare(env: &Env, found: Found, now_s: i64) -> Result<(Prepared, Option<Stri
     if len > FILE_BYTES_MAX {
         let path = found.path.display();
         return Err(Error::invalid(format!("{path}: {len} bytes, more than the {FILE_BYTES_MAX} expected")));
+    }
+    if len > found.bytes {
+        let (path, before) = (found.path.display(), found.bytes);
+        return Err(Error::invalid(format!(
+            "{path}: has grown from {before} to {len} bytes meanwhile: import it again"
+        )));
     }
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(HEAD_BYTES)];
     file.read_exact_at(&mut bytes, 0).map_err(failed)?;
@@ -226,6 +237,26 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
+
+    #[test]
+    fn an_error_ends_the_reading_though_readers_wait_for_room() {
+        let tree = tempfile::tempdir().unwrap();
+        // Each has all of the room, so that readers wait for those before them.
+        for i in 0..40 {
+            std::fs::write(tree.path().join(format!("{i:02}{EXTENSION}")), vec![0; ROOM_BYTES as usize]).unwrap();
+        }
+        let (told, ended) = sync_channel(1);
+        let root = tree.path().to_owned();
+        std::thread::spawn(move || {
+            let mut taken = 0;
+            let result = read_all(&Env::real(), &root, &|_| false, |_| {
+                taken += 1;
+                if taken == 3 { Err(Error::unavailable("no room on the disk")) } else { Ok(()) }
+            });
+            told.send((result.is_err(), taken))
+        });
+        assert_eq!(ended.recv_timeout(std::time::Duration::from_secs(60)), Ok((true, 3)));
+    }
 
     #[test]
     fn a_large_file_waits_until_it_has_the_room_for_itself() {

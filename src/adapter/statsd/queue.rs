@@ -24,7 +24,7 @@ const BATCHES_MIN: usize = 16;
 /// Memory that may lie ready for sockets: one to be filled, while one is folded and one waits.
 const SPARES_MAX: usize = 3;
 /// Packets that take less than this share of their memory do not keep it.
-const SHARE_MIN: usize = 4;
+const SHARE_MIN: usize = 2;
 
 /// Packets that were read together, in the order of arrival.
 #[derive(Default)]
@@ -151,10 +151,18 @@ pub(super) fn new(bytes: usize) -> (Queue, mpsc::Receiver<Message>) {
 }
 
 impl Queue {
-    /// Queues packets if there is room.
+    /// Queues packets if there is room; if not, their memory goes back to the sockets.
     pub(super) fn try_send(&self, packets: Packets) -> Result<(), Full> {
-        let room = self.room.clone().try_acquire_many_owned(self.cost(&packets)).map_err(|_| Full)?;
-        self.messages.try_send(Message::Packets(packets, room)).map_err(|_| Full)
+        let Ok(room) = self.room.clone().try_acquire_many_owned(self.cost(&packets)) else {
+            self.spares.give(packets);
+            return Err(Full);
+        };
+        self.messages.try_send(Message::Packets(packets, room)).map_err(|refused| {
+            if let Message::Packets(packets, _) = refused.into_inner() {
+                self.spares.give(packets);
+            }
+            Full
+        })
     }
 
     /// Queues packets as soon as there is room. Cancelled, they are not queued.
@@ -208,7 +216,7 @@ mod tests {
         let full = vec![b'x'; spares.batch_bytes()];
         let mut reading = spares.take();
         let memory = reading.bytes.as_ptr();
-        for (bytes, copied) in [(0, true), (10, true), (full.len() / SHARE_MIN, true), (full.len() / 2, false)] {
+        for (bytes, copied) in [(0, true), (10, true), (full.len() / SHARE_MIN, true), (full.len() * 3 / 4, false)] {
             reading.push(b"first");
             reading.push(&full[..bytes]);
             let packets = reading.take(|| spares.take());

@@ -10,7 +10,7 @@ use crate::offenders::SAMPLE_BYTES_MAX;
 use crate::seldom::Seldom;
 
 /// Datagrams that are read together, at most; then they are handed over even if more waits.
-const DATAGRAMS_MAX: usize = 1_024;
+const DATAGRAMS_MAX: usize = 8_192;
 /// Times datagrams are still handed over when the server stops, if senders do not pause.
 pub(super) const LAST_TIMES: usize = 1_024;
 

@@ -213,6 +213,9 @@ impl<'a> Out<'a> {
     }
 
     fn gather(&mut self) {
+        if self.picks.is_empty() {
+            return;
+        }
         let Self { blocks, chunk, picks } = self;
         let series: Vec<_> = blocks.iter().map(|b| b.series()).collect();
         chunk.series.extend(picks.iter().map(|&(number, row)| series[number as usize][row as usize]));

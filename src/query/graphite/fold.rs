@@ -31,7 +31,7 @@ const PART_SLOTS: usize = if cfg!(test) { 10_000 } else { 128 * 1024 };
 /// But for so many files at most, so that there is work for several threads.
 const PART_FILES_MAX: usize = 16;
 
-/// Parts that become no columns are so many times as long: their pages are read twice more seldom.
+/// Parts that may become no columns are so many times as long: fewer of their pages are read twice.
 const DIRECT_PARTS: usize = 4;
 
 /// Slots of a series in a file from which on a part may begin at any series: a page then holds few of them, and is not read
@@ -89,7 +89,8 @@ impl Fetcher {
         let series = std::mem::take(&mut group.series);
         // Slots of coarser levels are rolled up from columns.
         let direct = group.window.tier == Tier::RAW;
-        let windows = cut(&group.window, &self.snapshot.partitions(table, group.window.tier, &group.window.times_ns()));
+        let windows =
+            cut(&group.window, &self.snapshot.partition_starts_ns(table, group.window.tier, &group.window.times_ns()));
         let files = files_of(&self.snapshot, table, &group.window, ids.get(ids.len() / 2).copied())?;
         if group.window.slots() / files.max(1) < LONG_SLOTS && !ids.is_sorted() {
             return Ok(None);
@@ -218,10 +219,24 @@ impl Stretch {
     }
 }
 
+/// Takes away what is left to do.
+struct GiveUp<'w>(&'w Work);
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        for stretch in &mut self.0.0.lock().stretches {
+            stretch.unread.clear();
+            stretch.waiting.clear();
+        }
+    }
+}
+
 impl Work {
     /// Does one part of those that are left.
     fn do_a_part(&self, snapshot: &Snapshot, patience: &Patience, reading: Reading) -> Result<()> {
         let Some(Taken { stretch, number, part, to }) = self.take() else { return Ok(()) };
+        // An error or a panic ends it for all: the aggregate is gone.
+        let unless_done = GiveUp(self);
         match to {
             To::Fold(mut fold) => {
                 part.part.fold(snapshot, patience, reading, &mut fold)?;
@@ -238,6 +253,7 @@ impl Work {
                 fold.into_iter().for_each(|fold| self.add(stretch, fold));
             }
         }
+        std::mem::forget(unless_done);
         Ok(())
     }
 

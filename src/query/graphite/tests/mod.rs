@@ -378,6 +378,34 @@ fn an_aggregate_over_several_partitions_is_the_one_of_what_is_fetched() {
 }
 
 #[test]
+fn an_aggregate_of_a_coarser_level_is_the_one_of_what_is_fetched() {
+    let world = World::new();
+    let now = world::NOW_S;
+    // Until yesterday imported, since then rolled up.
+    let archives = [(60, 2 * DAY), (600, 30 * DAY)];
+    for i in 0..12 {
+        let id = world.series(&format!("s.{i:02}"), &archives, ((i % 3) as u8 + 1, 0.0, now - DAY - HOUR));
+        let coarse = (0..15 * DAY / 600).map(|n| now - DAY - HOUR - 600 * (n + 1));
+        let coarse: Vec<_> =
+            coarse.filter(|t| (t / 600 + i) % 7 != 0).map(|t| (t, (t / 600 * (i + 1) % 101) as f64)).collect();
+        world.write(id, 1, &coarse);
+        let fine: Vec<_> =
+            (1..DAY / 60).filter(|m| (m + i) % 5 != 0).map(|m| (now - 60 * m, (m % 17) as f64 / 4.0)).collect();
+        world.write(id, 0, &fine);
+    }
+    world.engine.compact_all().unwrap();
+    let cpu = std::sync::Arc::new(rhythmite_env::CpuPool::start(3, 8).unwrap());
+    for function in ["sumSeries", "averageSeries", "maxSeries", "diffSeries"] {
+        for range in [(-15 * DAY, 0), (-10 * DAY, -2 * DAY), (-3 * DAY, -HOUR)] {
+            let folded = world.fetch_on(&cpu, &format!("{function}(s.*)"), range);
+            let fetched = world.fetch_on(&cpu, &format!("{function}(group(s.*))"), range);
+            assert!(folded[0].values.iter().any(|v| !v.is_nan()));
+            assert_eq!(format!("{folded:?}"), format!("{fetched:?}"), "{function} {range:?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_folded_is_not_held() {
     let mut world = World::new();
     for i in 0..5 {
