@@ -66,19 +66,23 @@ impl Memory {
         let share = |given: Option<Size>, part: u64, (least, most): (u64, u64)| {
             given.map_or((budget / part).clamp(least * MIB, most * MIB), |given| given.0)
         };
+        let index_cache = share(self.index_cache, 16, (16, 256));
+        let decoded_cache = share(self.decoded_cache, 32, (8, 64));
+        let page_cache = share(self.page_cache, 64, (4, 32));
+        let queries = share(queries, 4, (64, 1024));
+        let others = [index_cache, decoded_cache, page_cache, queries].into_iter().fold(0, u64::saturating_add);
+        // Two memtables get what the others leave, but no more than half of all.
+        let memtable_many = (budget.saturating_sub(others) / 2).min(budget / 4).max(8 * MIB);
         let shares = Shares {
             budget,
             memtable: share(self.memtable, 32, (8, 64)),
-            memtable_many: self.memtable.map_or((budget / 8).max(8 * MIB), |given| given.0),
-            index_cache: share(self.index_cache, 16, (16, 256)),
-            decoded_cache: share(self.decoded_cache, 32, (8, 64)),
-            page_cache: share(self.page_cache, 64, (4, 32)),
-            queries: share(queries, 4, (64, 1024)),
+            memtable_many: self.memtable.map_or(memtable_many, |given| given.0),
+            index_cache,
+            decoded_cache,
+            page_cache,
+            queries,
         };
-        let memtables = [shares.memtable_many; 2];
-        let caches = [shares.index_cache, shares.decoded_cache, shares.page_cache];
-        let parts = memtables.into_iter().chain(caches).chain([shares.queries]);
-        let sum = parts.fold(0, u64::saturating_add);
+        let sum = others.saturating_add(shares.memtable_many.saturating_mul(2));
         if self.budget.is_some() && sum > budget {
             return Err(Error::invalid(format!(
                 "[memory] budget = {budget}: two memtables, index_cache, decoded_cache, page_cache and [query] memory take {sum} together"
@@ -108,18 +112,18 @@ mod tests {
 
     #[test]
     fn machines_of_every_size_get_shares_that_fit() {
-        for (machine_mib, [budget, memtable, index, decoded, pages, queries]) in [
-            (64, [128, 8, 16, 8, 4, 64]),
-            (1024, [256, 8, 16, 8, 4, 64]),
-            (4096, [1024, 32, 64, 32, 16, 256]),
-            (24 * 1024, [6144, 64, 256, 64, 32, 1024]),
-            (1 << 20, [262_144, 64, 256, 64, 32, 1024]),
+        for (machine_mib, [budget, memtable, many, index, decoded, pages, queries]) in [
+            (64, [128, 8, 18, 16, 8, 4, 64]),
+            (1024, [256, 8, 64, 16, 8, 4, 64]),
+            (4096, [1024, 32, 256, 64, 32, 16, 256]),
+            (24 * 1024, [6144, 64, 1536, 256, 64, 32, 1024]),
+            (1 << 20, [262_144, 64, 65_536, 256, 64, 32, 1024]),
         ] {
             let shares = Memory::default().shares(machine_mib * MIB, None).unwrap();
             let expected = Shares {
                 budget: budget * MIB,
                 memtable: memtable * MIB,
-                memtable_many: budget * MIB / 8,
+                memtable_many: many * MIB,
                 index_cache: index * MIB,
                 decoded_cache: decoded * MIB,
                 page_cache: pages * MIB,

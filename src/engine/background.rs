@@ -102,11 +102,11 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
     let last_write = engine.last_write();
     let (quiet, age) = engine.quiet_and_age();
     let bytes = stats.memtable_bytes as usize;
-    let idle = quiet >= engine.idle_wait(bytes) && bytes >= Options::IDLE_FLUSH_BYTES;
+    let idle = engine.flushes_idle(quiet, bytes);
+    let full = bytes >= engine.memtable_limit() || wal.live_bytes > options.wal.wal_bytes_max / 2;
     let due = idle
-        || bytes >= engine.memtable_limit()
+        || full
         || (engine.has_unflushed() && age >= options.flush_age)
-        || wal.live_bytes > options.wal.wal_bytes_max / 2
         // Files take less than the log, and nobody writes meanwhile.
         || (stats.disk_low && wal.live_bytes >= LOW_FLUSH_BYTES)
         || engine.oldest_unflushed_delete().is_some_and(|age| age >= Options::DELETE_FLUSH);
@@ -114,6 +114,8 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         engine.flush()?;
         if idle {
             engine.note_idle_flush(last_write, bytes);
+        } else if full {
+            engine.note_full_flush();
         }
         return Ok(true);
     }

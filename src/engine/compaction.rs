@@ -27,7 +27,11 @@ use crate::view::View;
 /// Flushed files that one merge takes: each costs an open reader.
 const MERGE_FLUSHED_MAX: usize = 16;
 /// Flushed files of this size together are merged as soon as nothing is written, however few they are.
-const IDLE_MERGE_BYTES: u64 = 1 << 20;
+const IDLE_MERGE_BYTES: u64 = 64 << 10;
+/// Files of one partition that are no larger together are made one as soon as nothing is written: it takes a second or two.
+const IDLE_PARTITION_BYTES: u64 = 64 << 20;
+/// But not if the oldest is this many times as large as the others together.
+const IDLE_SIZE_RATIO: u64 = 256;
 /// A file this many times as large as the newer ones together is left alone: rewriting it would gain little.
 const SIZE_RATIO: u64 = 4;
 
@@ -174,7 +178,11 @@ impl Engine {
         };
         let overdue = || self.overdue_flushed(view).filter(may);
         let job = flushed.or_else(idle).or_else(overdue).or_else(|| self.rewrite(view, false)).or_else(merge);
-        let job = job.or_else(|| self.due_roll(view, false, &mut |job| self.fits(job)));
+        let settled = || {
+            let mut waiting = view.files.iter().filter(|_| self.merges_idle());
+            waiting.find_map(|(k, files)| small_partition(*k, files).filter(may))
+        };
+        let job = job.or_else(settled).or_else(|| self.due_roll(view, false, &mut |job| self.fits(job)));
         job.or_else(|| self.due_rolled_merge(view, false, &mut |job| self.fits(job)))
     }
 
@@ -381,27 +389,40 @@ fn partitions(files: &[Arc<LiveFile>], length: i64) -> Result<BTreeSet<i64>> {
     Ok(numbers)
 }
 
-/// The files of a partition that has at least `enough`. With `by_size` an old file much larger than all newer ones
-/// stays out.
-fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize, by_size: bool) -> Option<Job> {
+/// Raw files of each partition, oldest first; roll-ups are merged by other rules.
+fn by_partition(tier: Tier, files: &[Arc<LiveFile>]) -> impl Iterator<Item = Vec<Arc<LiveFile>>> + use<> {
     let mut by_start: BTreeMap<i64, Vec<Arc<LiveFile>>> = BTreeMap::new();
-    // Roll-ups are merged by other rules.
     for file in files.iter().filter(|_| !tier.is_rolled()) {
         if let Some(start) = file.record.partition_ns {
             by_start.entry(start).or_default().push(file.clone());
         }
     }
-    for (_, mut inputs) in by_start {
-        if inputs.len() < enough {
-            continue;
-        }
-        if by_size && inputs.len() < enough * 2 {
-            let newer = |from: usize| inputs[from..].iter().map(|f| f.record.bytes).sum::<u64>();
-            let skip =
-                (0..inputs.len() - 2).take_while(|&i| inputs[i].record.bytes > SIZE_RATIO * newer(i + 1)).count();
-            inputs.drain(..skip);
-        }
-        return Some(Job::new(policy, tier, inputs));
+    by_start.into_values()
+}
+
+fn bytes_of(files: &[Arc<LiveFile>]) -> u64 {
+    files.iter().map(|f| f.record.bytes).sum()
+}
+
+/// The files of a partition that has at least `enough`. With `by_size` an old file much larger than all newer ones
+/// stays out.
+fn partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>], enough: usize, by_size: bool) -> Option<Job> {
+    let mut inputs = by_partition(tier, files).find(|inputs| inputs.len() >= enough)?;
+    if by_size && inputs.len() < enough * 2 {
+        let skip = (0..inputs.len() - 2)
+            .take_while(|&i| inputs[i].record.bytes > SIZE_RATIO * bytes_of(&inputs[i + 1..]))
+            .count();
+        inputs.drain(..skip);
     }
-    None
+    Some(Job::new(policy, tier, inputs))
+}
+
+/// The files of a partition that has several and is small.
+fn small_partition((policy, tier): (PolicyId, Tier), files: &[Arc<LiveFile>]) -> Option<Job> {
+    let small = |inputs: &Vec<Arc<LiveFile>>| {
+        inputs.len() > 1
+            && bytes_of(inputs) <= IDLE_PARTITION_BYTES
+            && inputs[0].record.bytes <= IDLE_SIZE_RATIO * bytes_of(&inputs[1..])
+    };
+    by_partition(tier, files).find(small).map(|inputs| Job::new(policy, tier, inputs))
 }

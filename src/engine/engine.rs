@@ -118,7 +118,7 @@ impl Engine {
         let next_file = state.files.iter().filter_map(|f| f.id.parse::<u64>().ok()).max().unwrap_or(0) + 1;
         let cache = FileCache::new(&env, options.index_cache_bytes, options.page_cache_bytes, options.open_files_max);
         let decoded_bytes = options.decoded_cache_bytes;
-        let lull = Lull::new(options.idle_flush, options.flush_age);
+        let mut lull = Lull::new(options.idle_flush, options.flush_age);
         let mut files = Files::new();
         let mut leftovers = Vec::new();
         for record in state.files {
@@ -169,6 +169,9 @@ impl Engine {
         let seq = state.flushed_seq;
         let (wal, replayed) = Wal::open(env.clone(), options.wal.clone(), seq, seq, &mut replay, shared.clone())?;
         report.log = replayed;
+        if report.replayed_rows > 0 {
+            lull.filled();
+        }
         let memtable_bytes = options.memtable_bytes;
         let inner = Inner {
             env,
@@ -406,9 +409,15 @@ impl Engine {
         Duration::from_nanos(self.inner.shared.last_write_ns.load(Ordering::Relaxed).max(0) as u64)
     }
 
-    /// How long nothing must have been written for a memtable of these bytes to be flushed.
-    pub(crate) fn idle_wait(&self, bytes: usize) -> Duration {
-        self.inner.lull.lock().wait(self.inner.env.clock.monotonic(), bytes)
+    /// Whether nothing was written for so long that a memtable of these bytes is flushed.
+    pub(crate) fn flushes_idle(&self, quiet: Duration, bytes: usize) -> bool {
+        let mut lull = self.inner.lull.lock();
+        quiet >= lull.wait(self.inner.env.clock.monotonic(), bytes) && bytes >= lull.least_bytes()
+    }
+
+    /// A memtable was flushed since it was full.
+    pub(crate) fn note_full_flush(&self) {
+        self.inner.lull.lock().filled();
     }
 
     /// A memtable of these bytes was flushed because nothing was written since `last_write`.

@@ -15,6 +15,7 @@ use crate::decoded::{self, Decoded};
 use crate::deletes::{Delete, Gone};
 use crate::files::{LiveFile, not_at_hand};
 use crate::merge::Piece;
+use crate::overlap::{self, Span};
 use crate::scan::SeriesFilter;
 use crate::sst::{SstCursor, SstReader, StreamEntry};
 use crate::sums::{Summing, WindowSum};
@@ -55,6 +56,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) at_hand: bool,
     /// Sums instead of points, where they can be had.
     pub(crate) summing: Option<&'a Summing>,
+    /// Where other sources, too, have points of the series being read: there sums cannot be had. Ascending, apart.
+    pub(crate) contested: &'a [Span],
 }
 
 /// Which of the runs that it decodes a scan may keep.
@@ -251,6 +254,88 @@ impl Runs<'_> {
     }
 }
 
+/// One stream of the file.
+struct Stream<'a> {
+    entry: &'a StreamEntry,
+    gone: Gone,
+    rank: u64,
+    file: u64,
+}
+
+impl Stream<'_> {
+    /// Its sums where no other source has points of the series; false, with nothing given, if they cannot be had.
+    fn sum_up(
+        &self,
+        cursor: &mut SstCursor,
+        Summing { fields, range_ns, cut }: &Summing,
+        wanted: &Wanted<'_>,
+        sums: &mut Vec<WindowSum>,
+    ) -> Result<bool> {
+        let entry = self.entry;
+        let all = (entry.min_time_ns, entry.max_time_ns);
+        if fields.binary_search(&entry.field).is_err() || self.gone.touches(all.0, all.1) {
+            return Ok(false);
+        }
+        let Some(asked) = overlap::within(all, (*range_ns.start(), *range_ns.end())) else { return Ok(true) };
+        for (first, last) in overlap::beside(asked, wanted.contested) {
+            if !cursor.sums(entry, &(first..=last), cut, sums)? {
+                sums.clear();
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds its points in a range, a part of what is wanted.
+    fn read(
+        &self,
+        cursor: &mut SstCursor,
+        within_ns: &RangeInclusive<i64>,
+        wanted: &Wanted<'_>,
+        room: &mut Room,
+        out: &mut Vec<(FieldId, Piece)>,
+    ) -> Result<()> {
+        let Self { entry, gone, rank, file } = self;
+        let (entry, rank) = (*entry, *rank);
+        let first = entry.min_time_ns.max(*within_ns.start());
+        let last = entry.max_time_ns.min(*within_ns.end());
+        if first > last || gone.covers(first, last) {
+            return Ok(());
+        }
+        let mut push = |mut times_ns, mut values| {
+            if gone.touches(first, last) {
+                gone.take_from(&mut times_ns, &mut values);
+            }
+            if !times_ns.is_empty() {
+                out.push((entry.field, Piece::Owned { rank, times_ns, values }));
+            }
+        };
+        if wanted.times_only(entry.field) {
+            if wanted.at_hand {
+                return Err(not_at_hand());
+            }
+            let mut times = Vec::new();
+            cursor.read_times_in(entry, within_ns.clone(), &mut times)?;
+            let values = Column::Boolean(vec![true; times.len()]);
+            push(times, values);
+            return Ok(());
+        }
+        if let Some((decoded, keep)) = wanted.decoded
+            && !gone.touches(first, last)
+        {
+            let runs = Runs { at_hand: wanted.at_hand, decoded, keep, rank, file: *file };
+            return runs.read(cursor, entry, within_ns, room, out);
+        }
+        if wanted.at_hand {
+            return Err(not_at_hand());
+        }
+        let (mut times, mut values) = (Vec::new(), Column::new(entry.field_type()));
+        cursor.read(entry, within_ns.clone(), &mut times, &mut values)?;
+        push(times, values);
+        Ok(())
+    }
+}
+
 /// Which of these ascending times are in a range.
 fn rows_within(times_ns: &[i64], range_ns: &RangeInclusive<i64>) -> Range<usize> {
     // PERF: mostly all of them, and a search waits for each of its looks.
@@ -286,11 +371,6 @@ impl FileRun {
         }
     }
 
-    /// The first and the last time of the file.
-    pub(crate) fn span_ns(&self) -> (i64, i64) {
-        (self.file.record.min_time_ns, self.file.record.max_time_ns)
-    }
-
     /// A series that is not below `series` and not above the first such that the file has points of. Calls ascend.
     ///
     /// # Errors
@@ -312,6 +392,19 @@ impl FileRun {
                 Ok(None)
             }
         }
+    }
+
+    /// The first and the last time of `series`, which `seek` has just given, among the streams that are wanted.
+    ///
+    /// # Errors
+    /// As [`LiveFile::reader`].
+    pub(crate) fn span_of(&mut self, series: SeriesId, wanted: &Wanted<'_>) -> Result<Option<Span>> {
+        if self.at == self.entries.len() {
+            self.load(series, wanted)?;
+        }
+        let streams = self.entries[self.at..].iter().take_while(|entry| entry.series == series);
+        let spans = streams.map(|entry| (entry.min_time_ns, entry.max_time_ns));
+        Ok(spans.reduce(|all, one| (all.0.min(one.0), all.1.max(one.1))))
     }
 
     /// Adds the pieces of `series`, which `seek` has just given, to `out`, without what `deletes` (those of the series)
@@ -336,54 +429,22 @@ impl FileRun {
         cursor.keep_pages(wanted.decoded.is_some());
         while let Some(entry) = self.entries.get(self.at).filter(|e| e.series == series) {
             self.at += 1;
-            let gone = Gone::new(deletes, seen_seq, self.file.field_of(entry));
-            let first = entry.min_time_ns.max(*wanted.within_ns.start());
-            let last = entry.max_time_ns.min(*wanted.within_ns.end());
-            if first > last || gone.covers(first, last) {
-                continue;
-            }
-            if let Some(Summing { fields, range_ns, cut }) = wanted.summing
-                && fields.binary_search(&entry.field).is_ok()
-                && !gone.touches(first, last)
-                && cursor.sums(entry, range_ns, cut, &mut self.sums)?
+            let stream = Stream {
+                entry,
+                gone: Gone::new(deletes, seen_seq, self.file.field_of(entry)),
+                rank: self.rank,
+                file: self.file.key(),
+            };
+            if let Some(summing) = wanted.summing
+                && stream.sum_up(cursor, summing, wanted, &mut self.sums)?
             {
                 sums.extend(self.sums.drain(..).map(|sum| (entry.field, sum)));
-                continue;
-            }
-            if wanted.times_only(entry.field) {
-                if wanted.at_hand {
-                    return Err(not_at_hand());
-                }
-                let mut times = Vec::new();
-                cursor.read_times_in(entry, wanted.within_ns.clone(), &mut times)?;
-                let mut values = Column::Boolean(vec![true; times.len()]);
-                if gone.touches(first, last) {
-                    gone.take_from(&mut times, &mut values);
-                }
-                if !times.is_empty() {
-                    out.push((entry.field, Piece::Owned { rank: self.rank, times_ns: times, values }));
+                for &(first, last) in wanted.contested {
+                    stream.read(cursor, &(first..=last), wanted, &mut self.room, out)?;
                 }
                 continue;
             }
-            if let Some((decoded, keep)) = wanted.decoded
-                && !gone.touches(first, last)
-            {
-                let runs = Runs { at_hand: wanted.at_hand, decoded, keep, rank: self.rank, file: self.file.key() };
-                runs.read(cursor, entry, wanted.within_ns, &mut self.room, out)?;
-                continue;
-            }
-            if wanted.at_hand {
-                return Err(not_at_hand());
-            }
-            let mut times = Vec::new();
-            let mut values = Column::new(entry.field_type());
-            cursor.read(entry, wanted.within_ns.clone(), &mut times, &mut values)?;
-            if gone.touches(first, last) {
-                gone.take_from(&mut times, &mut values);
-            }
-            if !times.is_empty() {
-                out.push((entry.field, Piece::Owned { rank: self.rank, times_ns: times, values }));
-            }
+            stream.read(cursor, wanted.within_ns, wanted, &mut self.room, out)?;
         }
         if !self.stays_open {
             cursor.rest();

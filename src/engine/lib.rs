@@ -31,6 +31,7 @@ mod options;
 mod orphan;
 mod output;
 mod output_names;
+mod overlap;
 pub mod registry;
 mod rewrite;
 mod rollup;

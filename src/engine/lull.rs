@@ -5,9 +5,13 @@
 //! two of every series, which costs many times what one flush of twenty points costs. So it is looked at what follows
 //! such a flush. If as much as half of what was flushed comes again, its writers only paused, and from then on a pause must
 //! be twice as long as that one; if it does not, the wait is the usual one again. A trickle beside (what the server
-//! stores of itself) is neither.
+//! stores of itself) is neither: a memtable below [`Options::IDLE_FLUSH_BYTES`] is left alone, unless it is what remained of a
+//! load: a flush for its size went before, or a log that was replayed. Such a rest keeps the log's last segment and hides
+//! newer points of series from whoever reads files alone, and it is flushed only once.
 
 use std::time::Duration;
+
+use crate::options::Options;
 
 /// What is known of the pauses.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub(crate) struct Lull {
     max: Duration,
     wait: Duration,
     flushed: Option<Flushed>,
+    /// Whether the memtable holds the rest of a load.
+    rest: bool,
 }
 
 /// A flush that was made because nothing was written. Times are monotonic, here and below.
@@ -29,7 +35,7 @@ struct Flushed {
 impl Lull {
     /// Waits for `usual` at first, and never longer than `max`.
     pub(crate) fn new(usual: Duration, max: Duration) -> Self {
-        Self { usual, max: max.max(usual), wait: usual, flushed: None }
+        Self { usual, max: max.max(usual), wait: usual, flushed: None, rest: false }
     }
 
     /// How long nothing must have been written now. `bytes` is what the memtable holds.
@@ -47,9 +53,23 @@ impl Lull {
         self.wait
     }
 
+    /// How much the memtable must hold to be flushed because nothing is written, in bytes.
+    pub(crate) fn least_bytes(&self) -> usize {
+        if self.rest { Options::REST_FLUSH_BYTES } else { Options::IDLE_FLUSH_BYTES }
+    }
+
     /// The memtable was flushed because nothing was written since `last_write`; it held `bytes`.
     pub(crate) fn flushed(&mut self, last_write: Duration, bytes: usize) {
-        self.flushed = Some(Flushed { last_write, bytes });
+        self.rest = false;
+        // A rest says nothing of who comes back.
+        if bytes >= Options::IDLE_FLUSH_BYTES {
+            self.flushed = Some(Flushed { last_write, bytes });
+        }
+    }
+
+    /// The memtable was flushed since it was full, or filled from the log at the start.
+    pub(crate) fn filled(&mut self) {
+        self.rest = true;
     }
 
     /// As of the last look.
@@ -72,13 +92,15 @@ mod tests {
             }
             held += 1;
             let wait = lull.wait(Duration::from_secs(now_s), held);
-            if held >= 1_000 && now_s - last_s >= wait.as_secs() {
+            if held >= lull.least_bytes() && now_s - last_s >= wait.as_secs() {
                 lull.flushed(Duration::from_secs(last_s), held);
                 (held, flushes) = (0, flushes + 1);
             }
         }
         (flushes, lull.last_wait().as_secs())
     }
+
+    const BURST: usize = 10 * Options::IDLE_FLUSH_BYTES;
 
     fn new() -> Lull {
         Lull::new(Duration::from_secs(5), Duration::from_secs(600))
@@ -87,27 +109,39 @@ mod tests {
     #[test]
     fn who_comes_back_is_waited_for() {
         for (every_s, wait_s) in [(6, 12), (10, 20), (60, 120), (250, 500), (400, 600)] {
-            assert_eq!(pauses(&mut new(), 0, 6_000, every_s, 100_000), (1, wait_s), "every {every_s} s");
+            assert_eq!(pauses(&mut new(), 0, 6_000, every_s, BURST), (1, wait_s), "every {every_s} s");
         }
         // As often as the wait, nobody pauses.
-        assert_eq!(pauses(&mut new(), 0, 6_000, 5, 100_000), (0, 5));
+        assert_eq!(pauses(&mut new(), 0, 6_000, 5, BURST), (0, 5));
         // Too seldom: each time is one of its own.
-        assert_eq!(pauses(&mut new(), 0, 6_000, 1_000, 100_000), (6, 5));
+        assert_eq!(pauses(&mut new(), 0, 6_000, 1_000, BURST), (6, 5));
     }
 
     #[test]
     fn who_loads_once_is_not() {
         let mut lull = new();
-        assert_eq!(pauses(&mut lull, 0, 300, 1_000, 100_000), (1, 5));
-        assert_eq!(pauses(&mut lull, 300, 300, 1_000, 10_000), (1, 5), "much less than what was flushed");
+        assert_eq!(pauses(&mut lull, 0, 300, 1_000, BURST), (1, 5));
+        assert_eq!(pauses(&mut lull, 300, 300, 1_000, BURST / 10), (1, 5), "much less than what was flushed");
+    }
+
+    #[test]
+    fn a_rest_is_flushed_once_whatever_it_is() {
+        let (rest, usual) = (Options::REST_FLUSH_BYTES, Options::IDLE_FLUSH_BYTES);
+        let mut lull = new();
+        assert_eq!(lull.least_bytes(), usual);
+        lull.filled();
+        assert_eq!(lull.least_bytes(), rest);
+        lull.flushed(Duration::from_secs(10), rest);
+        assert_eq!(lull.least_bytes(), usual);
+        assert_eq!(lull.wait(Duration::from_secs(20), rest), Duration::from_secs(5), "nobody came back");
     }
 
     #[test]
     fn a_wait_that_nobody_needs_any_more_ends() {
         let mut lull = new();
-        assert_eq!(pauses(&mut lull, 0, 600, 60, 100_000), (1, 120));
+        assert_eq!(pauses(&mut lull, 0, 600, 60, BURST), (1, 120));
         // One more flush, 120 s after the last of them, and nothing that follows it.
-        assert_eq!(pauses(&mut lull, 600, 1_000, 10_000, 100_000), (1, 5));
-        assert_eq!(pauses(&mut lull, 2_000, 100, 10_000, 100_000), (1, 5));
+        assert_eq!(pauses(&mut lull, 600, 1_000, 10_000, BURST), (1, 5));
+        assert_eq!(pauses(&mut lull, 2_000, 100, 10_000, BURST), (1, 5));
     }
 }

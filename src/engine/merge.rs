@@ -7,6 +7,7 @@ use rhythmite_model::Column;
 
 use crate::decoded::Run;
 use crate::memtable::Block;
+use crate::overlap::{Span, contested, within};
 use crate::scan::Stretch;
 
 /// A sorted run of one stream's points.
@@ -57,6 +58,59 @@ impl Piece {
         }
     }
 
+    /// The first and the last time; it is not empty.
+    fn span_ns(&self) -> Span {
+        let times_ns = self.times_ns();
+        (times_ns[0], times_ns[times_ns.len() - 1])
+    }
+
+    /// Some of its rows, counted from its first.
+    fn slice(&self, part: Range<usize>) -> Piece {
+        match self {
+            Piece::Owned { rank, .. } => {
+                let (mut times_ns, mut values) =
+                    (Vec::with_capacity(part.len()), Column::with_capacity(self.values().0.field_type(), part.len()));
+                self.extend(part, &mut times_ns, &mut values);
+                Piece::Owned { rank: *rank, times_ns, values }
+            }
+            Piece::Cached { rank, run, rows } => {
+                Piece::Cached { rank: *rank, run: run.clone(), rows: rows.start + part.start..rows.start + part.end }
+            }
+            Piece::Shared { rank, block, rows, column } => {
+                let rows = rows.start + part.start..rows.start + part.end;
+                Piece::Shared { rank: *rank, block: block.clone(), rows, column: *column }
+            }
+        }
+    }
+
+    /// Adds what lies in none of the spans to `beside`, what lies in one of them to the list of that span.
+    fn cut(self, spans: &[Span], beside: &mut Vec<Piece>, over: &mut [Vec<Piece>]) {
+        let (first, last) = self.span_ns();
+        let mut row = 0;
+        let mut number = spans.partition_point(|span| span.1 < first);
+        while let Some(span) = spans.get(number).filter(|span| within(**span, (first, last)).is_some()) {
+            if span.0 <= first && last <= span.1 {
+                over[number].push(self);
+                return;
+            }
+            let times_ns = self.times_ns();
+            let from = row + times_ns[row..].partition_point(|t| *t < span.0);
+            let to = from + times_ns[from..].partition_point(|t| *t <= span.1);
+            if row < from {
+                beside.push(self.slice(row..from));
+            }
+            if from < to {
+                over[number].push(self.slice(from..to));
+            }
+            (row, number) = (to, number + 1);
+        }
+        match row {
+            0 => beside.push(self),
+            row if row < self.times_ns().len() => beside.push(self.slice(row..self.times_ns().len())),
+            _ => {}
+        }
+    }
+
     /// Where the points are.
     pub(crate) fn stretch(&self) -> Stretch<'_> {
         match self {
@@ -104,14 +158,27 @@ impl Piece {
     }
 }
 
-/// Makes pieces of one type, none of them empty, ascend in time and be apart: those of which any overlap become one.
+/// Makes pieces of one type, none of them empty, ascend in time and be apart: where some overlap, their points there become one
+/// piece, and what they have beside stays where it is.
 pub(crate) fn set_apart(pieces: &mut Vec<Piece>) {
-    pieces.sort_by_key(|p| p.times_ns()[0]);
-    let apart = pieces.windows(2).all(|w| w[0].times_ns().last() < w[1].times_ns().first());
-    if !apart {
-        let (times_ns, values) = merge(std::mem::take(pieces));
-        pieces.push(Piece::Owned { rank: 0, times_ns, values });
+    let mut spans: Vec<Span> = pieces.iter().map(Piece::span_ns).collect();
+    let contested = contested(&mut spans);
+    if !contested.is_empty() {
+        let mut over: Vec<Vec<Piece>> = contested.iter().map(|_| Vec::new()).collect();
+        for piece in std::mem::take(pieces) {
+            piece.cut(&contested, pieces, &mut over);
+        }
+        for mut parts in over {
+            match parts.len() {
+                0 | 1 => pieces.append(&mut parts),
+                _ => {
+                    let (times_ns, values) = merge(parts);
+                    pieces.push(Piece::Owned { rank: 0, times_ns, values });
+                }
+            }
+        }
     }
+    pieces.sort_by_key(|piece| piece.times_ns()[0]);
 }
 
 /// One stream of pieces that ascend and are apart.
@@ -189,5 +256,44 @@ mod tests {
             prop_assert_eq!(times, model.keys().copied().collect::<Vec<_>>());
             prop_assert_eq!(values, Column::Integer(model.values().copied().collect()));
         }
+    }
+
+    fn cached(rank: u64, times_ns: std::ops::Range<i64>) -> Piece {
+        let rows = 0..times_ns.clone().count();
+        let values = Column::Integer(times_ns.clone().map(|t| t * 10 + rank as i64).collect());
+        Piece::Cached { rank, run: Arc::new(Run { times_ns: Arc::new(times_ns.collect()), values }), rows }
+    }
+
+    #[test]
+    fn what_lies_beside_others_stays_where_it_is() {
+        let long = cached(1, 0..100);
+        let run = match &long {
+            Piece::Cached { run, .. } => run.clone(),
+            _ => unreachable!("it was made so"),
+        };
+        let mut pieces = vec![cached(2, 90..120), long, cached(3, 40..42)];
+        set_apart(&mut pieces);
+        let form = |piece: &Piece| match piece {
+            Piece::Cached { run: found, rows, .. } => (Arc::ptr_eq(found, &run), false, rows.len()),
+            _ => (false, true, piece.times_ns().len()),
+        };
+        let expected = [(true, false, 40), (false, true, 2), (true, false, 48), (false, true, 10), (false, false, 20)];
+        assert_eq!(pieces.iter().map(form).collect::<Vec<_>>(), expected);
+        let (times, values) = join(pieces);
+        assert_eq!(times, (0..120).collect::<Vec<_>>());
+        let newest = |t| if (40..42).contains(&t) { 3 } else { 1 + i64::from(t >= 90) };
+        assert_eq!(values, Column::Integer((0..120).map(|t| t * 10 + newest(t)).collect()));
+    }
+
+    #[test]
+    fn a_piece_in_a_gap_of_another_is_not_copied() {
+        let mut pieces = vec![cached(1, 10..12), {
+            let times_ns = Arc::new(vec![0, 1, 50, 51]);
+            let values = Column::Integer(vec![0; 4]);
+            Piece::Cached { rank: 2, run: Arc::new(Run { times_ns, values }), rows: 0..4 }
+        }];
+        set_apart(&mut pieces);
+        assert!(pieces.iter().all(|piece| matches!(piece, Piece::Cached { .. })));
+        assert_eq!(join(pieces).0, [0, 1, 10, 11, 50, 51]);
     }
 }

@@ -57,8 +57,10 @@ pub struct Options {
 impl Options {
     /// A deletion is flushed at this age, so that compaction may work it into files.
     pub const DELETE_FLUSH: Duration = Duration::from_secs(60);
-    /// A memtable below this stays in memory however quiet it is, until [`Options::flush_age`].
+    /// A memtable below this mostly stays in memory however quiet it is, until [`Options::flush_age`].
     pub const IDLE_FLUSH_BYTES: usize = 1 << 20;
+    /// The same of what a load left behind, or a start found in the log.
+    pub const REST_FLUSH_BYTES: usize = 64 << 10;
 
     /// The defaults, below `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {

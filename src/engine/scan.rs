@@ -12,6 +12,7 @@ use crate::file_run::{FileRun, Keep, Wanted};
 use crate::files::LiveFile;
 use crate::memtable::{Block, Part};
 use crate::merge::{Piece, join, set_apart};
+use crate::overlap::{self, Span};
 use crate::sums::{Summing, WindowSum};
 
 /// Which series a scan returns.
@@ -133,6 +134,18 @@ impl From<SeriesPoints> for SeriesPieces {
     }
 }
 
+/// Stretches of one series in which several sources have points, beyond which all from the first to the last are taken for one:
+/// between two of them little is left to sum up.
+const CONTESTED_MAX: usize = 8;
+
+fn few(mut contested: Vec<Span>) -> Vec<Span> {
+    if let (true, Some(last)) = (contested.len() > CONTESTED_MAX, contested.last().copied()) {
+        contested.truncate(1);
+        contested[0].1 = last.1;
+    }
+    contested
+}
+
 /// One sorted source.
 enum Run {
     Memory(MemoryRun),
@@ -166,11 +179,14 @@ impl Run {
         }
     }
 
-    /// The first and the last time of a file.
-    fn span_ns(&self) -> Option<(i64, i64)> {
+    /// The first and the last time of `series`, which `seek` has just found, among what is asked for.
+    fn span_of(&mut self, series: SeriesId, wanted: &Wanted<'_>) -> Result<Option<Span>> {
         match self {
-            Run::Memory(_) => None,
-            Run::File(run) => Some(run.span_ns()),
+            Run::Memory(run) => {
+                let times = &run.block.times_ns()[run.block.series_rows(run.row)];
+                Ok(times.first().copied().zip(times.last().copied()))
+            }
+            Run::File(run) => run.span_of(series, wanted),
         }
     }
 
@@ -314,7 +330,7 @@ impl Scan {
     }
 
     /// Gives sums by windows instead of points, see [`SeriesPieces::sums`], where that is less work and the same: of integers with
-    /// even times in files, if no other source has points of the series and nothing of it is deleted. Everything else
+    /// even times in files, of a series of which nothing is deleted, where no other source has points of it. Everything else
     /// is given as points. Only what [`next_pieces`](Self::next_pieces) gives has sums.
     #[must_use]
     pub fn summing(mut self, summing: Summing) -> Self {
@@ -429,7 +445,9 @@ impl Scan {
             let fields = fields.as_deref();
             let (files, at_hand) = (*files, *at_hand);
             let summing = None;
-            let wanted = Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand, summing };
+            let contested = &[];
+            let wanted =
+                Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand, summing, contested };
             for source in sources {
                 let head = source.seek(at_least, &wanted)?;
                 found = found.into_iter().chain(head).min();
@@ -493,26 +511,34 @@ impl Scan {
         } = self;
         let (files, at_hand) = (*files, *at_hand);
         let decoded = decoded.as_deref().map(|decoded| (decoded, &*keep));
-        let mut summing = summing.as_ref().filter(|_| within_ns.is_none() && !at_hand);
+        let summing = summing.as_ref().filter(|_| within_ns.is_none() && !at_hand);
         let within_ns = within_ns.unwrap_or(times_ns);
         let (fields, values_of) = (fields.as_deref(), values_of.as_deref());
         let deletes = deletes.of(series, *deletes_up_to);
-        let mut wanted =
-            Wanted { filter, fields, values_of, times_ns, within_ns, files, decoded, at_hand, summing: None };
-        if summing.is_some() {
-            // A point of one source may hide that of another.
-            let mut found = Vec::new();
+        let summing = summing.filter(|_| deletes.is_empty());
+        let mut wanted = Wanted {
+            filter,
+            fields,
+            values_of,
+            times_ns,
+            within_ns,
+            files,
+            decoded,
+            at_hand,
+            summing: None,
+            contested: &[],
+        };
+        let contested;
+        if let Some(summing) = summing {
+            let mut spans = Vec::new();
             for source in sources.iter_mut() {
                 if source.seek(series, &wanted)? == Some(series) {
-                    found.push(source.run.span_ns());
+                    spans.extend(source.run.span_of(series, &wanted)?);
                 }
             }
-            found.sort_unstable();
-            let apart =
-                found.len() < 2 || found.windows(2).all(|w| matches!((w[0], w[1]), (Some(a), Some(b)) if a.1 < b.0));
-            summing = summing.filter(|_| apart && deletes.is_empty());
+            contested = few(overlap::contested(&mut spans));
+            (wanted.summing, wanted.contested) = (Some(summing), &contested);
         }
-        wanted.summing = summing;
         for source in sources {
             if source.seek(series, &wanted)? == Some(series) {
                 source.run.read(series, &wanted, &deletes, &mut out.pieces, &mut out.sums)?;

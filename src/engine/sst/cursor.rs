@@ -154,7 +154,7 @@ impl SstCursor {
     }
 
     /// Gives the sums of the integers of `entry` in a range by windows, ascending. False, with nothing given, if they are no
-    /// integers, if their times are not known as even steps, or if pages are not of the usual form.
+    /// integers, if their times are not known as runs of even steps, or if pages are not of the usual form.
     ///
     /// # Errors
     /// See [`SstCursor::read_exactly`].
@@ -171,16 +171,29 @@ impl SstCursor {
         }
         let (sst, before) = (self.sst.clone(), out.len());
         let mut sum_up = || {
-            let Some(even) = self.time.own.even(&sst, rows.clone())? else { return Ok(false) };
-            let count = rows.end - rows.start;
-            let mut row = rows_before(*range_ns.start(), even, 0, count);
-            let to = range_ns.end().checked_add(1).map_or(count, |end_ns| rows_before(end_ns, even, row, count));
-            while row < to {
-                let (window_ns, end_ns) = cut(even.0.wrapping_add(even.1.wrapping_mul(row as i64)));
-                let next = rows_before(end_ns, even, row + 1, to);
-                let Some(sum) = self.i.own.sum(&sst, rows.start + row..rows.start + next)? else { return Ok(false) };
-                out.push(WindowSum { window_ns, count: next - row, sum });
-                row = next;
+            let mut from = rows.start;
+            while from < rows.end {
+                let Some((first_ns, step_ns, count)) = self.time.own.even_run(&sst, from..rows.end)? else {
+                    return Ok(false);
+                };
+                let even = (first_ns, step_ns);
+                let mut row = rows_before(*range_ns.start(), even, 0, count);
+                let to = range_ns.end().checked_add(1).map_or(count, |end_ns| rows_before(end_ns, even, row, count));
+                while row < to {
+                    let (window_ns, end_ns) = cut(even.0.wrapping_add(even.1.wrapping_mul(row as i64)));
+                    let next = rows_before(end_ns, even, row + 1, to);
+                    let Some(sum) = self.i.own.sum(&sst, from + row..from + next)? else { return Ok(false) };
+                    let goes_on = out.len() > before;
+                    match out.last_mut() {
+                        Some(last) if goes_on && last.window_ns == window_ns => {
+                            last.count += next - row;
+                            last.sum = last.sum.wrapping_add(sum);
+                        }
+                        _ => out.push(WindowSum { window_ns, count: next - row, sum }),
+                    }
+                    row = next;
+                }
+                from += count;
             }
             Ok(true)
         };

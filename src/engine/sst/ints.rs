@@ -27,8 +27,10 @@ const PAGE_BYTES_MAX: usize = 1_200 * 1024;
 /// Rows of the longest page: ours have 8192, sixteen times as many where times repeat.
 const PAGE_ROWS_MAX: u64 = 1 << 17;
 
-/// Runs of even steps that a page of times is taken for; such a page is smaller than its encoding.
+/// Runs of even steps that a page of times is taken for: so many, or one for each so many rows, which is smaller than their
+/// encoding. A page with more is unpacked.
 const EVENS_MAX: usize = 128;
+const ROWS_PER_EVEN: usize = 64;
 
 /// Rows for which room is made at once.
 const ROWS_RESERVED: u64 = 1 << 15;
@@ -126,6 +128,21 @@ impl IntReader {
         Ok(all.map(|all| (all.first, all.step)))
     }
 
+    /// The first rows of `rows`, as many as are known as one run of even steps: the first value, the step and how many they are.
+    /// `None` if no run is known there.
+    ///
+    /// # Errors
+    /// See [`IntReader::read`].
+    pub(super) fn even_run(&mut self, sst: &PointsFile, rows: Range<u64>) -> Result<Option<(i64, i64, u64)>> {
+        if rows.is_empty() || !self.open_at(sst, rows.start)? {
+            return Ok(None);
+        }
+        let Some((page, evens)) = self.open.as_ref().and_then(OpenPage::evens) else { return Ok(None) };
+        let end = rows.end.min(page.end);
+        let run = runs_of(evens, (rows.start - page.start) as usize..(end - page.start) as usize).next();
+        Ok(run.map(|(run, count)| (run.first, run.step, count as u64)))
+    }
+
     /// Appends the values of `rows`, each of which has one, times the unit. False, with `out` as it was, for pages that are not of the usual
     /// form.
     ///
@@ -207,7 +224,8 @@ impl IntReader {
         let rows = place.rows;
         let evens = match self.column == column::TIME && present.is_empty() {
             true => {
-                Unpacker::new(&self.bytes, from, values, self.unit).and_then(|all| all.evens(&self.bytes, EVENS_MAX))
+                let runs_max = EVENS_MAX.max(values / ROWS_PER_EVEN);
+                Unpacker::new(&self.bytes, from, values, self.unit).and_then(|all| all.evens(&self.bytes, runs_max))
             }
             false => None,
         };

@@ -52,3 +52,54 @@ fn a_flush_is_part_of_the_pause_in_which_it_was_made() {
     // 13 seconds from burst to burst, seen half a second later.
     assert_eq!(world.engine().stats().idle_wait_ms, 27_000);
 }
+
+/// A few points, less than [`Options::IDLE_FLUSH_BYTES`], more than [`Options::REST_FLUSH_BYTES`].
+fn rest(world: &World, time_s: i64) {
+    let points: Vec<_> = (0..4_000).map(|n| p("cpu", (n % 250) as u8, "a", time_s + n, n as f64)).collect();
+    world.write(&points, Durability::None).unwrap();
+    world.engine().drain().unwrap();
+    let bytes = world.engine().stats().memtable_bytes as usize;
+    assert!((Options::REST_FLUSH_BYTES..Options::IDLE_FLUSH_BYTES).contains(&bytes), "{bytes}");
+}
+
+#[test]
+fn what_a_load_leaves_behind_is_flushed_and_a_trickle_is_not() {
+    let mut world = World::new(1);
+    rest(&world, 0);
+    assert_eq!(flushes(&world, 60), 0, "a trickle");
+    // As after a flush because the memtable was full.
+    world.engine().flush().unwrap();
+    world.engine().note_full_flush();
+    rest(&world, 10);
+    assert_eq!(flushes(&world, 4), 0, "not yet quiet");
+    assert_eq!(flushes(&world, 2), 1);
+    rest(&world, 20);
+    assert_eq!(flushes(&world, 60), 0, "a trickle after the load");
+    // What a start finds in the log is such a rest.
+    world.crash(rhythmite_env::sim::Unsynced::Kept).unwrap();
+    assert!(world.engine().stats().memtable_bytes > 0);
+    assert_eq!(flushes(&world, 10), 1);
+    assert_eq!(world.engine().stats().memtable_bytes, 0);
+}
+
+#[test]
+fn small_partitions_become_one_file_while_nobody_writes() {
+    let world = World::new(1);
+    let write = |time_s: i64| {
+        let points: Vec<_> = (0..4).map(|host| p("cpu", host, "a", time_s, 1.0)).collect();
+        world.write(&points, Durability::Sync).unwrap();
+    };
+    let levels = || world.engine().files().into_iter().map(|file| file.level).collect::<Vec<_>>();
+    for time_s in [0, 10] {
+        write(time_s);
+        world.clock.advance(Duration::from_secs(6));
+        world.engine().flush().unwrap();
+    }
+    write(20);
+    assert!(!world.engine().compact_once().unwrap());
+    assert_eq!(levels(), [1, 1], "somebody writes");
+    world.clock.advance(Duration::from_secs(6));
+    assert!(world.engine().compact_once().unwrap());
+    assert_eq!(levels(), [1]);
+    assert!(!world.engine().compact_once().unwrap());
+}
