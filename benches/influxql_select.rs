@@ -67,6 +67,7 @@ fn world() -> World {
             now_ns: 0,
             accept_partial: false,
             durability: Durability::Interval,
+            senders: None,
         };
         writer.write(&write).expect("room for all points").commit.wait().expect("a log");
     };

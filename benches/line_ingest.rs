@@ -58,6 +58,7 @@ impl Hall {
             now_ns: 0,
             accept_partial: true,
             durability: Durability::Interval,
+            senders: None,
         };
         let prepared = self.writer.prepare(&write).expect("the engine takes names");
         assert!(prepared.refusals.is_empty());

@@ -17,7 +17,11 @@ impl Seldom {
 
     /// Whether to say it now.
     pub(crate) fn now(&self, clock: &dyn Clock) -> bool {
-        let now_ns = clock.now_ns();
+        self.at(clock.now_ns())
+    }
+
+    /// The same for who has been told the time, in nanoseconds since 1970.
+    pub(crate) fn at(&self, now_ns: i64) -> bool {
         let last_ns = self.0.load(Ordering::Relaxed);
         let due = last_ns == i64::MIN || now_ns < last_ns || now_ns - last_ns >= PAUSE_NS;
         due && self.0.compare_exchange(last_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()

@@ -15,6 +15,7 @@ use super::store::{Loss, Store};
 use super::udp::{self, BatchMax, Datagrams, Inbox};
 use super::{Shared, UdpPort};
 use crate::ingest::collectd::{CollectdIngest, Values};
+use crate::senders::Sender;
 
 /// What is read together; then it is handed over even if more waits.
 const BATCH: BatchMax = BatchMax { datagrams: 1_024, bytes: 64 << 10 };
@@ -49,9 +50,10 @@ impl Collectd {
         while inbox.ready().await {
             let mut intake = self.ingest.intake(&mut values);
             let now = intake.now();
-            let read = inbox.read(BATCH, |datagram| {
+            let read = inbox.read(BATCH, |datagram, peer| {
+                intake.begin(peer);
                 let decoded = decode(datagram, &self.security, now, |item| intake.item(&item));
-                self.count(decoded, datagram);
+                self.count(decoded, datagram, peer.into());
             });
             drop(intake);
             counters.collectd_datagrams.add(read.datagrams);
@@ -62,7 +64,7 @@ impl Collectd {
         store.finish().await;
     }
 
-    fn count(&self, decoded: Decoded, datagram: &[u8]) {
+    fn count(&self, decoded: Decoded, datagram: &[u8], sender: Sender<'_>) {
         let c = &self.shared.counters;
         for (n, counter, reason) in [
             (decoded.incomplete, &c.collectd_rejected_incomplete, "collectd.rejected.incomplete"),
@@ -72,7 +74,7 @@ impl Collectd {
         ] {
             if n > 0 {
                 counter.add(n);
-                c.offenders.note(reason, datagram, self.shared.clock.now_s());
+                c.offenders.note_from(reason, datagram, sender, self.shared.clock.now_s());
             }
         }
         c.collectd_unknown_parts.add(decoded.unknown_parts);

@@ -2,7 +2,8 @@
 //!
 //! Order of events: datagrams are read until there are no more or a batch is full; their lines are one write into the
 //! listener's database. A batch that the engine cannot take now is dropped and counted; a line that is refused costs only
-//! itself, and is counted as one that came by HTTP. Nobody is told: the protocol has no answers.
+//! itself, and is counted as one that came by HTTP. The protocol has no answers: the log and the samples name
+//! the sender.
 //!
 //! Limits: datagrams and bytes of a batch. A line that was cut by the length of its datagram is refused, or is another.
 
@@ -16,6 +17,7 @@ use super::udp::{self, BatchMax, Datagrams, Inbox};
 use super::{Shared, UdpPort};
 use crate::catalog::Catalog;
 use crate::ingest::influx::{InfluxWriter, LineWrite, TimeUnit};
+use crate::senders::{Sender, Senders};
 
 /// Datagrams of one batch; then it is handed over even if more wait.
 const BATCH_DATAGRAMS: usize = 4_096;
@@ -45,6 +47,8 @@ pub struct InfluxUdp {
 struct Lines {
     text: Vec<u8>,
     datagrams: usize,
+    /// By places in the text.
+    senders: Senders,
 }
 
 impl InfluxUdp {
@@ -62,7 +66,8 @@ impl InfluxUdp {
         let mut lines = Lines::default();
         let max = BatchMax { datagrams: BATCH_DATAGRAMS, bytes: self.batch_bytes };
         while inbox.ready().await {
-            let read = inbox.read(max, |datagram| {
+            let read = inbox.read(max, |datagram, peer| {
+                lines.senders.begin(lines.text.len(), peer);
                 lines.text.extend_from_slice(datagram);
                 // The next datagram begins a line, even if this one did not end its last.
                 lines.text.push(b'\n');
@@ -73,6 +78,7 @@ impl InfluxUdp {
             store.write_or_drop(&(&*self, &lines), Loss(|c| &c.influx_udp_dropped, "influx.udp.dropped")).await;
             lines.text.clear();
             lines.datagrams = 0;
+            lines.senders.clear();
         }
         store.finish().await;
     }
@@ -89,6 +95,10 @@ impl Batch for (&InfluxUdp, &Lines) {
         std::str::from_utf8(first).unwrap_or_default()
     }
 
+    fn sender(&self) -> Sender<'_> {
+        self.1.senders.at(0)
+    }
+
     fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {
         let (udp, lines) = self;
         let databases = udp.catalog.databases();
@@ -101,10 +111,8 @@ impl Batch for (&InfluxUdp, &Lines) {
             now_ns: shared.clock.now_ns(),
             accept_partial: true,
             durability,
+            senders: Some(&lines.senders),
         })?;
-        if let Some(text) = outcome.refusals.error_text() {
-            tracing::debug!("[influx] udp_listen: {text}");
-        }
         Ok(outcome.commit)
     }
 }

@@ -11,6 +11,7 @@ use crate::counters::{Counter, Counters};
 use crate::ingest::PathPoints;
 use crate::ingest::collectd::{CollectdIngest, Values};
 use crate::seldom::Seldom;
+use crate::senders::Sender;
 
 /// Batches that may wait for the disk before the sender does.
 const IN_FLIGHT_MAX: usize = 4;
@@ -33,6 +34,9 @@ pub(super) trait Batch {
     /// The name of the first, for messages.
     fn sample(&self) -> &str;
 
+    /// Who sent the first.
+    fn sender(&self) -> Sender<'_>;
+
     /// Hands them to the engine.
     ///
     /// # Errors
@@ -49,6 +53,10 @@ impl Batch for PathPoints {
         self.first_path()
     }
 
+    fn sender(&self) -> Sender<'_> {
+        self.sender(0)
+    }
+
     fn write(&self, shared: &Shared, durability: Durability) -> Result<Commit> {
         shared.paths.write_paths(self, durability)
     }
@@ -61,6 +69,10 @@ impl Batch for (&CollectdIngest, &Values) {
 
     fn sample(&self) -> &str {
         self.1.sample()
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        self.1.sender()
     }
 
     fn write(&self, _: &Shared, durability: Durability) -> Result<Commit> {
@@ -125,7 +137,7 @@ impl Store {
             match points.write(&self.shared, self.durability) {
                 Ok(commit) => self.in_flight.push_back((commit, points.points())),
                 Err(e) if e.kind().is_no_room() => {
-                    self.count(dropped, points.points(), points.sample());
+                    self.count(dropped, points.points(), points.sample(), points.sender());
                 }
                 Err(e) => self.lost(points.points(), &e),
             }
@@ -151,15 +163,15 @@ impl Store {
 
     fn lost(&self, points: usize, e: &Error) {
         static LOST: Seldom = Seldom::new();
-        self.count(self.failed, points, e.message());
+        self.count(self.failed, points, e.message(), Sender::Unknown);
         if LOST.now(&*self.shared.clock) {
             tracing::error!("{points} points cannot be stored: {e}");
         }
     }
 
-    fn count(&self, Loss(counter, reason): Loss, points: usize, sample: &str) {
+    fn count(&self, Loss(counter, reason): Loss, points: usize, sample: &str, sender: Sender<'_>) {
         let counters = &self.shared.counters;
         counter(counters).add(points as u64);
-        counters.offenders.note(reason, sample.as_bytes(), self.shared.clock.now_s());
+        counters.offenders.note_from(reason, sample.as_bytes(), sender, self.shared.clock.now_s());
     }
 }

@@ -138,11 +138,11 @@ impl<S: Datagrams> Inbox<S> {
         tokio::time::timeout(LAST_WAIT, self.socket.readable()).await.map_or(Ok(false), |ready| ready.map(|()| true))
     }
 
-    /// Gives datagrams of accepted peers to `take`, in the order of arrival, until the batch is full or there are no more.
-    pub(super) fn read(&mut self, max: BatchMax, mut take: impl FnMut(&[u8])) -> Read {
+    /// Gives datagrams of accepted peers, and who they are by UDP, to `take`, in the order of arrival, until the batch is full or there are no more.
+    pub(super) fn read(&mut self, max: BatchMax, mut take: impl FnMut(&[u8], Option<IpAddr>)) -> Read {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let read = self.read_into(max, &mut buffer, |buffer| {
-            take(buffer);
+        let read = self.read_into(max, &mut buffer, |buffer, peer| {
+            take(buffer, peer);
             buffer.clear();
         });
         self.buffer = buffer;
@@ -154,7 +154,7 @@ impl<S: Datagrams> Inbox<S> {
         &mut self,
         max: BatchMax,
         buffer: &mut Vec<u8>,
-        mut taken: impl FnMut(&mut Vec<u8>),
+        mut taken: impl FnMut(&mut Vec<u8>, Option<IpAddr>),
     ) -> Read {
         let mut read = Read::default();
         self.drained = false;
@@ -173,7 +173,7 @@ impl<S: Datagrams> Inbox<S> {
                     buffer.truncate(held);
                     self.shared.refuse_peer(peer);
                 }
-                _ => taken(buffer),
+                _ => taken(buffer, peer),
             }
         }
         self.pace.read(read.datagrams);
@@ -304,7 +304,8 @@ mod tests {
     async fn batch(inbox: &mut Inbox<UdpSocket>, max: BatchMax) -> Vec<usize> {
         assert!(tokio::time::timeout(Duration::from_secs(20), inbox.ready()).await.unwrap());
         let mut lengths = Vec::new();
-        let read = inbox.read(max, |datagram| {
+        let read = inbox.read(max, |datagram, peer| {
+            assert_eq!(peer, Some(IpAddr::from([127, 0, 0, 1])));
             assert!(datagram.iter().all(|b| *b == datagram.len() as u8));
             lengths.push(datagram.len());
         });
@@ -339,7 +340,7 @@ mod tests {
         let mut batches = Vec::new();
         for _ in 0..2 {
             assert!(inbox.ready().await);
-            batches.push(inbox.read_into(MAX, &mut buffer, |buffer| ends.push(buffer.len())).datagrams);
+            batches.push(inbox.read_into(MAX, &mut buffer, |buffer, _| ends.push(buffer.len())).datagrams);
         }
         assert_eq!((&batches[..], &ends[..]), (&[4, 1][..], &[8, 8, 608, 1108, 1115][..]));
         assert_eq!(buffer, [&b"there"[..], &of([3, 0, 600, 500, 7]).concat()].concat());
@@ -359,7 +360,7 @@ mod tests {
         for (refused, datagrams) in [(2, 2), (3, 1)] {
             assert!(inbox.ready().await);
             let mut kept = b"there".to_vec();
-            let read = inbox.read_into(MAX, &mut kept, |_| panic!("the peer is refused"));
+            let read = inbox.read_into(MAX, &mut kept, |_, _| panic!("the peer is refused"));
             assert_eq!(kept, b"there");
             assert_eq!((inbox.shared.counters.connections_not_allowed.get(), read.datagrams), (refused, datagrams));
         }
@@ -374,7 +375,7 @@ mod tests {
         assert_eq!(batch(&mut inbox, MAX).await, [5]);
         // The kernel may have to be asked once more.
         while inbox.ready().await {
-            assert_eq!(inbox.read(MAX, |_| ()), Read::default());
+            assert_eq!(inbox.read(MAX, |_, _| ()), Read::default());
         }
     }
 

@@ -90,7 +90,15 @@ impl Data {
             }
             let (unit, now_ns) = (TimeUnit::Fixed(Precision::Second), START_S * SECOND_NS);
             let durability = Durability::Sync;
-            let write = LineWrite { body: body.as_bytes(), policy, unit, now_ns, accept_partial: false, durability };
+            let write = LineWrite {
+                body: body.as_bytes(),
+                policy,
+                unit,
+                now_ns,
+                accept_partial: false,
+                durability,
+                senders: None,
+            };
             writer.write(&write).unwrap().commit.wait().unwrap();
         };
         for from in [0, 86_400 * 8, 400] {

@@ -8,6 +8,7 @@
 //! who hands over what one read or one body gave. Notifications are counted and become events ([`super::events`]).
 
 use std::mem;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -26,6 +27,7 @@ use super::influx::{InfluxWriter, LineWrite, TimeUnit};
 use super::{EventQueue, PathIngest, PathPoints};
 use crate::catalog::{Catalog, GRAPHITE};
 use crate::counters::{Counter, Counters};
+use crate::senders::{Sender, Senders};
 
 /// Time between two looks for series that have fallen silent.
 const EXPIRE_NS: i64 = 10_000_000_000;
@@ -80,6 +82,8 @@ struct Rating {
 pub struct Values {
     paths: PathPoints,
     lines: String,
+    /// Of the lines, by places in their text.
+    senders: Senders,
     points: usize,
 }
 
@@ -99,10 +103,16 @@ impl Values {
         if self.lines.is_empty() { self.paths.first_path() } else { self.lines.lines().next().unwrap_or_default() }
     }
 
+    /// Who sent the first point.
+    pub fn sender(&self) -> Sender<'_> {
+        if self.lines.is_empty() { self.paths.sender(0) } else { self.senders.at(0) }
+    }
+
     /// Forgets the points, keeps the memory.
     pub fn clear(&mut self) {
         self.paths.clear();
         self.lines.clear();
+        self.senders.clear();
         self.points = 0;
     }
 }
@@ -151,7 +161,7 @@ impl CollectdIngest {
             Kind::Measurements(_) => None,
         };
         let now = Time::from_nanos(now_ns).unwrap_or_default();
-        Intake { ingest: self, rating, values, now, scratch: String::new(), tally: Tally::default() }
+        Intake { ingest: self, rating, values, now, sender: None, scratch: String::new(), tally: Tally::default() }
     }
 
     /// Writes what intakes gathered.
@@ -179,16 +189,17 @@ impl CollectdIngest {
             now_ns: self.clock.now_ns(),
             accept_partial: true,
             durability,
+            senders: Some(&values.senders),
         })?;
         self.counters.collectd_rejected_rule.add(outcome.refusals.total() as u64);
         if let Some(first) = outcome.refusals.lines().first() {
-            self.note("collectd.rejected.rule", first.line.as_bytes());
+            self.note("collectd.rejected.rule", first.line.as_bytes(), values.senders.at(first.offset));
         }
         Ok(outcome.commit)
     }
 
-    fn note(&self, reason: &'static str, sample: &[u8]) {
-        self.counters.offenders.note(reason, sample, self.clock.now_s());
+    fn note(&self, reason: &'static str, sample: &[u8], sender: Sender<'_>) {
+        self.counters.offenders.note_from(reason, sample, sender, self.clock.now_s());
     }
 }
 
@@ -218,6 +229,8 @@ pub struct Intake<'a> {
     rating: Option<MutexGuard<'a, Rating>>,
     values: &'a mut Values,
     now: Time,
+    /// Who sent what comes now, if that is known.
+    sender: Option<IpAddr>,
     scratch: String,
     tally: Tally,
 }
@@ -237,6 +250,13 @@ impl Intake<'_> {
         self.now
     }
 
+    /// What comes from now on is of this peer.
+    pub fn begin(&mut self, peer: Option<IpAddr>) {
+        self.sender = peer;
+        self.values.paths.begin(peer);
+        self.values.senders.begin(self.values.lines.len(), peer);
+    }
+
     /// What a datagram held.
     pub fn item(&mut self, item: &Item<'_>) {
         match item {
@@ -253,7 +273,8 @@ impl Intake<'_> {
         // What follows counts in nanoseconds of 64 bits.
         let Some(time_ns) = list.time.nanos() else {
             self.ingest.counters.collectd_rejected_rule.add(list.values.len() as u64);
-            self.ingest.note("collectd.rejected.rule", format!("time {:e} s", list.time.secs_f64()).as_bytes());
+            let sample = format!("time {:e} s", list.time.secs_f64());
+            self.ingest.note("collectd.rejected.rule", sample.as_bytes(), self.sender.into());
             return;
         };
         self.tally.lists += 1;
@@ -270,7 +291,7 @@ impl Intake<'_> {
                         }
                         Err(_) => {
                             tally.names += 1;
-                            self.ingest.note("collectd.rejected.name", raw.as_bytes());
+                            self.ingest.note("collectd.rejected.name", raw.as_bytes(), self.sender.into());
                         }
                     });
                 self.tally.unknown += mapped.unknown as u64;
@@ -287,7 +308,7 @@ impl Intake<'_> {
                         Ok(()) => self.values.points += 1,
                         Err(_) => {
                             self.tally.names += 1;
-                            self.ingest.note("collectd.rejected.name", measurement.as_bytes());
+                            self.ingest.note("collectd.rejected.name", measurement.as_bytes(), self.sender.into());
                         }
                     }
                 });
@@ -306,7 +327,7 @@ impl Intake<'_> {
             _ => (&counters.collectd_rejected_count, "collectd.rejected.count"),
         };
         counter.one();
-        self.ingest.note(reason, reject.to_string().as_bytes());
+        self.ingest.note(reason, reject.to_string().as_bytes(), self.sender.into());
     }
 
     fn notification(&mut self, notification: &Notification<'_>) {

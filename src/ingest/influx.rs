@@ -34,6 +34,9 @@ use rhythmite_model::{Error, ErrorKind, KeyKind, Policy, Result, Rows, SeriesId}
 
 use super::WRITE_TRIES;
 use crate::counters::Counters;
+use crate::offenders::brief;
+use crate::seldom::Seldom;
+use crate::senders::{Sender, Senders};
 pub use columns::{FieldColumn, SeriesOutcome, SeriesWrite};
 use groups::{Groups, Placed};
 pub use outcome::{Outcome, Refusal, Refusals};
@@ -94,6 +97,8 @@ pub struct LineWrite<'a> {
     pub accept_partial: bool,
     /// When the commit resolves.
     pub durability: Durability,
+    /// Who sent the lines, by places in the body, if they get no answer: then the log says what is refused, and whose.
+    pub senders: Option<&'a Senders>,
 }
 
 /// Rows of a body, ready to be written, and what was refused.
@@ -153,10 +158,17 @@ impl InfluxWriter {
         self.counters.influx_refused_syntax.add(refusals.unparsed as u64);
         self.counters.influx_refused_rule.add(dropped as u64);
         self.counters.influx_refused_old.add(refusals.too_old as u64);
-        for (line, reason) in refusals.samples().into_iter().zip(["influx.refused.syntax", "influx.refused.rule"]) {
-            if let Some(line) = line {
-                self.counters.offenders.note(reason, line.as_bytes(), write.now_ns / SECOND_NS);
+        let reasons = ["influx.refused.syntax", "influx.refused.rule", "influx.refused.old"];
+        for (first, reason) in refusals.samples().into_iter().zip(reasons) {
+            if let Some(first) = first {
+                let sender = write.senders.map_or(Sender::Unknown, |senders| senders.at(first.offset));
+                self.counters.offenders.note_from(reason, first.line.as_bytes(), sender, write.now_ns / SECOND_NS);
             }
+        }
+        if let Some(senders) = write.senders
+            && !refusals.is_empty()
+        {
+            say_refused(&refusals, senders, write.now_ns);
         }
         Ok(Outcome { commit, points, values, refusals })
     }
@@ -182,6 +194,17 @@ impl InfluxWriter {
         }
         reader.refusals.number_lines(write.body);
         Ok(Prepared { rows: reader.groups.into_rows(), refusals: reader.refusals })
+    }
+}
+
+/// Tells the log what was refused of lines that get no answer, and who sent the first of it.
+#[cold]
+fn say_refused(refusals: &Refusals, senders: &Senders, now_ns: i64) {
+    static REFUSED: Seldom = Seldom::new();
+    let first = REFUSED.at(now_ns).then(|| refusals.lines().first().copied()).flatten();
+    if let Some(first) = first {
+        let (sender, why, line) = (senders.at(first.offset), brief(&first.reason), brief(&first.line));
+        tracing::warn!("{} lines refused, from {sender}: {why}: {line:?}", refusals.total());
     }
 }
 

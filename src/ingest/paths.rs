@@ -1,6 +1,7 @@
 //! Points with Graphite paths: from carbon, StatsD, collectd and the server itself.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +11,15 @@ use parking_lot::RwLock;
 use rhythmite_engine::registry::{Directory, Scope};
 use rhythmite_engine::{Commit, Durability, Engine, SeriesFilter};
 use rhythmite_env::Clock;
-use rhythmite_model::{Column, ErrorKind, FieldId, FieldType, KeyKind, Policy, Result, Rows, SeriesId, TableId, Tier};
+use rhythmite_model::{
+    Column, Error, ErrorKind, FieldId, FieldType, KeyKind, Policy, Result, Rows, SeriesId, TableId, Tier,
+};
 
 use super::WRITE_TRIES;
 use super::rules::{PathRule, PathRules};
-use crate::offenders::{Offenders, SAMPLE_BYTES_MAX};
+use crate::offenders::{Offenders, brief};
+use crate::seldom::Seldom;
+use crate::senders::{Sender, Senders};
 
 /// The measurement of everything that has a path.
 pub const TABLE: &str = "metrics";
@@ -26,8 +31,8 @@ const SECOND_NS: i64 = 1_000_000_000;
 /// Points of one batch, as parsed: canonical paths (see `rhythmite_carbon::name`), in the order of arrival.
 #[derive(Clone, Debug, Default)]
 pub struct PathPoints {
-    /// Who sent them, for messages; empty if that is not known.
-    source: Arc<str>,
+    /// Who sent them, for messages.
+    senders: Senders,
     text: String,
     points: Vec<PathPoint>,
 }
@@ -42,7 +47,17 @@ struct PathPoint {
 impl PathPoints {
     /// None yet, of a sender or a listener that messages are to name.
     pub fn of(source: impl std::fmt::Display) -> Self {
-        Self { source: source.to_string().into(), ..Self::default() }
+        Self { senders: Senders::of(source), ..Self::default() }
+    }
+
+    /// What is added from now on is of this peer; of whom the batch is `of` if that is `None`.
+    pub fn begin(&mut self, peer: Option<IpAddr>) {
+        self.senders.begin(self.points.len(), peer);
+    }
+
+    /// Who sent a point, by its place.
+    pub fn sender(&self, at: usize) -> Sender<'_> {
+        self.senders.at(at)
     }
 
     /// Adds a point. A path repeated from the point before takes no further memory.
@@ -85,6 +100,7 @@ impl PathPoints {
     pub fn clear(&mut self) {
         self.text.clear();
         self.points.clear();
+        self.senders.clear();
     }
 
     fn text_of(&self, range: &Range<u32>) -> &str {
@@ -214,23 +230,38 @@ impl PathIngest {
     /// `Overloaded`: nothing was written. `Unavailable`: the log has failed.
     pub fn write_paths(&self, points: &PathPoints, durability: Durability) -> Result<Commit> {
         let mut tries = WRITE_TRIES;
-        let (accepted, too_old, commit) = loop {
+        let (accepted, too_old, commit, ids, why) = loop {
             tries -= 1;
             let mut ids = self.find(points);
-            self.create_missing(points, &mut ids)?;
+            let why = self.create_missing(points, &mut ids)?;
             let (rows, too_old) = self.rows(points, &ids);
             let accepted: usize = rows.iter().map(Rows::len).sum();
             match self.engine.write(rows, durability) {
                 // A series was deleted between the two steps: it is made again.
                 Err(e) if e.kind() == ErrorKind::NotFound && tries > 0 => {}
-                done => break (accepted, too_old, done?),
+                done => break (accepted, too_old, done?, ids, why),
             }
         };
         let refused = points.len() - accepted - too_old;
         self.counters.accepted.fetch_add(accepted as u64, Ordering::Relaxed);
         self.counters.too_old.fetch_add(too_old as u64, Ordering::Relaxed);
         self.counters.refused_series.fetch_add(refused as u64, Ordering::Relaxed);
+        if let Some(why) = why {
+            self.say_refused(points, &ids, refused, &why);
+        }
         Ok(commit)
+    }
+
+    /// Names in the log who caused a limit to refuse series: the sender of the first of them.
+    #[cold]
+    fn say_refused(&self, points: &PathPoints, ids: &[Option<SeriesId>], refused: usize, why: &Error) {
+        static REFUSED: Seldom = Seldom::new();
+        let first = ids.iter().position(Option::is_none);
+        if let Some(first) = first
+            && REFUSED.now(&*self.clock)
+        {
+            tracing::warn!("{refused} points refused, from {}: {}", points.sender(first), brief(why.message()));
+        }
     }
 
     /// Seconds and values of a path's finest level since `since_s`; none for a path that is not there.
@@ -294,8 +325,9 @@ impl PathIngest {
         ids
     }
 
-    /// Makes the series that are missing, and moves those whose rule has changed to their new policy.
-    fn create_missing(&self, points: &PathPoints, ids: &mut [Option<SeriesId>]) -> Result<()> {
+    /// Makes the series that are missing, and moves those whose rule has changed to their new policy. Gives why the first
+    /// of those that are not made is refused.
+    fn create_missing(&self, points: &PathPoints, ids: &mut [Option<SeriesId>]) -> Result<Option<Error>> {
         let mut missing: hashbrown::HashMap<&str, Option<SeriesId>> = hashbrown::HashMap::new();
         // In order of arrival: at a limit the first come are made.
         let mut order = Vec::new();
@@ -305,8 +337,9 @@ impl PathIngest {
                 order.push(path);
             }
         }
+        let mut why = None;
         if missing.is_empty() {
-            return Ok(());
+            return Ok(why);
         }
         // A sender of new series that finds no room for them must not hold up the others.
         {
@@ -314,13 +347,18 @@ impl PathIngest {
             let names = registry.read();
             if registry.room_for_series(&names, Scope::Paths) < order.len() as u64 {
                 order.retain(|path| {
-                    names.find_series(Scope::Paths, path.as_bytes()).is_some()
-                        || registry.refuse_series(&names, Scope::Paths, path).is_none()
+                    if names.find_series(Scope::Paths, path.as_bytes()).is_some() {
+                        return true;
+                    }
+                    let refused = registry.refuse_series(&names, Scope::Paths, path);
+                    let made = refused.is_none();
+                    why = why.take().or(refused);
+                    made
                 });
             }
         }
         if order.is_empty() {
-            return Ok(());
+            return Ok(why);
         }
         // Regular expressions run before the lock is taken.
         let current = self.rules.load_full();
@@ -344,10 +382,13 @@ impl PathIngest {
                     }
                 };
                 // A limit refuses this series, not the others of the batch; the registry has counted it.
-                if let Ok(id) = names.create_series(table, path, Some(rule.rollup)) {
-                    names.set_rollup(id, rule.rollup);
-                    created += 1;
-                    made.push((*path, id));
+                match names.create_series(table, path, Some(rule.rollup)) {
+                    Ok(id) => {
+                        names.set_rollup(id, rule.rollup);
+                        created += 1;
+                        made.push((*path, id));
+                    }
+                    Err(e) => why = why.take().or(Some(e)),
                 }
             }
             Ok(made)
@@ -365,7 +406,7 @@ impl PathIngest {
         for (point, id) in points.points.iter().zip(ids).filter(|(_, id)| id.is_none()) {
             *id = missing.get(points.text_of(&point.path)).copied().flatten();
         }
-        Ok(())
+        Ok(why)
     }
 
     /// Rows by table and level, and how many points were too old for any.
@@ -375,9 +416,9 @@ impl PathIngest {
         let mut rows: Vec<Rows> = Vec::new();
         let mut too_old = 0;
         let mut last = 0;
-        for (point, id) in points.points.iter().zip(ids) {
+        for (at, (point, id)) in points.points.iter().zip(ids).enumerate() {
             let Some(id) = *id else {
-                self.blame("paths.refused", points, point, now_ns);
+                self.blame("paths.refused", points, at, now_ns);
                 continue;
             };
             let table = id.table();
@@ -391,7 +432,7 @@ impl PathIngest {
             };
             let Some(level) = levels.iter().enumerate().position(takes) else {
                 too_old += 1;
-                self.blame("paths.too_old", points, point, now_ns);
+                self.blame("paths.too_old", points, at, now_ns);
                 continue;
             };
             let tier = Tier(level as u8);
@@ -412,17 +453,10 @@ impl PathIngest {
         (rows, too_old)
     }
 
-    /// Keeps a sample of what is not stored, with its source.
-    fn blame(&self, reason: &'static str, points: &PathPoints, point: &PathPoint, now_ns: i64) {
-        let (path, now_s) = (points.text_of(&point.path), now_ns / SECOND_NS);
-        if points.source.is_empty() {
-            return self.offenders.note(reason, path.as_bytes(), now_s);
-        }
-        // The source must not be what is cut off.
-        let room = SAMPLE_BYTES_MAX.saturating_sub(points.source.len() + 9);
-        let head = path.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room).last();
-        let (head, cut) = (&path[..head.unwrap_or(0)], if head.unwrap_or(0) < path.len() { "..." } else { "" });
-        self.offenders.note(reason, format!("{head}{cut} from {}", points.source).as_bytes(), now_s);
+    /// Keeps a sample of what is not stored, with its sender.
+    fn blame(&self, reason: &'static str, points: &PathPoints, at: usize, now_ns: i64) {
+        let path = points.text_of(&points.points[at].path);
+        self.offenders.note_from(reason, path.as_bytes(), points.sender(at), now_ns / SECOND_NS);
     }
 
     fn target(&self, table: TableId) -> Option<Target> {

@@ -116,7 +116,7 @@ async fn a_limit_refuses_new_series_only() {
     // Whose they are is said, however long the path is.
     for (source, path, sample) in [
         ("10.0.0.7:4711", "d.e".to_owned(), "d.e from 10.0.0.7:4711".to_owned()),
-        ("x", "d".repeat(500), format!("{}... from x", "d".repeat(190))),
+        ("x", "d".repeat(500), format!("{}... from x", "d".repeat(200))),
     ] {
         let mut points = PathPoints::of(source);
         points.push(&path, NOW_S, 1.0);
@@ -124,6 +124,16 @@ async fn a_limit_refuses_new_series_only() {
         assert_eq!(hall.ingest.offenders().last("paths.refused")[0].text, sample);
     }
     assert_eq!(hall.ingest.counters().refused_series, 3);
+    // Of a batch of datagrams it is whoever sent that one.
+    let mut points = PathPoints::default();
+    for (peer, path) in [(7, "a"), (8, "f"), (9, "b"), (8, "g")] {
+        points.begin(Some(std::net::IpAddr::from([10, 0, 0, peer])));
+        points.push(path, NOW_S, 1.0);
+    }
+    drop(hall.ingest.write_paths(&points, Durability::Interval).unwrap());
+    let last: Vec<_> = hall.ingest.offenders().last("paths.refused").into_iter().map(|o| o.text).take(2).collect();
+    assert_eq!(last, ["g from 10.0.0.8", "f from 10.0.0.8"]);
+    assert_eq!(hall.ingest.counters().refused_series, 5);
     // Others read names meanwhile: a refusal waits for nobody.
     let reader = hall.engine.registry().read();
     let refused = std::thread::scope(|scope| {
@@ -139,7 +149,7 @@ async fn a_limit_refuses_new_series_only() {
     });
     refused.expect("a series that has no room takes no write lock");
     assert_eq!(hall.read("a"), ["0: 0=1 10=2 20=3"]);
-    assert_eq!(hall.engine.registry().read().stats().refused.series, 4);
+    assert_eq!(hall.engine.registry().read().stats().refused.series, 6);
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ fn fixtures() -> Value {
     serde_json::from_str(FIXTURES).unwrap()
 }
 
-fn datagrams(kind: &str) -> Vec<Vec<u8>> {
+/// The datagrams of a kind: `plain`, `signed`, `encrypted`.
+pub fn datagrams(kind: &str) -> Vec<Vec<u8>> {
     let hex =
         |text: &str| (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect();
     fixtures()["datagrams"][kind].as_array().unwrap().iter().map(|d| hex(d.as_str().unwrap())).collect()

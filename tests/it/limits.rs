@@ -176,6 +176,96 @@ fn lost(server: &Server) -> Vec<String> {
     out
 }
 
+/// All samples of a reason.
+fn samples(server: &Server, receiver: &str, reason: &str) -> Vec<String> {
+    let answer: serde_json::Value = serde_json::from_str(&server.get("/api/v1/ingest?lost").body).unwrap();
+    let of = |list: &serde_json::Value, key: &str, name: &str| -> serde_json::Value {
+        list.as_array().unwrap().iter().find(|item| item[key] == name).cloned().unwrap_or_default()
+    };
+    let lost = of(&of(&answer["receivers"], "name", receiver)["lost"], "reason", reason);
+    let last = lost["last"].as_array().cloned().unwrap_or_default();
+    last.iter().map(|sample| sample["sample"].as_str().unwrap().to_owned()).collect()
+}
+
+/// One datagram from an address of this machine that is not the usual one.
+fn send_from(from: &str, to: SocketAddr, bytes: &[u8]) {
+    UdpSocket::bind((from, 0)).unwrap().send_to(bytes, to).unwrap();
+}
+
+#[test]
+fn whose_series_a_limit_refuses_is_said_of_every_way_by_udp() {
+    let dir = tempfile::tempdir().unwrap();
+    let [carbon_udp, influx, paths, joined] = std::array::from_fn(|_| free_address());
+    let keys = format!(
+        "udp_listen = '{carbon_udp}'\n[influx]\nudp_listen = '{influx}'\n[collectd]\nudp_listen = '{paths}'\n\
+         [[collectd.listener]]\nudp_listen = '{joined}'\nnames = 'measurements'\ndatabase = 'joined'\n\
+         [limits]\nseries = 2\n"
+    );
+    let (server, line) = carbon(dir.path(), &keys);
+    let t = now_s();
+    let is_said = |receiver: &str, reason: &str, start: &str, end: &str| {
+        let said = || samples(&server, receiver, reason).iter().any(|s| s.starts_with(start) && s.ends_with(end));
+        wait_for(&format!("{start} ... {end}"), said);
+    };
+    // Those that are there are taken of everybody.
+    send(line, format!("a 1 {t}\nb 1 {t}\n").as_bytes());
+    wait_for("the first two", || server.counter("path_points_total") == 2);
+    send_from("127.0.0.2", carbon_udp, format!("a 2 {t}\nc 1 {t}\n").as_bytes());
+    is_said("paths", "refused", "c", "c from 127.0.0.2");
+    send_from("127.0.0.3", carbon_udp, format!("d 1 {t}\n").as_bytes());
+    is_said("paths", "refused", "d", "d from 127.0.0.3");
+    assert_eq!(server.counter("path_points_total"), 3);
+    assert_eq!(server.counter("path_points_refused_total"), 2);
+    let limited = server.counter("names_refused_total{limit=\"series\"}");
+
+    send_from("127.0.0.2", influx, b"m,host=a v=1\nm,host=b v=1\nm,host=a v=2\n");
+    wait_for("the lines", || server.counter("influx_points_total") == 3);
+    send_from("127.0.0.4", influx, b"m,host=c v=1\nm,host=a v=3");
+    is_said("influx", "refused.rule", "m,host=c v=1", " from 127.0.0.4");
+    send_from("127.0.0.5", influx, b"nonsense");
+    is_said("influx", "refused.syntax", "nonsense", "nonsense from 127.0.0.5");
+    send_from("127.0.0.5", influx, b"m,host=a v=1i");
+    is_said("influx", "refused.rule", "m,host=a v=1i", " from 127.0.0.5");
+    assert_eq!(server.counter("influx_points_total"), 4);
+    assert_eq!(server.counter("names_refused_total{limit=\"series\"}"), limited + 1);
+
+    let datagrams = crate::collectd::datagrams("plain");
+    datagrams.iter().for_each(|datagram| send_from("127.0.0.6", paths, datagram));
+    is_said("paths", "refused", "web1_example_org.", " from 127.0.0.6");
+    datagrams.iter().for_each(|datagram| send_from("127.0.0.7", joined, datagram));
+    is_said("collectd", "rejected.rule", "", " from 127.0.0.7");
+    send_from("127.0.0.8", paths, &datagrams[0][..3]);
+    is_said("collectd", "rejected.malformed", "", " from 127.0.0.8");
+
+    let log = server.log_text();
+    assert!(log.contains("1 points refused, from 127.0.0.2: series \"c\" is not made"), "{log}");
+    assert!(log.contains("1 lines refused, from 127.0.0.4: series \"m,host=c\" is not made"), "{log}");
+}
+
+#[test]
+fn whoever_first_sent_a_statsd_key_is_named_when_a_limit_refuses_its_series() {
+    let dir = tempfile::tempdir().unwrap();
+    let [udp, tcp] = [free_address(), free_address()];
+    let keys = format!(
+        "[statsd]\nudp_listen = '{udp}'\ntcp_listen = '{tcp}'\nflush_interval = 1000\n[limits]\nseries = 100\n"
+    );
+    let (server, line) = carbon(dir.path(), &keys);
+    // The daemon's own series are there before the limit is reached.
+    wait_for("flushes", || server.counter("statsd_flushes_total") >= 2);
+    let t = now_s();
+    send(line, (0..101).map(|n| format!("fill.{n} 1 {t}\n")).collect::<String>().as_bytes());
+    wait_for("the limit", || server.counter("path_points_refused_total") > 0);
+    send_from("127.0.0.2", udp, b"temp:1|g");
+    wait_for("the packet", || server.counter("statsd_packets_total") == 1);
+    send_from("127.0.0.3", udp, b"temp:2|g\nlevel:2|g");
+    send(tcp, b"depth:3|g\n");
+    for said in
+        ["stats.gauges.temp from 127.0.0.2", "stats.gauges.level from 127.0.0.3", "stats.gauges.depth from 127.0.0.1"]
+    {
+        wait_for(said, || samples(&server, "paths", "refused").iter().any(|sample| sample == said));
+    }
+}
+
 #[test]
 fn every_loss_is_shown_with_a_sample() {
     let dir = tempfile::tempdir().unwrap();
@@ -245,10 +335,11 @@ fn a_full_log_slows_streams_refuses_requests_and_drops_datagrams() {
     wait_for("the stream to wait", || server.counter("carbon_waits_total") == 1);
     UdpSocket::bind("127.0.0.1:0").unwrap().send_to(format!("lost.a 1 {t}\n").as_bytes(), udp).unwrap();
     wait_for("the datagram to be dropped", || server.counter("carbon_dropped_total") == 1);
-    assert!(lost(&server).contains(&"carbon.dropped 1 lost.a".to_owned()), "{:?}", lost(&server));
+    assert!(lost(&server).contains(&"carbon.dropped 1 lost.a from 127.0.0.1".to_owned()), "{:?}", lost(&server));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     client.send_to(b"m lost=1", influx).unwrap();
     wait_for("line protocol to be dropped", || server.counter("influx_udp_dropped_total") == 1);
+    assert!(lost(&server).contains(&"influx.udp.dropped 1 m lost=1 from 127.0.0.1".to_owned()), "{:?}", lost(&server));
     // A host, a plugin, a type, a time of eight bytes, and one gauge of 1.
     let mut load = b"\0\0\0\x06h\0\0\x02\0\x09load\0\0\x04\0\x0agauge\0\0\x01\0\x0c".to_vec();
     load.extend(now_s().to_be_bytes());

@@ -10,6 +10,7 @@
 //! grammar refuses are counted in `PREFIX.bad_lines_seen`, never anything else.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use crate::dogstatsd::{self, Message};
 use crate::flush::{Flush, FlushReport, Stamped};
@@ -145,6 +146,12 @@ impl Aggregator {
 
     /// Folds one datagram, or one piece of a stream that ends with a line.
     pub fn ingest(&mut self, packet: &[u8], now_s: i64) {
+        self.ingest_from(packet, now_s, None);
+    }
+
+    /// The same of a sender, whom a flush names with the keys that are new.
+    pub fn ingest_from(&mut self, packet: &[u8], now_s: i64, sender: Option<IpAddr>) {
+        self.keys.sender = sender;
         touch(packet);
         let (mut lines, mut bad) = (0u64, 0u64);
         let mut rest = packet;
@@ -548,7 +555,7 @@ impl Aggregator {
             if self.stamped.len() >= self.options.max_events {
                 self.drops.events += 1;
             } else {
-                self.stamped.push(Stamped { name, value, ts_s });
+                self.stamped.push(Stamped { name, value, ts_s, sender: self.keys.sender });
             }
         }
     }
@@ -585,7 +592,7 @@ impl Aggregator {
         let (base, tags) = key.split_at(key.find(';').unwrap_or(key.len()));
         let name = [&self.namespace.check, base, &self.namespace.suffix, tags].concat();
         let ts_s = check.timestamp_s.unwrap_or(now_s);
-        self.stamped.push(Stamped { name, value: f64::from(check.status), ts_s });
+        self.stamped.push(Stamped { name, value: f64::from(check.status), ts_s, sender: self.keys.sender });
     }
 
     fn keep_sample(&mut self, line: &[u8]) {
@@ -611,6 +618,7 @@ impl Aggregator {
             let (key, state) = keys.both_mut(*id);
             let value = state.counter.unwrap_or(0.0);
             let (base, tags) = key.graphite();
+            flush.begin(key.sender);
             flush.push(&[&names.counter, base, names.rate, &names.suffix, tags], value / interval_s);
             if options.flush_counts {
                 flush.push(&[&names.count_prefix, base, names.count, &names.suffix, tags], value);
@@ -633,6 +641,7 @@ impl Aggregator {
             let (samples, behind) = std::mem::take(&mut rest).split_at_mut(timer.kept());
             rest = behind;
             let (base, tags) = key.graphite();
+            flush.begin(key.sender);
             plan.emit(&key.name, samples, timer.count, |what, value| {
                 flush.push(&[&names.timer, base, ".", what, &names.suffix, tags], value);
             });
@@ -649,6 +658,7 @@ impl Aggregator {
         self.gauges.retain(|id| {
             let (key, state) = keys.both_mut(*id);
             let (base, tags) = key.graphite();
+            flush.begin(key.sender);
             flush.push(&[&names.gauge, base, &names.suffix, tags], state.gauge.unwrap_or(0.0));
             if delete && state.gauge_ttl > 0 {
                 state.gauge_ttl -= 1;
@@ -666,6 +676,7 @@ impl Aggregator {
             let (key, state) = keys.both_mut(*id);
             let mut set = state.set.take().expect("the list holds keys that have a set");
             let (base, tags) = key.graphite();
+            flush.begin(key.sender);
             flush.push(&[&names.set, base, ".count", &names.suffix, tags], set.len() as f64);
             if delete {
                 return false;
@@ -681,6 +692,7 @@ impl Aggregator {
     /// The daemon's own series; durations are those of the flush before.
     fn emit_own(&self, series: usize, flush: &mut Flush) {
         let (names, report) = (&self.namespace, &self.report);
+        flush.begin(None);
         flush.push(&[&names.num_stats], series as f64);
         for (what, value) in [
             ("graphiteStats.calculationtime", report.processing_ms),

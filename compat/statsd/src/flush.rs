@@ -1,5 +1,7 @@
 //! What one flush sends: names and values under one timestamp.
 
+use std::net::IpAddr;
+
 /// The series of one flush; kept by the caller and used again, so that a flush like the last
 /// allocates nothing.
 #[derive(Clone, Debug, Default)]
@@ -8,6 +10,8 @@ pub struct Flush {
     text: String,
     ends: Vec<usize>,
     values: Vec<f64>,
+    /// Who first sent the keys of the points, and from which point on.
+    senders: Vec<(usize, Option<IpAddr>)>,
     stamped: Vec<Stamped>,
 }
 
@@ -20,6 +24,8 @@ pub struct Stamped {
     pub value: f64,
     /// Seconds since 1970.
     pub ts_s: i64,
+    /// Who sent it, if that is known.
+    pub sender: Option<IpAddr>,
 }
 
 /// What the server knows of its last flush; sent with the next one as the daemon's own series.
@@ -56,6 +62,17 @@ impl Flush {
         })
     }
 
+    /// For each point of [`Self::iter`] who first sent its key; `None` if that is not known, and for the daemon's own.
+    pub fn senders(&self) -> impl Iterator<Item = Option<IpAddr>> {
+        let (mut changes, mut sender) = (self.senders.iter().peekable(), None);
+        (0..self.len()).map(move |point| {
+            while let Some((_, next)) = changes.next_if(|(at, _)| *at <= point) {
+                sender = *next;
+            }
+            sender
+        })
+    }
+
     /// Points with timestamps of their own.
     pub fn stamped(&self) -> &[Stamped] {
         &self.stamped
@@ -76,7 +93,15 @@ impl Flush {
         self.text.clear();
         self.ends.clear();
         self.values.clear();
+        self.senders.clear();
         self.stamped.clear();
+    }
+
+    /// What is pushed from now on is of a key that this sender sent first.
+    pub(crate) fn begin(&mut self, sender: Option<IpAddr>) {
+        if self.senders.last().and_then(|(_, last)| *last) != sender {
+            self.senders.push((self.len(), sender));
+        }
     }
 
     /// Adds a point whose name is `parts` in a row; NaN is no point.

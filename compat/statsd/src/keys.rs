@@ -12,6 +12,7 @@
 //! series that are deleted often come back; [`Keys::collect`] then drops it.
 
 use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
 use foldhash::fast::RandomState;
@@ -67,6 +68,8 @@ pub(crate) struct Key {
     tags_at: u32,
     /// The flush that last found the key in use.
     used: u32,
+    /// Who sent it first.
+    pub sender: Option<IpAddr>,
 }
 
 impl Key {
@@ -155,6 +158,8 @@ pub(crate) struct Keys {
     /// What was sent last, as [`Entry::at`], and how far what it says of the next is to be trusted.
     last: u32,
     trust: u8,
+    /// Who sends what is folded now.
+    pub sender: Option<IpAddr>,
     keys_max: usize,
     clean: bool,
     dialect: Dialect,
@@ -173,6 +178,7 @@ impl Keys {
             texts: Vec::new(),
             last: 0,
             trust: 0,
+            sender: None,
             keys_max: options.max_keys,
             clean: options.key_name_sanitize,
             dialect: options.dialect,
@@ -325,6 +331,7 @@ impl Keys {
             tags_at: graphite.find(';').unwrap_or(graphite.len()) as u32,
             graphite: (graphite != name).then(|| graphite.as_ref().into()),
             used: 0,
+            sender: self.sender,
         });
         self.states.push(State::default());
         let entry = Entry { at: id, ..self.hash(name.as_bytes(), b"") };
@@ -388,7 +395,8 @@ impl Keys {
                 continue;
             }
             let id = self.insert(&key.name);
-            self.list[id as usize].used = key.used;
+            let moving = &mut self.list[id as usize];
+            (moving.used, moving.sender) = (key.used, key.sender);
             // What was sent behind it has another place now.
             state.next = 0;
             *self.state_mut(id) = state;

@@ -211,6 +211,46 @@ fn samples_of_a_deleted_timer_go_and_those_of_others_stay() {
 }
 
 #[test]
+fn a_flush_names_who_first_sent_each_key() {
+    let ip = |last: u8| Some(std::net::IpAddr::from([10, 0, 0, last]));
+    let mut aggregator = Aggregator::new(Options { delete_counters: Some(true), ..dog() }, 0);
+    for (packet, sender) in [
+        ("a:1|g\nc:1|c", ip(1)),
+        ("b:1|g\na:2|g", ip(2)),
+        ("n:1|g", None),
+        ("t:1|ms\nc:1|c", ip(3)),
+        ("b:2|g|T9", ip(4)),
+    ] {
+        aggregator.ingest_from(packet.as_bytes(), 0, sender);
+    }
+    let mut flush = Flush::new();
+    let named = |flush: &Flush, path: &str| {
+        let found = flush.iter().zip(flush.senders()).find(|((name, _), _)| name.ends_with(path));
+        found.unwrap_or_else(|| panic!("{path} is there")).1
+    };
+    let want = [
+        ("stats.gauges.a", ip(1)),
+        ("stats.gauges.b", ip(2)),
+        ("stats.gauges.n", None),
+        ("stats.counters.c.rate", ip(1)),
+        ("stats.timers.t.mean", ip(3)),
+        (".numStats", None),
+    ];
+    aggregator.emit(10, &mut flush);
+    assert_eq!(want.map(|(path, _)| (path, named(&flush, path))), want);
+    assert_eq!(flush.senders().count(), flush.len());
+    assert_eq!(flush.stamped().iter().map(|s| s.sender).collect::<Vec<_>>(), [ip(4)]);
+    // Keys that moved because others were forgotten keep theirs.
+    for n in 0..50 {
+        aggregator.ingest_from(format!("gone{n}:1|c").as_bytes(), 0, ip(9));
+    }
+    for flushes in 2..60 {
+        aggregator.emit(10 * flushes, &mut flush);
+    }
+    assert_eq!(want[..3].iter().map(|(path, _)| (*path, named(&flush, path))).collect::<Vec<_>>(), want[..3]);
+}
+
+#[test]
 fn a_full_table_takes_new_keys_again_once_idle_ones_are_deleted() {
     let options = Options { max_keys: 6, delete_idle_stats: true, flush_counts: false, ..small() };
     let mut aggregator = Aggregator::new(options, START_S);

@@ -1,5 +1,7 @@
 //! What parsed points fall into.
 
+use std::net::IpAddr;
+
 use parking_lot::MutexGuard;
 use rhythmite_carbon::aggregator::Aggregator;
 use rhythmite_carbon::rules::Verdict;
@@ -49,6 +51,11 @@ impl<'a> Intake<'a> {
             now_s: carbon.shared.clock.now_s(),
             tally: Tally::default(),
         }
+    }
+
+    /// What comes from now on is of this peer.
+    pub(super) fn begin(&mut self, peer: Option<IpAddr>) {
+        self.points.begin(peer);
     }
 }
 

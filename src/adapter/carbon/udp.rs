@@ -29,7 +29,10 @@ async fn receive(mut inbox: Inbox<impl Datagrams>, carbon: Carbon) {
     while inbox.ready().await {
         let mut intake = Intake::new(&carbon, &Destination::Store, &mut points);
         let now_s = intake.now_s;
-        let read = inbox.read(BATCH, |datagram| parser.parse_lines(datagram, now_s, &mut intake));
+        let read = inbox.read(BATCH, |datagram, peer| {
+            intake.begin(peer);
+            parser.parse_lines(datagram, now_s, &mut intake);
+        });
         drop(intake);
         counters.carbon_datagrams.add(read.datagrams);
         counters.carbon_bytes.add(read.bytes);

@@ -68,7 +68,9 @@ impl Folder {
         let now_s = self.shared.clock.now_s();
         match message {
             Message::Packets(packets, _room) => {
-                packets.iter().for_each(|p| self.aggregator.ingest(p, now_s));
+                for (packet, sender) in packets.iter().zip(packets.senders().peers()) {
+                    self.aggregator.ingest_from(packet, now_s, sender);
+                }
                 self.repeater.send(packets.iter(), &self.shared.counters);
                 self.spares.give(packets);
             }

@@ -3,6 +3,7 @@
 //! A socket's datagrams are received into the memory in which they wait. Once they are folded it goes back to the sockets
 //! ([`Spares`]): memory that has just been used is in a cache and is no page fault.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use rhythmite_statsd::Reply;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::adapter::udp::DATAGRAM_BYTES_MAX;
+use crate::senders::Senders;
 
 /// Messages that may wait, however small; a bound for the channel itself.
 const MESSAGES_MAX: usize = 16 << 10;
-/// What a packet costs beside its bytes.
-const PACKET_COST: usize = 32;
+/// What a packet costs beside its bytes: where it ends, and its sender.
+const PACKET_COST: usize = 40;
 /// Bytes of datagrams that are read together: a part of the queue, within these.
 // PERF: what comes while datagrams gather is one message, for which the owner wakes up once.
 const BATCH_BYTES_MIN: usize = 64 << 10;
@@ -27,25 +29,38 @@ const SPARES_MAX: usize = 3;
 const SHARE_MIN: usize = 2;
 
 /// Packets that were read together, in the order of arrival.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Packets {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    /// Of the packets, by their places.
+    senders: Senders,
 }
 
 impl Packets {
     fn with_room(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ends: Vec::new() }
+        Self { bytes: Vec::with_capacity(bytes), ..Self::default() }
     }
 
-    pub(super) fn push(&mut self, packet: &[u8]) {
+    pub(super) fn push(&mut self, packet: &[u8], sender: Option<IpAddr>) {
+        self.senders.begin(self.ends.len(), sender);
         self.bytes.extend_from_slice(packet);
         self.ends.push(self.bytes.len());
     }
 
-    /// To be appended to: the bytes, and for each packet where it ends in them.
-    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, &mut Vec<usize>) {
-        (&mut self.bytes, &mut self.ends)
+    /// The bytes, to which a packet is to be appended, and what then says that it is there and whose.
+    pub(super) fn parts(&mut self) -> (&mut Vec<u8>, impl FnMut(&[u8], Option<IpAddr>)) {
+        let (ends, senders) = (&mut self.ends, &mut self.senders);
+        let appended = |bytes: &[u8], sender| {
+            senders.begin(ends.len(), sender);
+            ends.push(bytes.len());
+        };
+        (&mut self.bytes, appended)
+    }
+
+    /// Who sent each packet.
+    pub(super) fn senders(&self) -> &Senders {
+        &self.senders
     }
 
     /// Takes the packets: with their memory, in place of which `spare` is left, or copied if they are few.
@@ -53,7 +68,7 @@ impl Packets {
         if self.bytes.len() >= self.bytes.capacity() / SHARE_MIN {
             return std::mem::replace(self, spare());
         }
-        let few = Self { bytes: self.bytes.clone(), ends: self.ends.clone() };
+        let few = self.clone();
         self.clear();
         few
     }
@@ -61,6 +76,7 @@ impl Packets {
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
+        self.senders.clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -199,7 +215,7 @@ mod tests {
 
     fn packets(sizes: &[usize]) -> Packets {
         let mut packets = Packets::default();
-        sizes.iter().for_each(|size| packets.push(&vec![b'x'; *size]));
+        sizes.iter().for_each(|size| packets.push(&vec![b'x'; *size], None));
         packets
     }
 
@@ -217,8 +233,8 @@ mod tests {
         let mut reading = spares.take();
         let memory = reading.bytes.as_ptr();
         for (bytes, copied) in [(0, true), (10, true), (full.len() / SHARE_MIN, true), (full.len() * 3 / 4, false)] {
-            reading.push(b"first");
-            reading.push(&full[..bytes]);
+            reading.push(b"first", None);
+            reading.push(&full[..bytes], None);
             let packets = reading.take(|| spares.take());
             assert_eq!(packets.iter().map(<[u8]>::len).collect::<Vec<_>>(), [5, bytes]);
             assert!(reading.is_empty() && reading.bytes() == 0);
@@ -229,8 +245,8 @@ mod tests {
         // A batch may have all but one byte before the longest datagram comes.
         let mut again = spares.take();
         assert_eq!((again.bytes.as_ptr(), again.len(), again.bytes()), (memory, 0, 0));
-        again.push(&full[1..]);
-        again.push(&[b'x'; DATAGRAM_BYTES_MAX]);
+        again.push(&full[1..], None);
+        again.push(&[b'x'; DATAGRAM_BYTES_MAX], None);
         assert_eq!(again.bytes.as_ptr(), memory);
         (0..2 * SPARES_MAX).for_each(|_| spares.give(Packets::with_room(spares.room())));
         assert_eq!(spares.empty.lock().len(), SPARES_MAX);

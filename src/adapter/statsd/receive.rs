@@ -22,8 +22,9 @@ pub(super) async fn datagrams(mut inbox: Inbox<impl Datagrams>, statsd: Statsd) 
     let max = BatchMax { datagrams: DATAGRAMS_MAX, bytes: spares.batch_bytes() };
     let mut reading = spares.take();
     while inbox.ready().await {
-        let (bytes, ends) = reading.parts();
-        inbox.read_into(max, bytes, |bytes| ends.push(bytes.len()));
+        let (bytes, mut appended) = reading.parts();
+        inbox.read_into(max, bytes, |bytes, peer| appended(bytes, peer));
+        drop(appended);
         if reading.is_empty() {
             continue;
         }
@@ -31,12 +32,18 @@ pub(super) async fn datagrams(mut inbox: Inbox<impl Datagrams>, statsd: Statsd) 
         let received = packets.len() as u64;
         let first_bytes = packets.iter().next().map_or(0, |p| p.len().min(SAMPLE_BYTES_MAX));
         let mut first = [0; SAMPLE_BYTES_MAX];
+        let sender = packets.senders().peers().next().flatten();
         packets.iter().take(1).for_each(|p| first[..first_bytes].copy_from_slice(&p[..first_bytes]));
         shared.counters.statsd_packets.add(received);
         shared.counters.statsd_bytes.add(packets.bytes() as u64);
         if statsd.queue.try_send(packets).is_err() {
             shared.counters.statsd_dropped.add(received);
-            shared.counters.offenders.note("statsd.dropped", &first[..first_bytes], shared.clock.now_s());
+            shared.counters.offenders.note_from(
+                "statsd.dropped",
+                &first[..first_bytes],
+                sender.into(),
+                shared.clock.now_s(),
+            );
             if FULL.now(&*shared.clock) {
                 tracing::warn!("StatsD: packets come faster than they are folded; {received} dropped");
             }
@@ -52,7 +59,7 @@ pub(super) async fn stream(connection: Connection, statsd: Statsd) {
         let mut packets = Packets::default();
         let read = connection.read(|bytes| {
             counters.statsd_bytes.add(bytes.len() as u64);
-            lines.feed(bytes, |packet| packets.push(packet));
+            lines.feed(bytes, |packet| packets.push(packet, Some(connection.peer.ip())));
         });
         let read = read.await;
         if let Err(end) = read {
@@ -120,7 +127,7 @@ mod tests {
         flood(at, 3, 10).await;
         counts(4).await;
         assert_eq!(shared.counters.statsd_dropped.get(), 3);
-        assert_eq!(shared.counters.offenders.last("statsd.dropped")[0].text, "x".repeat(10));
+        assert_eq!(shared.counters.offenders.last("statsd.dropped")[0].text, "xxxxxxxxxx from 127.0.0.1");
         // Room again.
         assert!(matches!(incoming.recv().await, Some(Message::Packets(p, _)) if p.len() == 1));
         flood(at, 1, 10).await;

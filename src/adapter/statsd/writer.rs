@@ -1,5 +1,6 @@
 //! Stores flushes, one after the other.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,21 +33,23 @@ impl Points {
         let mut points = Self { writes: Vec::new(), bytes: 0 };
         let mut scratch = String::new();
         let (ts_s, stamped) = (flush.ts_s(), flush.stamped().iter());
-        let all = flush.iter().map(|(name, value)| (name, ts_s, value));
-        for (name, ts_s, value) in all.chain(stamped.map(|s| (&*s.name, s.ts_s, s.value))) {
+        let all = flush.iter().zip(flush.senders()).map(|((name, value), sender)| (name, ts_s, value, sender));
+        let stamped = stamped.map(|s| (&*s.name, s.ts_s, s.value, s.sender));
+        for (name, ts_s, value, sender) in all.chain(stamped) {
             match name::canonical(name, &mut scratch) {
-                Ok(path) => points.push(path, ts_s, value),
+                Ok(path) => points.push(path, ts_s, value, sender),
                 Err(_) => counters.statsd_failed.one(),
             }
         }
         points
     }
 
-    fn push(&mut self, path: &str, ts_s: i64, value: f64) {
+    fn push(&mut self, path: &str, ts_s: i64, value: f64, sender: Option<IpAddr>) {
         if self.writes.last().is_none_or(|points| points.len() >= POINTS_MAX) {
             self.writes.push(PathPoints::of("statsd"));
         }
         if let Some(points) = self.writes.last_mut() {
+            points.begin(sender);
             points.push(path, ts_s, value);
             self.bytes += path.len();
         }

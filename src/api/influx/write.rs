@@ -188,6 +188,7 @@ pub(in crate::api) async fn store_lines(
             now_ns: busy.clock.now_ns(),
             accept_partial: true,
             durability,
+            senders: None,
         })
     });
     let outcome = written.await.map_err(|error| Error::internal(format!("a write has panicked: {error}")))??;
@@ -246,6 +247,7 @@ fn write(api: &InfluxApi, plan: &Plan, received: Received) -> Result<Outcome, Re
         now_ns: api.clock.now_ns(),
         accept_partial: plan.accept_partial,
         durability: plan.durability,
+        senders: None,
     };
     Ok(api.writer.write(&write)?)
 }

@@ -262,6 +262,7 @@ impl Import<'_> {
             now_ns: self.env.clock.now_ns(),
             accept_partial: true,
             durability: Durability::Interval,
+            senders: None,
         };
         let outcome = self.wait.until_taken(|| self.writer.write(&write))?;
         self.summary.points += outcome.points as u64;

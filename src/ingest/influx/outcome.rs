@@ -30,8 +30,8 @@ pub struct Refusal {
     pub line: String,
     /// Why.
     pub reason: String,
-    /// Where it starts in the body, in bytes; until `line_number` is known.
-    offset: usize,
+    /// Where it starts in the body, in bytes.
+    pub offset: usize,
 }
 
 /// The lines of a body that were not written: counts of all, texts of the first 256 KiB.
@@ -56,9 +56,10 @@ impl Refusals {
         self.total() == 0
     }
 
-    /// The first line that is not well formed, and the first that was refused though it is.
-    pub fn samples(&self) -> [Option<&str>; 2] {
-        [&self.unparsed_lines, &self.dropped_lines].map(|lines| lines.first().map(|refusal| refusal.line.as_str()))
+    /// The first line that is not well formed, the first that was refused though it is, and the first that is too old.
+    pub fn samples(&self) -> [Option<&Refusal>; 3] {
+        let of_time = |old| self.dropped_lines.iter().find(move |line| (line.reason == texts::BEYOND_RETENTION) == old);
+        [self.unparsed_lines.first(), of_time(false), of_time(true)]
     }
 
     /// Lines refused.

@@ -51,6 +51,7 @@ impl Hall {
             now_ns: NOW_S * SECOND_NS + 5,
             accept_partial: true,
             durability: Durability::Sync,
+            senders: None,
         };
         change(&mut write);
         let outcome = InfluxWriter::new(self.engine.clone()).write(&write)?;

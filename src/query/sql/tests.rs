@@ -73,6 +73,7 @@ impl World {
             now_ns: NOW_S * 1_000_000_000,
             accept_partial: false,
             durability: Durability::Sync,
+            senders: None,
         };
         let outcome = InfluxWriter::new(self.engine.clone()).write(&write).unwrap();
         assert_eq!(outcome.refusals.error_text(), None);

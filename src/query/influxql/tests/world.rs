@@ -61,6 +61,7 @@ impl World {
             now_ns: NOW_NS,
             accept_partial: true,
             durability: Durability::Interval,
+            senders: None,
         };
         drop(InfluxWriter::new(self.context.engine.clone()).write(&write).unwrap());
     }
