@@ -267,13 +267,16 @@ impl Stream<'_> {
     fn sum_up(
         &self,
         cursor: &mut SstCursor,
-        Summing { fields, range_ns, cut }: &Summing,
+        Summing { fields, range_ns, cut, sum_max }: &Summing,
         wanted: &Wanted<'_>,
         sums: &mut Vec<WindowSum>,
     ) -> Result<bool> {
         let entry = self.entry;
         let all = (entry.min_time_ns, entry.max_time_ns);
-        if fields.binary_search(&entry.field).is_err() || self.gone.touches(all.0, all.1) {
+        if fields.binary_search(&entry.field).is_err()
+            || self.gone.touches(all.0, all.1)
+            || sum_max.is_some_and(|max| entry.sum_bound().is_none_or(|bound| bound > u128::from(max)))
+        {
             return Ok(false);
         }
         let Some(asked) = overlap::within(all, (*range_ns.start(), *range_ns.end())) else { return Ok(true) };
@@ -439,7 +442,8 @@ impl FileRun {
                 && stream.sum_up(cursor, summing, wanted, &mut self.sums)?
             {
                 sums.extend(self.sums.drain(..).map(|sum| (entry.field, sum)));
-                for &(first, last) in wanted.contested {
+                let within = (*wanted.within_ns.start(), *wanted.within_ns.end());
+                for (first, last) in wanted.contested.iter().filter_map(|hole| overlap::within(*hole, within)) {
                     stream.read(cursor, &(first..=last), wanted, &mut self.room, out)?;
                 }
                 continue;

@@ -21,6 +21,8 @@ pub struct Summing {
     pub range_ns: RangeInclusive<i64>,
     /// The windows.
     pub cut: Cut,
+    /// Streams are given as points of which, by the index, values could come to more than this together; `None`: sums wrap.
+    pub sum_max: Option<u64>,
 }
 
 /// Integers of a stream in one window.

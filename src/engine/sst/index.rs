@@ -6,7 +6,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rhythmite_model::{FieldId, FieldType, SeriesId};
+use rhythmite_model::{FieldId, FieldType, FieldValue, SeriesId};
 
 use super::layout::TimeUnit;
 use super::rows::RunKind;
@@ -98,6 +98,16 @@ impl StreamEntry {
     /// Aggregates over all rows; `None` for texts.
     pub fn aggregates(&self) -> Option<Aggregates> {
         self.stats.typed(self.field_type(), self.rows)
+    }
+
+    /// What no sum of some of its integers is farther from zero than; `None` for other types.
+    pub(crate) fn sum_bound(&self) -> Option<u128> {
+        match self.aggregates()? {
+            Aggregates { min: FieldValue::Integer(min), max: FieldValue::Integer(max), .. } => {
+                Some(u128::from(min.unsigned_abs().max(max.unsigned_abs())) * u128::from(self.rows))
+            }
+            _ => None,
+        }
     }
 
     /// Whether any row may lie in `range_ns`.

@@ -77,6 +77,7 @@ impl Written {
                 fields: [self.fields[0], self.fields[1], self.fields[2]].into(),
                 range_ns: asked_s.0 * SECOND..=asked_s.1 * SECOND,
                 cut: Arc::new(move |at_ns| (window(at_ns), window(at_ns) + every_s * SECOND)),
+                sum_max: None,
             };
             let within = |at_ns: i64| at_ns >= asked_s.0 * SECOND && at_ns <= asked_s.1 * SECOND;
             let mut expected = Sums::new();
@@ -87,6 +88,9 @@ impl Written {
             let (mut found, mut by_sums) = (Sums::new(), 0);
             let mut scan = self.scan(range_s).summing(summing);
             while let Some(pieces) = scan.next_pieces().unwrap() {
+                let stretches = pieces.streams().flat_map(|(_, stretches)| stretches);
+                let mut times_ns = stretches.flat_map(|stretch| stretch.times_ns[stretch.rows].iter());
+                assert!(times_ns.all(|t| (range_s.0 * SECOND..=range_s.1 * SECOND).contains(t)), "{range_s:?}");
                 add_points(&mut found, &pieces, &window, &within);
                 for (field, sums) in pieces.sums() {
                     assert_ne!(field, self.fields[2], "floats are added one by one");
@@ -168,11 +172,15 @@ fn sums_are_those_of_the_points_whatever_hides_some() {
 
 /// How many integers of the first series a scan sums up without reading them.
 fn summed(written: &Written) -> u64 {
-    let [user, ..] = written.fields;
+    summed_of(written, written.fields[0], None)
+}
+
+fn summed_of(written: &Written, field: FieldId, sum_max: Option<u64>) -> u64 {
     let mut scan = written.scan((0, 10_000)).summing(Summing {
-        fields: [user].into(),
+        fields: [field].into(),
         range_ns: 0..=10_000 * SECOND,
         cut: Arc::new(|at_ns| (at_ns.div_euclid(SECOND) * SECOND, i64::MAX)),
+        sum_max,
     });
     let mut summed = 0;
     while let Some(pieces) = scan.next_pieces().unwrap() {
@@ -206,4 +214,24 @@ fn only_where_sources_overlap_are_points_read() {
     engine.compact_all().unwrap();
     assert_eq!(summed(&written), 99);
     written.check();
+}
+
+#[test]
+fn sums_that_may_be_too_large_are_left_to_who_asks() {
+    let written = Written::new();
+    written.write(0..1, 0..90, 0);
+    written.world.engine().flush().unwrap();
+    let [user, system, load] = written.fields;
+    // Values are -40 to 56; a few of the other field are near the largest.
+    for (field, sum_max, summed) in [
+        (user, None, 90),
+        (user, Some(56 * 90), 90),
+        (user, Some(40 * 90), 0),
+        (system, None, 90),
+        (system, Some(1 << 53), 0),
+        (load, None, 0),
+        (load, Some(1 << 53), 0),
+    ] {
+        assert_eq!(summed_of(&written, field, sum_max), summed, "{field:?} {sum_max:?}");
+    }
 }

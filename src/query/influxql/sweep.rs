@@ -156,6 +156,7 @@ impl Sweep {
             fields,
             range_ns: range.0.max(min_ns)..=range.1.min(max_ns),
             cut: Arc::new(move |at_ns| windows.bounds(at_ns, range)),
+            sum_max: None,
         })
     }
 

@@ -33,6 +33,11 @@ pub(super) enum What {
 }
 
 impl What {
+    /// Whether the sum of the values and their number are enough.
+    pub fn sums(self) -> bool {
+        matches!(self, What::Count | What::Sum | What::FloatSum | What::Mean)
+    }
+
     /// The type of the result for values of a type; `None` if that is left to DataFusion.
     pub fn result(self, of: FieldType) -> Option<FieldType> {
         let number = matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned);
@@ -165,6 +170,18 @@ impl Accumulator {
                 }
                 _ => {}
             },
+        }
+    }
+
+    /// Adds so many integers, of which only the sum is known; for those `What` of which [`What::sums`] is true.
+    pub fn add_sum(&mut self, slot: u32, count: u64, sum: i64) {
+        let slot = slot as usize;
+        let counted = self.counts[slot];
+        self.counts[slot] += count;
+        match &mut self.values {
+            Values::Float(sums) => sums[slot] = if counted == 0 { sum as f64 } else { sums[slot] + sum as f64 },
+            Values::Integer(sums) => sums[slot] = if counted == 0 { sum } else { sums[slot].wrapping_add(sum) },
+            Values::Unsigned(_) | Values::None => {}
         }
     }
 
@@ -426,6 +443,24 @@ mod tests {
         let unsigned = || Column::Unsigned(vec![u64::MAX, 2, 3, 1]);
         check(What::Sum, &unsigned(), &[Some(Unsigned(1)), None, Some(Unsigned(4))]);
         check(What::Max, &unsigned(), &[Some(Unsigned(u64::MAX)), None, Some(Unsigned(3))]);
+    }
+
+    #[test]
+    fn sums_are_as_good_as_their_values() {
+        for what in [What::Count, What::Sum, What::FloatSum, What::Mean] {
+            let mut summed = Accumulator::new(what, FieldType::Integer);
+            let mut read = summed.clone();
+            summed.grow(2);
+            read.grow(2);
+            for values in [vec![5, -7, 1 << 40], vec![3, 4]] {
+                summed.add_sum(1, values.len() as u64, values.iter().sum());
+                let run = Run { slot: 1, start: 0, end: values.len() as u32 };
+                read.add(&[0; 3], &Column::Integer(values), &[run]);
+            }
+            assert!(what.sums());
+            let results = |of: &Accumulator| [of.result(0), of.result(1)];
+            assert_eq!(results(&summed), results(&read), "{what:?}");
+        }
     }
 
     #[test]

@@ -19,8 +19,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PhysicalExpr, PlanProperties,
 };
 use futures::{StreamExt, TryStreamExt};
-use rhythmite_engine::{RollupScan, RollupsOf, Scan, SeriesPieces, Stream};
-use rhythmite_model::{FieldId, SeriesId, TableId, Tier};
+use rhythmite_engine::{Cut, RollupScan, RollupsOf, Scan, SeriesPieces, Stream, Summing};
+use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
 
 use super::SLOTS_MAX;
 use super::accumulator::What;
@@ -42,6 +42,8 @@ use crate::query::scan::{TsTable, time};
 const SERIES_WHOLE: u64 = 16;
 /// Values after which others may run.
 const VALUES_AT_A_TIME: usize = 1 << 17;
+/// Up to here a float holds every integer.
+const EXACT_MAX: u64 = 1 << 53;
 /// What a value in memory takes at least.
 const VALUE_BYTES_MIN: u64 = 8;
 /// What has not been flushed is mostly not older.
@@ -154,6 +156,28 @@ impl Job {
         policies.into_iter().find_map(|policy| Rolled::of(&self.plan.scope, &self.spec, policy))
     }
 
+    /// What to ask of a scan of raw points of a table so that it adds integers up where they lie: of many series, since those
+    /// of few are mostly decoded already, and of several fields, since the sums of one pass over the values of all others.
+    /// Sums that floats would not hold exactly are left out.
+    fn summing(&self, table: TableId) -> Option<Summing> {
+        let spec = &self.spec;
+        if spec.rows != RowsOf::Any || self.plan.series <= SERIES_WHOLE || spec.fields.len() < 2 {
+            return None;
+        }
+        let fields = self.fields(table)?;
+        let of = |at: usize| spec.aggregates.iter().filter(move |asked| asked.field == at);
+        let named = spec.fields.iter().zip(&fields.named).enumerate();
+        let sums = named.filter(|(at, ((_, field_type), _))| {
+            *field_type == FieldType::Integer && of(*at).all(|asked| asked.what.sums())
+        });
+        let mut fields: Vec<FieldId> = sums.filter_map(|(_, (_, id))| *id).collect();
+        fields.sort_unstable();
+        let windows = spec.windows;
+        let cut: Cut = Arc::new(move |time_ns| windows.map_or((i64::MIN, i64::MAX), |all| all.bounds(time_ns)));
+        let (fields, range_ns) = (fields.into(), i64::MIN..=i64::MAX);
+        Some(Summing { fields, range_ns, cut, sum_max: Some(EXACT_MAX) })
+    }
+
     /// The fields in a table; `None` if it has been dropped.
     pub fn fields(&self, table: TableId) -> Option<TableFields> {
         let names = self.plan.scope.engine.registry().read();
@@ -208,15 +232,25 @@ impl Source {
 }
 
 impl Source {
-    fn points(plan: &Plan, piece: &Piece, tier: Tier, times_ns: RangeInclusive<i64>) -> Result<Self> {
+    fn points(
+        plan: &Plan,
+        piece: &Piece,
+        tier: Tier,
+        times_ns: RangeInclusive<i64>,
+        summing: Option<Summing>,
+    ) -> Result<Self> {
         if tier != Tier::RAW
             && let Some(scan) = piece.level(&plan.scope, &piece.series, &times_ns)?
         {
             return Ok(Self::Level(Box::new(scan)));
         }
         let (series, fields) = (piece.series.clone(), piece.fields.clone());
-        let scan = plan.scope.snapshot.scan(piece.table, tier, series, fields, times_ns);
-        Ok(Self::Points(Box::new(scan.map_err(external)?)))
+        let range_ns = times_ns.clone();
+        let scan = plan.scope.snapshot.scan(piece.table, tier, series, fields, times_ns).map_err(external)?;
+        Ok(Self::Points(Box::new(match summing {
+            Some(summing) => scan.summing(Summing { range_ns, ..summing }),
+            None => scan,
+        })))
     }
 
     fn rolled(
@@ -247,6 +281,8 @@ struct Reader {
     job: Arc<Job>,
     reservation: MemoryReservation,
     series: Count,
+    /// Values that were added up without being read.
+    summed: Count,
     baseline: BaselineMetrics,
 }
 
@@ -263,7 +299,8 @@ impl Reader {
             let Some(rolled) = Rolled::of(&plan.scope, spec, piece.policy) else {
                 let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
                 if !times_ns.is_empty() {
-                    sources.push((piece, Source::points(plan, piece, piece.window.tier, times_ns)?));
+                    let summing = self.job.summing(piece.table);
+                    sources.push((piece, Source::points(plan, piece, piece.window.tier, times_ns, summing)?));
                 }
                 continue;
             };
@@ -276,7 +313,7 @@ impl Reader {
             for (times_ns, from_rollups) in rolled.spans(&time::intersect(&plan.times_ns, &times_ns)) {
                 let source = match from_rollups {
                     true => Source::rolled(plan, piece, &rolled, &fields, times_ns)?,
-                    false => Source::points(plan, piece, Tier::RAW, times_ns)?,
+                    false => Source::points(plan, piece, Tier::RAW, times_ns, self.job.summing(piece.table))?,
                 };
                 sources.push((piece, source));
             }
@@ -316,6 +353,13 @@ impl Reader {
                             state.add_stretch(group, field, &stretch);
                             values += stretch.rows.len();
                         }
+                    }
+                    for (id, sums) in pieces.sums() {
+                        let Some(field) = fields.named.iter().position(|named| *named == Some(id)) else { continue };
+                        state.add_sums(group, field, sums);
+                        let count: u64 = sums.iter().map(|(_, sum)| sum.count).sum();
+                        self.summed.add(usize::try_from(count).unwrap_or(usize::MAX));
+                        values += sums.len();
                     }
                 } else {
                     let points = pieces.into_points();
@@ -359,6 +403,7 @@ struct Running {
     job: Arc<Job>,
     context: Arc<TaskContext>,
     series: Count,
+    summed: Count,
     baseline: BaselineMetrics,
 }
 
@@ -369,6 +414,7 @@ impl Running {
             job: self.job.clone(),
             reservation: MemoryConsumer::new(name).register(self.context.memory_pool()),
             series: self.series.clone(),
+            summed: self.summed.clone(),
             baseline: self.baseline.clone(),
         }
     }
@@ -523,6 +569,7 @@ impl ExecutionPlan for TsAggExec {
             job: self.job.clone(),
             context,
             series: MetricBuilder::new(&self.metrics).counter("series", partition),
+            summed: MetricBuilder::new(&self.metrics).counter("summed", partition),
             baseline: baseline.clone(),
         };
         let batches = async move {

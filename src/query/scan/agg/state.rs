@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use rhythmite_engine::registry::key;
-use rhythmite_engine::{Stream, Stretch};
+use rhythmite_engine::{Stream, Stretch, WindowSum};
 use rhythmite_model::{Aggregate, Column, FieldId, KeyKind};
 
 use super::accumulator::{Accumulator, Run, What};
@@ -245,6 +245,24 @@ impl State {
             (run.start, run.end) = (run.start + from, run.end + from);
         }
         self.add_values(field, stretch.times_ns, stretch.values);
+    }
+
+    /// Adds sums of integers of field number `field`, which ascend by window.
+    pub fn add_sums(&mut self, group: u32, field: usize, sums: &[(FieldId, WindowSum)]) {
+        let mut before = None;
+        for (_, WindowSum { window_ns, count, sum }) in sums {
+            let window_ns = if self.spec.windows.is_some() { *window_ns } else { 0 };
+            let slot = before
+                .filter(|slot| self.window_of[*slot as usize] == window_ns)
+                .unwrap_or_else(|| self.slot_of(group, window_ns, before));
+            before = Some(slot);
+            self.grow();
+            for (aggregate, result) in self.spec.aggregates.iter().zip(&mut self.results) {
+                if aggregate.field == field {
+                    result.add_sum(slot, *count, *sum);
+                }
+            }
+        }
     }
 
     /// Adds what a coarser level keeps of the fields of the query, `None` where the table has none.

@@ -23,6 +23,12 @@ impl Windows {
         start_ns.saturating_add(self.stride_ns - 1)
     }
 
+    /// Where the window of a time begins, and where the next one does, if that is a time.
+    pub fn bounds(&self, time_ns: i64) -> (i64, i64) {
+        let start_ns = self.start(time_ns);
+        (start_ns, self.last(start_ns).saturating_add(1))
+    }
+
     /// Windows that have a time in the range.
     pub fn count(&self, range_ns: &RangeInclusive<i64>) -> u64 {
         if range_ns.is_empty() {
