@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
@@ -238,10 +239,14 @@ fn layers(router: Router, counters: Arc<Counters>) -> Router {
         response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         response
     };
-    router
-        .layer(CatchPanicLayer::custom(on_panic))
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn_with_state(counters, count))
+    // PERF: one layer of three, from the outside in. Each layer of its own would box the service and its future once more
+    // for every request.
+    router.layer(
+        ServiceBuilder::new()
+            .layer(middleware::from_fn_with_state(counters, count))
+            .layer(CompressionLayer::new())
+            .layer(CatchPanicLayer::custom(on_panic)),
+    )
 }
 
 async fn count(State(counters): State<Arc<Counters>>, request: Request, next: Next) -> axum::response::Response {

@@ -39,7 +39,7 @@ use std::time::Duration;
 use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use rhythmite_engine::{Durability, Engine};
-use rhythmite_env::{Clock, Random};
+use rhythmite_env::{Clock, Random, SeededRandom};
 use rhythmite_influx::answer::{Cell, Message, SeriesHead};
 use rhythmite_influx::influxql::Query;
 use tokio::sync::Semaphore;
@@ -172,7 +172,7 @@ pub struct Parts {
     pub executor: Arc<dyn Executor>,
     /// The time of points that have none.
     pub clock: Arc<dyn Clock>,
-    /// For numbers of requests.
+    /// For tokens, and for where numbers of requests begin.
     pub random: Arc<dyn Random>,
     /// What is counted.
     pub counters: Arc<Counters>,
@@ -188,6 +188,8 @@ pub struct InfluxApi {
     writer: InfluxWriter,
     bodies: Arc<Bodies>,
     queries: Arc<Semaphore>,
+    /// Numbers of requests: they are to differ, not to be secret, and are had without a call of the system.
+    request_ids: SeededRandom,
 }
 
 impl InfluxApi {
@@ -201,6 +203,7 @@ impl InfluxApi {
                 parts.counters.clone(),
             )),
             queries: Arc::new(Semaphore::new(parts.limits.queries_max.clamp(1, Semaphore::MAX_PERMITS))),
+            request_ids: SeededRandom::new(parts.random.next_u64()),
             parts,
         }
     }

@@ -7,6 +7,7 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rhythmite_env::Random;
 use rhythmite_influx::answer::{AnswerOptions, write_error};
 use rhythmite_model::{Error, ErrorKind};
 use serde_json::json;
@@ -159,16 +160,33 @@ pub(super) async fn headers(State(api): State<Arc<InfluxApi>>, request: Request<
 
 /// A random UUID.
 fn request_id(api: &InfluxApi) -> HeaderValue {
-    let (high, low) = (api.random.next_u64(), api.random.next_u64());
+    uuid(api.request_ids.next_u64(), api.request_ids.next_u64())
+}
+
+fn uuid(high: u64, low: u64) -> HeaderValue {
     // Version 4, variant 1.
     let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | 0b10 << 62);
-    let text = format!(
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    );
-    HeaderValue::from_str(&text).expect("hexadecimal digits are visible")
+    let bits = u128::from(high) << 64 | u128::from(low);
+    let mut text = [b'-'; 36];
+    let digits = (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
+    for (digit, at) in digits.enumerate() {
+        text[at] = b"0123456789abcdef"[(bits >> (124 - 4 * digit) & 0xf) as usize];
+    }
+    HeaderValue::from_bytes(&text).expect("hexadecimal digits are visible")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_is_of_version_4_and_shows_all_bits() {
+        for (high, low, text) in [
+            (0, 0, "00000000-0000-4000-8000-000000000000"),
+            (u64::MAX, u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
+            (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, "01234567-89ab-4def-bedc-ba9876543210"),
+        ] {
+            assert_eq!(uuid(high, low), text);
+        }
+    }
 }

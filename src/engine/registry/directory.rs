@@ -388,6 +388,11 @@ impl Directory {
         tables.flat_map(|t| t.tags.values(&self.symbols, key, within)).for_each(|(value, _)| f(value));
     }
 
+    /// Whether a series of a table has this tag.
+    pub fn has_tag(&self, table: TableId, key: &str) -> bool {
+        self.table(table).is_some_and(|table| table.tags.has(&self.symbols, key))
+    }
+
     /// Of a tag that a series of a table has: the number of its key, and one that is another whenever a value of it
     /// comes or goes.
     pub fn tag_version(&self, table: TableId, key: &str) -> Option<(u32, u64)> {

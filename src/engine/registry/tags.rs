@@ -184,6 +184,11 @@ impl TagIndex {
         })
     }
 
+    /// Whether a series has this key.
+    pub(super) fn has(&self, symbols: &Symbols, name: &str) -> bool {
+        self.key(symbols, name).is_some_and(|key| !key.series.is_empty())
+    }
+
     /// Values of one key, unsorted, with the number of series (within `within`) that have each.
     pub(super) fn values<'a>(
         &'a self,

@@ -7,21 +7,18 @@
 //! as it turns out that it is not short, or that something would have to be read from the disk or decoded. Nothing has
 //! been given out by then: it is executed again by another thread, after which what it read is in memory.
 //!
-//! Limits: [`SERIES_MAX`], [`VALUES_MAX`] and [`COLUMNS_MAX`]; together some hundred microseconds.
+//! Limits: [`SERIES_MAX`] and [`VALUES_MAX`]; together some hundred microseconds. Of the columns of a measurement those
+//! alone are looked at that a statement names, so that their number does not matter.
 
 use rhythmite_influx::influxql::{Expr, Literal, MeasurementName, Query, SelectStatement, Source, Statement};
 
 use super::aggregate::fold::Fold;
-use super::context::{Context, Request};
-use super::failure::{Failure, Result};
-use super::source::tables;
+use super::failure::Failure;
 
 /// Series that are read.
 pub(super) const SERIES_MAX: u64 = 64;
 /// Values that are read, and windows that are filled.
 pub(super) const VALUES_MAX: u64 = 16 * 1024;
-/// Fields, and tags, of the measurements.
-const COLUMNS_MAX: usize = 256;
 /// Parts of a condition.
 const CONDITION_MAX: usize = 128;
 /// Fields of a statement.
@@ -63,25 +60,4 @@ fn is_short(select: &SelectStatement) -> bool {
 /// The end of a query that was not short after all; never shown.
 pub(super) fn too_long() -> Failure {
     Failure::new("the query is not brief")
-}
-
-/// Fails if a statement is executed briefly and its measurements have many columns, which are all looked at.
-pub(super) fn check(context: &Context, request: &Request, select: &SelectStatement) -> Result<()> {
-    if !request.briefly {
-        return Ok(());
-    }
-    for source in &select.sources {
-        let Source::Measurement(measurement) = source else { return Err(too_long()) };
-        let tables = tables(measurement, context, request)?;
-        let directory = context.engine.registry().read();
-        for table in tables.into_values().flatten() {
-            let many = |columns: usize| columns > COLUMNS_MAX;
-            if many(directory.fields(table).take(COLUMNS_MAX + 1).count())
-                || many(directory.tag_keys(&[table], None).len())
-            {
-                return Err(too_long());
-            }
-        }
-    }
-    Ok(())
 }

@@ -66,10 +66,12 @@ pub use sink::ResultSink;
 /// Each statement is `begin_statement`, then its series or an error, then `end_statement`. After an error the rest is
 /// not executed, as in 1.x: they get the answer `not executed`.
 pub fn execute(context: &Context, request: &Request, query: &Query, out: &mut dyn ResultSink) {
-    let texts: Vec<String> = query.statements.iter().map(ToString::to_string).collect();
-    let (database, started) = (request.database.as_deref().unwrap_or_default(), context.clock.monotonic());
-    let cancelled = request.interrupt.cancelled.clone();
-    let _entered = context.running.enter(texts.join(";\n"), database, started, cancelled);
+    // What is over before anybody could read the list is not in it: to write its text again costs more than to parse it.
+    let _entered = (!request.briefly).then(|| {
+        let texts: Vec<String> = query.statements.iter().map(ToString::to_string).collect();
+        let (database, started) = (request.database.as_deref().unwrap_or_default(), context.clock.monotonic());
+        context.running.enter(texts.join(";\n"), database, started, request.interrupt.cancelled.clone())
+    });
     let mut failed = false;
     for (id, statement) in query.statements.iter().enumerate() {
         out.begin_statement(u32::try_from(id).unwrap_or(u32::MAX), statement::is_whole(statement));

@@ -4,7 +4,6 @@ use jiff::tz::TimeZone;
 use rhythmite_influx::answer::{Cell, SeriesHead};
 use rhythmite_influx::influxql::{Compiled, SelectStatement, compile};
 
-use super::brief;
 use super::context::{Context, Request};
 use super::failure::{Failure, Result};
 use super::into::Into as Target;
@@ -66,7 +65,6 @@ const FULL: &str = "the limit on rows is reached";
 /// Checks a statement, gives its names their types and checks its windows.
 fn prepare(context: &Context, request: &Request, statement: &SelectStatement) -> Result<Compiled> {
     source::check(statement, context, request)?;
-    brief::check(context, request, statement)?;
     let mut compiled = compile(statement, context.clock.now_ns(), context.mistakes)?;
     compiled.resolve(&Registered { context, request })?;
     check_windows(&compiled, context.limits.select_buckets_max)?;

@@ -42,8 +42,12 @@ impl Points {
 
     /// Gives every point the time of its window.
     pub(super) fn at_windows(&mut self, windows: &Windows, range: (i64, i64)) {
+        let mut window = None;
         for time in &mut self.times_ns {
-            *time = shown(windows.start(*time, range));
+            let (start, end) =
+                window.map_or_else(|| windows.bounds(*time, range), |window| windows.after(window, *time, range));
+            window = Some((start, end));
+            *time = shown(start);
         }
     }
 

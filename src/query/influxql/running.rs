@@ -1,4 +1,5 @@
-//! The queries that run now: numbered, shown by SHOW QUERIES, ended by KILL QUERY.
+//! The queries that run now: numbered, shown by SHOW QUERIES, ended by KILL QUERY. Brief ones ([`super::is_brief`]), which
+//! end by themselves within a millisecond, are not among them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

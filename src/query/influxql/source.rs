@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhythmite_engine::registry::Directory;
+use rhythmite_engine::registry::{Directory, Table};
 use rhythmite_influx::influxql::{Columns, DataType, Measurement, MeasurementName, Schema, SelectStatement, Source};
 use rhythmite_model::{KeyKind, PolicyId, TableId};
 
@@ -67,25 +67,35 @@ pub(super) fn tables(
     context: &Context,
     request: &Request,
 ) -> Result<BTreeMap<String, Vec<TableId>>> {
+    let mut found: BTreeMap<String, Vec<TableId>> = BTreeMap::new();
+    each_table(measurement, context, request, &mut |_, table| {
+        found.entry(table.name().to_owned()).or_default().push(table.id());
+    })?;
+    Ok(found)
+}
+
+/// Calls `f` with the names and each table a measurement stands for. The names are locked meanwhile.
+fn each_table(
+    measurement: &Measurement,
+    context: &Context,
+    request: &Request,
+    f: &mut dyn FnMut(&Directory, &Table),
+) -> Result<()> {
     let policies = policies(&context.catalog.databases(), measurement, request)?;
     let directory = context.engine.registry().read();
-    let mut found: BTreeMap<String, Vec<TableId>> = BTreeMap::new();
     for policy in policies {
         match &measurement.name {
             MeasurementName::Name(name) => {
-                if let Some(table) = directory.find_table(policy, name) {
-                    found.entry(name.clone()).or_default().push(table.id());
-                }
+                directory.find_table(policy, name).into_iter().for_each(|table| f(&directory, table));
             }
             MeasurementName::Regex(regex) => {
-                for table in directory.tables(policy).filter(|table| regex.is_match(table.name())) {
-                    found.entry(table.name().to_owned()).or_default().push(table.id());
-                }
+                let matching = directory.tables(policy).filter(|table| regex.is_match(table.name()));
+                matching.for_each(|table| f(&directory, table));
             }
             MeasurementName::Source => {}
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The columns of tables, from the registry.
@@ -97,24 +107,46 @@ pub(super) struct Registered<'a> {
 impl Schema for Registered<'_> {
     fn columns(&self, source: &Measurement) -> Columns {
         let mut columns = Columns::default();
-        let Ok(tables) = tables(source, self.context, self.request) else { return columns };
-        let directory = self.context.engine.registry().read();
-        for table in tables.into_values().flatten() {
-            add_columns(&mut columns, &directory, table);
-        }
+        // A measurement of a database that is not there has none; `check` has said so.
+        let _ = each_table(source, self.context, self.request, &mut |directory, table| {
+            add_columns(&mut columns, directory, table);
+        });
         columns
+    }
+
+    fn data_type(&self, source: &Measurement, name: &str) -> Option<DataType> {
+        let mut found: Option<DataType> = None;
+        let _ = each_table(source, self.context, self.request, &mut |directory, table| {
+            // The smaller type is the more telling one, and a tag is the least.
+            found = found.into_iter().chain(type_in(directory, table, name)).min();
+        });
+        found
     }
 }
 
-fn add_columns(columns: &mut Columns, directory: &Directory, table: TableId) {
-    let Some(found) = directory.table(table).filter(|found| found.series_count() > 0) else { return };
-    for (_, name, field_type) in directory.fields(table) {
+fn add_columns(columns: &mut Columns, directory: &Directory, table: &Table) {
+    if table.series_count() == 0 {
+        return;
+    }
+    for (_, name, field_type) in directory.fields(table.id()) {
         columns.add_field(name, data_type(field_type));
     }
-    columns.tags.extend(directory.tag_keys(&[table], None).into_iter().map(|(key, _)| key.to_owned()));
-    if found.kind() == KeyKind::Path {
+    columns.tags.extend(directory.tag_keys(&[table.id()], None).into_iter().map(|(key, _)| key.to_owned()));
+    if table.kind() == KeyKind::Path {
         columns.tags.insert(PATH_TAG.to_owned());
     }
+}
+
+/// The type of a name among the columns of a table.
+fn type_in(directory: &Directory, table: &Table, name: &str) -> Option<DataType> {
+    if table.series_count() == 0 {
+        return None;
+    }
+    if let Some((_, field_type)) = directory.find_field(table.id(), name) {
+        return Some(data_type(field_type));
+    }
+    let is_tag = (table.kind() == KeyKind::Path && name == PATH_TAG) || directory.has_tag(table.id(), name);
+    is_tag.then_some(DataType::Tag)
 }
 
 /// Whether a name of this type is a tag of a series.

@@ -88,6 +88,19 @@ impl Windows {
         (start, end.saturating_add(self.offset_ns))
     }
 
+    /// The window that holds `at_ns`, as [`bounds`](Self::bounds); `before` is another one. PERF: mostly it is the one behind
+    /// that, for which nothing has to be divided.
+    pub(super) fn after(&self, before: (i64, i64), at_ns: i64, range: (i64, i64)) -> (i64, i64) {
+        /// From here to the ends of time no window is cut by them.
+        const FAR_NS: i64 = TIME_MAX_NS / 4;
+        let end = before.1;
+        let plain = self.zone.is_none() && self.every_ns < FAR_NS && (-FAR_NS..FAR_NS).contains(&end);
+        match at_ns.checked_sub(end) {
+            Some(into) if plain && (0..self.every_ns).contains(&into) => (end, end + self.every_ns),
+            _ => self.bounds(at_ns, range),
+        }
+    }
+
     /// The start of the window that holds `at_ns`.
     pub(super) fn start(&self, at_ns: i64, range: (i64, i64)) -> i64 {
         self.bounds(at_ns, range).0
@@ -108,8 +121,12 @@ pub(super) fn for_each_run(
 ) {
     let mut row = 0;
     let mut before = 0;
+    let mut window = None;
     while row < times_ns.len() {
-        let (start, end) = windows.bounds(times_ns[row], range);
+        let at_ns = times_ns[row];
+        let (start, end) =
+            window.map_or_else(|| windows.bounds(at_ns, range), |window| windows.after(window, at_ns, range));
+        window = Some((start, end));
         let inside = |t: i64| t >= start && t < end;
         let rest = &times_ns[row..];
         // Of regular points there are as many as in the window before.
@@ -129,5 +146,33 @@ pub(super) fn for_each_run(
         before = count;
         f(start, row..row + count);
         row += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_the_same_from_whichever_other_it_is_found() {
+        let minute = 60_000_000_000;
+        let ends = [TIME_MIN_NS, TIME_MIN_NS + 1, TIME_MIN_NS + 90 * minute, TIME_MAX_NS - 90 * minute, TIME_MAX_NS];
+        let middle = (-200..200).map(|tenth| tenth * minute / 10);
+        let times: Vec<i64> = ends.into_iter().chain(middle).collect();
+        for (every_ns, offset_ns) in [(0, 0), (minute, 0), (minute, 7), (7 * minute, -minute), (1 << 62, 3)] {
+            for zone in [None, Some("Europe/Berlin")] {
+                let zone = zone.map(|name| TimeZone::get(name).unwrap());
+                let windows = Windows { every_ns, offset_ns, zone };
+                let range = (TIME_MIN_NS, TIME_MAX_NS);
+                for before in &times {
+                    let before = windows.bounds(*before, range);
+                    for at_ns in &times {
+                        let expected = windows.bounds(*at_ns, range);
+                        let found = windows.after(before, *at_ns, range);
+                        assert_eq!(found, expected, "{windows:?}, {at_ns} after {before:?}");
+                    }
+                }
+            }
+        }
     }
 }

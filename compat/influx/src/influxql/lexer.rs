@@ -8,18 +8,23 @@
 //! character once it has been read by a word or a run of blanks.
 
 use super::token::{BinaryOp, Pos, Token, is_word_char, is_word_start, word};
+use std::borrow::Cow;
 
-/// A token with its place and, where it has one, its text (unescaped, without quotes).
+/// A token with its place and, where it has one, its text (unescaped, without quotes): mostly a piece of the query.
 #[derive(Clone, Debug)]
-pub(super) struct Lexed {
+pub(super) struct Lexed<'a> {
     pub(super) token: Token,
     pub(super) pos: Pos,
-    pub(super) text: String,
+    pub(super) text: Cow<'a, str>,
 }
 
-impl Lexed {
-    fn bare(token: Token, pos: Pos) -> Self {
-        Self { token, pos, text: String::new() }
+impl<'a> Lexed<'a> {
+    pub(super) fn bare(token: Token, pos: Pos) -> Self {
+        Self { token, pos, text: Cow::Borrowed("") }
+    }
+
+    fn made(token: Token, pos: Pos, text: String) -> Self {
+        Self { token, pos, text: Cow::Owned(text) }
     }
 
     /// The token as messages show it: its text, or the name of its kind.
@@ -85,16 +90,25 @@ impl<'a> Lexer<'a> {
         found
     }
 
-    /// Takes characters while they match; reads the end of the text too if it gets there.
-    fn take_while(&mut self, text: &mut String, matches: impl Fn(char) -> bool) {
-        while let Some(ch) = self.peek().filter(|ch| matches(*ch)) {
-            text.push(ch);
-            self.bump();
+    /// Takes ASCII characters while they match; line ends must not.
+    fn take_while(&mut self, matches: impl Fn(u8) -> bool) -> &'a str {
+        let len = self.rest.bytes().take_while(|byte| byte.is_ascii() && matches(*byte)).count();
+        let (taken, rest) = self.rest.split_at(len);
+        if let Some(before) = u32::try_from(len).unwrap_or(u32::MAX).checked_sub(1) {
+            self.last = Pos { char: self.pos.char.saturating_add(before), ..self.pos };
+            self.pos.char = self.last.char.saturating_add(1);
         }
+        self.rest = rest;
+        taken
+    }
+
+    /// What was read since `rest` was the rest.
+    fn since(&self, rest: &'a str) -> Cow<'a, str> {
+        Cow::Borrowed(&rest[..rest.len() - self.rest.len()])
     }
 
     /// The next token.
-    pub(super) fn token(&mut self) -> Lexed {
+    pub(super) fn token(&mut self) -> Lexed<'a> {
         let pos = self.pos;
         let Some(ch) = self.peek() else {
             self.bump();
@@ -117,7 +131,7 @@ impl<'a> Lexer<'a> {
             '$' => {
                 let name = self.word(self.pos, false);
                 let token = if name.token == Token::Ident { Token::BoundParam } else { name.token };
-                return Lexed { token, pos, text: format!("${}", name.text) };
+                return Lexed::made(token, pos, format!("${}", name.text));
             }
             '-' if self.peek() == Some('-') => {
                 while !matches!(self.bump(), None | Some('\n')) {}
@@ -148,19 +162,19 @@ impl<'a> Lexer<'a> {
             ';' => Token::Semicolon,
             ':' if self.bump_if(':') => Token::DoubleColon,
             ':' => Token::Colon,
-            _ => return Lexed { token: Token::Illegal, pos, text: ch.to_string() },
+            _ => return Lexed::made(Token::Illegal, pos, ch.to_string()),
         };
         Lexed::bare(token, pos)
     }
 
     /// The regular expression that begins here, without its slashes and with `\/` unescaped.
-    pub(super) fn regex(&mut self) -> Lexed {
+    pub(super) fn regex(&mut self) -> Lexed<'a> {
         let pos = self.last;
         let mut text = String::new();
         self.bump();
         loop {
             match self.bump() {
-                Some('/') => return Lexed { token: Token::Regex, pos, text },
+                Some('/') => return Lexed::made(Token::Regex, pos, text),
                 Some('\\') => {
                     if self.bump_if('/') {
                         text.push('/');
@@ -175,47 +189,61 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn blanks(&mut self, pos: Pos) -> Lexed {
-        let mut text = String::new();
-        self.take_while(&mut text, is_blank);
+    fn blanks(&mut self, pos: Pos) -> Lexed<'a> {
+        let began = self.rest;
+        let mut returns = false;
+        while self.peek().is_some_and(is_blank) {
+            returns |= self.rest.starts_with('\r');
+            self.bump();
+        }
+        let text = match self.since(began) {
+            text if returns => text.replace("\r\n", "\n").replace('\r', "\n").into(),
+            text => text,
+        };
         if self.rest.is_empty() {
             self.bump();
         }
         Lexed { token: Token::Whitespace, pos, text }
     }
 
-    fn word(&mut self, pos: Pos, reserved: bool) -> Lexed {
+    fn word(&mut self, pos: Pos, reserved: bool) -> Lexed<'a> {
         if self.peek() == Some('"') {
             let quoted = self.string(Token::Ident);
             return if quoted.token == Token::Ident { Lexed { pos, ..quoted } } else { quoted };
         }
-        let mut text = String::new();
-        self.take_while(&mut text, is_word_char);
+        let text = self.take_while(|byte| is_word_char(char::from(byte)));
         if self.rest.is_empty() {
             self.bump();
         }
-        match if reserved { word(&text) } else { Token::Ident } {
-            Token::Ident => Lexed { token: Token::Ident, pos, text },
+        match if reserved { word(text) } else { Token::Ident } {
+            Token::Ident => Lexed { token: Token::Ident, pos, text: text.into() },
             other => Lexed::bare(other, pos),
         }
     }
 
     /// A quoted run; the opening quote is next.
-    fn string(&mut self, token: Token) -> Lexed {
+    fn string(&mut self, token: Token) -> Lexed<'a> {
         let pos = self.last;
-        let mut text = String::new();
         let quote = self.bump();
+        // Most are ASCII and have nothing to unescape.
+        let plain = |byte| !matches!(byte, b'\n' | b'\r' | b'\0' | b'\\') && Some(char::from(byte)) != quote;
+        let begun = self.take_while(plain);
+        if self.peek() == quote {
+            self.bump();
+            return Lexed { token, pos, text: begun.into() };
+        }
+        let mut text = begun.to_owned();
         loop {
             match self.bump() {
-                ch if ch == quote => return Lexed { token, pos, text },
-                None | Some('\n' | '\0') => return Lexed { token: Token::BadString, pos, text },
+                ch if ch == quote => return Lexed::made(token, pos, text),
+                None | Some('\n' | '\0') => return Lexed::made(Token::BadString, pos, text),
                 Some('\\') => match self.bump() {
                     Some('n') => text.push('\n'),
                     Some(ch @ ('\\' | '"' | '\'')) => text.push(ch),
                     other => {
                         let mut text = String::from("\\");
                         text.extend(other);
-                        return Lexed { token: Token::BadEscape, pos: self.last, text };
+                        return Lexed::made(Token::BadEscape, self.last, text);
                     }
                 },
                 Some(ch) => text.push(ch),
@@ -223,21 +251,20 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn number(&mut self, pos: Pos) -> Lexed {
-        let digit = |ch: char| ch.is_ascii_digit();
-        let mut text = String::new();
-        self.take_while(&mut text, digit);
-        let token = if self.bump_if('.') {
-            if self.peek().is_some_and(digit) {
-                text.push('.');
-                self.take_while(&mut text, digit);
-            }
-            Token::Number
+    fn number(&mut self, pos: Pos) -> Lexed<'a> {
+        let began = self.rest;
+        let whole = self.take_while(|byte| byte.is_ascii_digit());
+        let (token, text) = if self.bump_if('.') {
+            // A point without digits behind it is taken and not shown.
+            let fraction = self.take_while(|byte| byte.is_ascii_digit());
+            (Token::Number, if fraction.is_empty() { whole.into() } else { self.since(began) })
         } else if self.peek().is_some_and(is_unit_char) {
-            self.take_while(&mut text, |ch| is_unit_char(ch) || digit(ch));
-            Token::Duration
+            while self.peek().is_some_and(|ch| is_unit_char(ch) || ch.is_ascii_digit()) {
+                self.bump();
+            }
+            (Token::Duration, self.since(began))
         } else {
-            Token::Integer
+            (Token::Integer, whole.into())
         };
         Lexed { token, pos, text }
     }

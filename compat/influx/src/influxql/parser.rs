@@ -44,7 +44,7 @@ impl ParseError {
         Self { message: message.into(), pos: Some(pos) }
     }
 
-    fn found(found: &Lexed, expected: &[&str]) -> Self {
+    fn found(found: &Lexed<'_>, expected: &[&str]) -> Self {
         Self::at(found.pos, format!("found {}, expected {}", found.shown(), expected.join(", ")))
     }
 
@@ -121,7 +121,7 @@ struct Parser<'a> {
     lexer: Lexer<'a>,
     params: &'a Params,
     /// The last tokens taken, the latest at the end.
-    taken: [Lexed; REMEMBERED],
+    taken: [Lexed<'a>; REMEMBERED],
     /// How many of them were put back.
     put_back: usize,
     nesting: usize,
@@ -129,17 +129,17 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str, params: &'a Params) -> Self {
-        let none = || Lexed { token: Token::Illegal, pos: Pos::default(), text: String::new() };
+        let none = || Lexed::bare(Token::Illegal, Pos::default());
         Self { lexer: Lexer::new(text), params, taken: [none(), none(), none()], put_back: 0, nesting: 0 }
     }
 
     /// The next token, blanks and comments included.
-    fn next_raw(&mut self) -> Lexed {
+    fn next_raw(&mut self) -> Lexed<'a> {
         self.take(Lexer::token)
     }
 
     /// The next token that is neither blank nor comment.
-    fn next(&mut self) -> Lexed {
+    fn next(&mut self) -> Lexed<'a> {
         loop {
             let next = self.next_raw();
             if !matches!(next.token, Token::Whitespace | Token::Comment) {
@@ -148,7 +148,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn take(&mut self, read: impl FnOnce(&mut Lexer<'a>) -> Lexed) -> Lexed {
+    fn take(&mut self, read: impl FnOnce(&mut Lexer<'a>) -> Lexed<'a>) -> Lexed<'a> {
         if self.put_back > 0 {
             self.put_back -= 1;
         } else {
@@ -161,7 +161,8 @@ impl<'a> Parser<'a> {
             && let Some(param) = next.text.strip_prefix('$').and_then(|name| self.params.get(name))
             && !matches!(param, Param::Unusable(_))
         {
-            (next.token, next.text) = param.token();
+            let (token, text) = param.token();
+            (next.token, next.text) = (token, text.into());
         }
         next
     }
@@ -251,7 +252,11 @@ impl<'a> Parser<'a> {
 
     fn ident(&mut self) -> Result<String> {
         let next = self.next();
-        if next.token == Token::Ident { Ok(next.text) } else { Err(ParseError::found(&next, &["identifier"])) }
+        if next.token == Token::Ident {
+            Ok(next.text.into_owned())
+        } else {
+            Err(ParseError::found(&next, &["identifier"]))
+        }
     }
 
     fn idents(&mut self) -> Result<Vec<String>> {
@@ -260,7 +265,11 @@ impl<'a> Parser<'a> {
 
     fn string(&mut self) -> Result<String> {
         let next = self.next();
-        if next.token == Token::String { Ok(next.text) } else { Err(ParseError::found(&next, &["string"])) }
+        if next.token == Token::String {
+            Ok(next.text.into_owned())
+        } else {
+            Err(ParseError::found(&next, &["string"]))
+        }
     }
 
     fn strings(&mut self) -> Result<Vec<String>> {
@@ -321,7 +330,7 @@ impl<'a> Parser<'a> {
         next.text.parse().map_err(|_| out_of_range(&next, "ParseUint"))
     }
 
-    fn integer(&mut self) -> Result<Lexed> {
+    fn integer(&mut self) -> Result<Lexed<'a>> {
         let next = self.next();
         if next.token == Token::Integer { Ok(next) } else { Err(ParseError::found(&next, &["integer"])) }
     }
@@ -392,6 +401,6 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn out_of_range(found: &Lexed, function: &str) -> ParseError {
+fn out_of_range(found: &Lexed<'_>, function: &str) -> ParseError {
     ParseError::at(found.pos, format!("strconv.{function}: parsing \"{}\": value out of range", found.text))
 }

@@ -226,10 +226,43 @@ pub(super) fn word(text: &str) -> Token {
     if text.eq_ignore_ascii_case("or") {
         return Token::Op(BinaryOp::Or);
     }
-    match Keyword::ALL.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+    let (words, begins) = &BY_LENGTH;
+    let alike = match begins.get(text.len()..text.len() + 2) {
+        Some(&[begin, end]) => &words[begin..end],
+        _ => &[],
+    };
+    match alike.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
         Some((_, keyword)) => Token::Keyword(*keyword),
         None => Token::Ident,
     }
+}
+
+/// Bytes of the longest keyword.
+const LENGTH_MAX: usize = 13;
+const KEYWORDS: usize = Keyword::ALL.len();
+
+/// The keywords in order of their lengths, and where those of each length begin. PERF: every word of a query is looked for;
+/// of its length there are some six.
+static BY_LENGTH: ([(&str, Keyword); KEYWORDS], [usize; LENGTH_MAX + 2]) = by_length();
+
+const fn by_length() -> ([(&'static str, Keyword); KEYWORDS], [usize; LENGTH_MAX + 2]) {
+    let mut words = [Keyword::ALL[0]; KEYWORDS];
+    let mut begins = [KEYWORDS; LENGTH_MAX + 2];
+    let (mut length, mut found) = (0, 0);
+    while length <= LENGTH_MAX {
+        begins[length] = found;
+        let mut at = 0;
+        while at < KEYWORDS {
+            if Keyword::ALL[at].0.len() == length {
+                words[found] = Keyword::ALL[at];
+                found += 1;
+            }
+            at += 1;
+        }
+        length += 1;
+    }
+    assert!(found == KEYWORDS, "a keyword is longer than LENGTH_MAX");
+    (words, begins)
 }
 
 /// Letters that may begin a bare identifier.

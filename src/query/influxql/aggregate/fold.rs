@@ -204,7 +204,10 @@ impl Folded {
         }
         self.at = 0;
         if !self.fresh.is_empty() {
-            self.partials.append(&mut self.fresh);
+            match self.partials.is_empty() {
+                true => std::mem::swap(&mut self.partials, &mut self.fresh),
+                false => self.partials.append(&mut self.fresh),
+            }
             self.partials.sort_by_key(|partial| partial.window_ns);
         }
     }

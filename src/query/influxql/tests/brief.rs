@@ -101,7 +101,6 @@ fn what_is_not_short_is_left_to_others() {
     for query in [
         "SELECT sum(x) FROM many",
         "SELECT sum(x) FROM long",
-        "SELECT sum(f7) FROM broad",
         "SELECT sum(x) FROM long WHERE time >= 0 AND time < 100s GROUP BY time(1ms) fill(0)",
         "SELECT sum(x) FROM long WHERE time < 100s AND x > 7",
         "SELECT last(x) FROM long",
@@ -112,6 +111,11 @@ fn what_is_not_short_is_left_to_others() {
     }
     check(
         &world,
-        &["SELECT sum(x) FROM many WHERE host = 'h3' OR host = 'h4'", "SELECT sum(x) FROM long WHERE time < 100s"],
+        &[
+            "SELECT sum(x) FROM many WHERE host = 'h3' OR host = 'h4'",
+            "SELECT sum(x) FROM long WHERE time < 100s",
+            // How many columns there are does not matter: none is looked at that the statement does not name.
+            "SELECT sum(f7) FROM broad",
+        ],
     );
 }

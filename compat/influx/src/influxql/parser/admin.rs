@@ -129,7 +129,7 @@ impl Parser<'_> {
         let next = self.next();
         let name = match next.token {
             Token::Keyword(K::Default) => "default".to_owned(),
-            Token::Ident => next.text,
+            Token::Ident => next.text.into_owned(),
             _ => return Err(ParseError::found(&next, &["identifier"])),
         };
         self.expect_keyword(K::On)?;

@@ -107,7 +107,7 @@ impl Parser<'_> {
                 Ok(Sized::leaf(Expr::VarRef(self.var_ref()?)))
             }
             Token::Keyword(K::Distinct) => self.distinct(),
-            Token::String => literal(Literal::String(next.text)),
+            Token::String => literal(Literal::String(next.text.into_owned())),
             Token::Number => match next.text.parse::<f64>() {
                 Ok(value) if value.is_finite() => literal(Literal::Number(value)),
                 _ => Err(ParseError::at(next.pos, "unable to parse number")),
@@ -133,7 +133,7 @@ impl Parser<'_> {
     }
 
     /// Why a bound parameter was not replaced by its value.
-    fn unbound(&self, next: &Lexed) -> ParseError {
+    fn unbound(&self, next: &Lexed<'_>) -> ParseError {
         let name = next.text.strip_prefix('$').unwrap_or(&next.text);
         match self.params.get(name) {
             _ if name.is_empty() => ParseError::new("empty bound parameter"),
@@ -195,7 +195,11 @@ impl Parser<'_> {
     }
 
     fn var_ref(&mut self) -> Result<VarRef> {
-        let name = self.segments()?.join(".");
+        let mut segments = self.segments()?;
+        let name = match segments.as_mut_slice() {
+            [only] => std::mem::take(only),
+            all => all.join("."),
+        };
         if self.next_raw().token != Token::DoubleColon {
             self.back();
             return Ok(VarRef { name, data_type: None });
