@@ -1,5 +1,5 @@
-//! What coarser levels cost: a day of points merged with and without rolling them up, in seconds of the processor, and how
-//! large the files of roll-ups are.
+//! What coarser levels cost: a day of points merged with and without rolling them up, in seconds of the processor, how
+//! large the files of roll-ups are, and what a sketch takes to be read from its text and added to another.
 //!
 //! `cargo bench -p rhythmite-engine --bench rollup` writes a point each ten seconds of `RHYTHMITE_ROLLUP_SERIES` (300)
 //! series, flushes four times, and merges; `RHYTHMITE_ROLLUP_ROUNDS` (3) times each policy in turn, of which the best
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use rhythmite_engine::{Durability, Engine, Options};
 use rhythmite_env::Env;
+use rhythmite_model::sketch::Counts;
 use rhythmite_model::{Aggregate, Aggregates, Column, FieldType, KeyKind, Level, Policy, Result, Rows, Tier};
 use support::{Memory, POLICY, number, policy};
 use threads::threads_s;
@@ -40,6 +41,7 @@ fn main() {
     let rounds = if measures { number("RHYTHMITE_ROLLUP_ROUNDS", 3) } else { 1 };
     let day = if measures { 86_400 } else { 7_200 };
     let usual = Aggregates::USUAL;
+    read_sketches(if measures { 200_000 } else { 2 });
     let policies: [(&str, &[i64], Aggregates); 6] = [
         ("no tiers", &[], usual),
         ("1m", &[60], usual),
@@ -73,6 +75,27 @@ fn main() {
                 steps_s.iter().zip(&measured.rolled_bytes).map(each).collect::<String>(),
             );
         }
+    }
+}
+
+/// Reads the texts of sketches and adds them up, as a query of many windows does.
+fn read_sketches(count: u64) {
+    let texts: Vec<(usize, String)> = [6, 60, 360, 3_600]
+        .into_iter()
+        .map(|points| {
+            let values = (0..points).map(|k| 20.0 + (k * 7_919 % 9_973) as f64 / 100.0);
+            (points, Counts::of(values).to_string())
+        })
+        .collect();
+    for (points, text) in texts {
+        let mut all = Counts::EMPTY;
+        let before_s = threads_s();
+        for _ in 0..count {
+            let counts: Counts = std::hint::black_box(&text).parse().expect("a sketch");
+            all.add(&counts);
+        }
+        let each_ns = (threads_s() - before_s) / count as f64 * 1e9;
+        println!("a sketch of {points} points in {} buckets: read and added in {each_ns:.0} ns", all.len());
     }
 }
 

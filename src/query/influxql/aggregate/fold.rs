@@ -441,21 +441,10 @@ impl Partial {
     fn quantile(&self, whole: Whole) -> Option<f64> {
         let sketch = self.sketch.as_ref()?;
         let (least, greatest) = (self.value.as_f64()?, self.high.as_f64()?);
-        let total = sketch.total();
-        let nth = |below: f64| match below {
-            _ if below == 0.0 => Some(least),
-            _ if below == total - 1.0 => Some(greatest),
-            _ => sketch.nth(below).map(|value| value.max(least).min(greatest)),
-        };
         match whole {
-            Whole::Percentile(percent) => nth(percentile_rank(total, percent)?),
+            Whole::Percentile(percent) => sketch.nth_within(percentile_rank(sketch.total(), percent)?, least, greatest),
             // Of an even number the two in the middle.
-            _ => {
-                let half = (total / 2.0).floor();
-                let low = if total % 2.0 == 0.0 { half - 1.0 } else { half };
-                let (low, high) = (nth(low)?, nth(half)?);
-                Some(low + (high - low) / 2.0)
-            }
+            _ => sketch.continuous(0.5, least, greatest),
         }
     }
 }
