@@ -1,5 +1,6 @@
 //! Queries: each language over the engine's scans.
 
+pub(crate) mod gone;
 pub mod graphite;
 pub mod influxql;
 pub mod scan;

@@ -150,7 +150,10 @@ impl Reader<'_, '_, '_> {
             return self.at_windows(points, call, range);
         }
         if let (Some(sketches), Some(whole)) = (folded, Whole::of(call)) {
-            return self.at_windows(sketches.quantiles(whole, ascending), call, range);
+            let mut points = sketches.quantiles(whole, ascending);
+            // No sketch knows when the chosen point was.
+            points.at_windows(windows, range);
+            return self.at_windows(points, call, range);
         }
         let Some(Expr::VarRef(driver)) = call.args.first() else { return Ok(empty()) };
         let Some(frame) = self.merged(group, Some(driver), range) else { return Ok(empty()) };

@@ -24,6 +24,7 @@ use super::source::tables;
 use super::value::field_type;
 use super::window::Windows;
 use crate::ingest::paths::FIELD;
+use crate::query::gone::{Gone, time_text};
 use crate::query::graphite::levels::{LevelsOf, Timeline};
 use crate::query::scan::scope::{Window, has_values, windows};
 
@@ -45,13 +46,10 @@ impl Asked {
         if tests_points || plan.calls.is_empty() || !plan.aux.is_empty() {
             return None;
         }
-        // What a single call chooses from one window stands at the time of its point, which no level knows.
-        let chooses = |call: &super::plan::PlannedCall<'_>| {
-            let is_percentile = call.leaf.fold == Some(Fold::Sketch) && call.leaf.call.name == "percentile";
-            is_percentile || call.leaf.fold.is_none_or(Fold::selects)
-        };
-        let is_one = plan.windows.is_one();
-        if is_one && plan.calls.iter().any(chooses) {
+        // What a single call chooses from one window stands at the time of its point, which no level knows. A percentile of
+        // sketches is no point: it stands where the window begins.
+        let chooses = |call: &super::plan::PlannedCall<'_>| call.leaf.fold.is_none_or(Fold::selects);
+        if plan.windows.is_one() && plan.calls.iter().any(chooses) {
             return None;
         }
         let (mut aggregates, mut of_one_series) = (Aggregates::NONE, false);
@@ -188,20 +186,11 @@ pub(super) fn timeline(
     Ok(Some(Timeline::new(engine, &select.snapshot, &asked, &windows)?))
 }
 
-/// The policy of a table whose raw points have gone from a part of a range, while coarser levels still tell of it.
-fn gone(select: &Select<'_>, table: TableId, range: (i64, i64)) -> Option<Arc<Policy>> {
-    let (engine, snapshot) = (&select.context.engine, &select.snapshot);
-    let policy = engine.registry().read().table(table).and_then(|table| engine.policy(table.policy()));
-    let policy = policy.filter(|policy| policy.has_tiers() && !has_values(policy))?;
-    let floor_ns = snapshot.raw_floor(policy.id);
-    let now_ns = select.context.clock.now_ns();
-    // What is kept of the time before the floor, at any level.
-    let kept_from = |at: usize| match policy.levels[at].retention_ns {
-        0 => snapshot.rolled_since(&policy, at),
-        retention_ns => snapshot.rolled_since(&policy, at).max(now_ns.saturating_sub(retention_ns)),
-    };
-    let since_ns = (1..policy.levels.len()).map(kept_from).min().unwrap_or(floor_ns).max(range.0);
-    (since_ns < floor_ns.min(range.1)).then_some(policy)
+/// Whether raw points of a table have gone from a part of a range, while coarser levels still tell of it.
+fn gone(select: &Select<'_>, table: TableId, range: (i64, i64)) -> Option<Gone> {
+    let engine = &select.context.engine;
+    let policy = engine.registry().read().table(table).map(|table| table.policy())?;
+    Gone::of(engine, &select.snapshot, policy, select.context.clock.now_ns(), &(range.0..=range.1))
 }
 
 /// Has median and percentile made of sketches, if raw points have gone from the range and levels of all tables have them.
@@ -224,32 +213,26 @@ pub(super) fn refuse_gone(select: &Select<'_>, plan: &Plan<'_>, table: TableId, 
     if plan.calls.is_empty() || picks_an_end(plan) == Some(false) {
         return Ok(());
     }
-    let Some(policy) = gone(select, table, range) else { return Ok(()) };
-    let floor = floor_text(select, &policy);
+    let Some(gone) = gone(select, table, range) else { return Ok(()) };
+    let (floor, policy) = (gone.floor(), &gone.policy);
     let sketches = if policy.aggregates.has(Aggregate::Sketch) { ", median, percentile" } else { "" };
-    let steps: Vec<String> = policy.levels[1..].iter().map(|level| format!("{}s", level.step_ns / SECOND_NS)).collect();
     Err(Failure::new(format!(
         "raw points before {floor} have gone, and no tier of retention policy {:?} answers this: ask for time >= '{floor}', \
          or for count, sum, mean, min, max, spread{sketches}, or last of one series, in windows that are multiples of {}",
         policy.name,
-        steps.join(" or ")
+        gone.steps()
     )))
 }
 
 /// Where a level has windows of which it does not keep what is asked for.
 pub(super) fn refuse_lacking(select: &Select<'_>, choice: &Choice) -> Failure {
-    let floor = floor_text(select, &choice.policy);
+    let floor = time_text(select.snapshot.raw_floor(choice.policy.id));
     Failure::new(format!(
         "raw points before {floor} have gone, and retention policy {:?} did not keep what this needs when some of its windows \
          of {}s were rolled up: ask for time >= '{floor}', or for count, sum, mean, min, max, spread",
         choice.policy.name,
         choice.step_ns / SECOND_NS
     ))
-}
-
-fn floor_text(select: &Select<'_>, policy: &Policy) -> String {
-    let floor = i128::from(select.snapshot.raw_floor(policy.id));
-    jiff::Timestamp::from_nanosecond(floor).map_or_else(|_| floor.to_string(), |time| time.to_string())
 }
 
 fn has_tiers(select: &Select<'_>, table: TableId) -> bool {

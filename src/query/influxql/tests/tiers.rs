@@ -248,6 +248,7 @@ fn quantiles_outlive_points_as_sketches() {
         (all("percentile(usage, 100)", "GROUP BY time(10m)"), 600, 0.0),
         (all("percentile(usage, 0.0001)", "GROUP BY time(10m) fill(none)"), 600, 0.0),
         (all("median(usage)", ""), 600, 1.0),
+        (all("percentile(n, 90), mean(usage)", ""), 600, 1.1),
         (all("mean(usage), median(usage), percentile(n, 99)", "GROUP BY time(1h), host"), 600, 1.0),
         (all("moving_average(median(usage), 2)", "GROUP BY time(10m)"), 600, 1.0),
         (all("median(usage)", "GROUP BY time(10m) ORDER BY time DESC LIMIT 2"), 600, 1.0),
@@ -274,14 +275,62 @@ fn quantiles_outlive_points_as_sketches() {
     }
     // What no sketch answers: a point's own time, conditions on points, other windows, other functions beside.
     for statement in [
-        all("percentile(usage, 50)", ""),
         all("median(usage)", "AND usage > 3 GROUP BY time(10m)"),
         all("median(usage)", "GROUP BY time(90s)"),
         all("median(usage), stddev(usage)", "GROUP BY time(10m)"),
         all("percentile(usage, 50), host", "GROUP BY time(10m)"),
+        all("percentile(usage, 50), host", ""),
+        all("percentile(usage, 50), max(n)", ""),
     ] {
         let found = tiered.text("d", &statement);
         assert!(found.contains("have gone") && found.contains(", median, percentile, or last"), "{statement}: {found}");
+    }
+    // One window, cut by neither end of a step, or by both: its percentile stands where the window begins.
+    let value_of =
+        |world: &World, statement: &str| world.text("d", statement).rsplit_once(',').map(|(_, v)| v.to_owned());
+    for (what, rest, errors) in [
+        ("percentile(usage, 50)", "AND host = 'a'", 1.0),
+        ("percentile(n, 99)", "", 1.1),
+        ("percentile(n, 100)", "ORDER BY time DESC", 0.0),
+        ("percentile(usage, 1)", "AND host = 'none'", 1.0),
+        ("percentile(usage, 75)", "AND host =~ /./ LIMIT 1", 1.0),
+    ] {
+        for range in ["", &format!("time >= {START_S}s AND time < {START_S}s + 40m")] {
+            let tags = if range.is_empty() { rest.trim_start_matches("AND ") } else { rest };
+            let tags =
+                if range.is_empty() && tags.starts_with("host") { format!("WHERE {tags}") } else { tags.to_owned() };
+            let range_text = if range.is_empty() { String::new() } else { format!("WHERE {range}") };
+            let statement = format!("SELECT {what} FROM cpu {range_text} {tags}");
+            let (found, exact) = (value_of(&tiered, &statement), value_of(&raw, &statement));
+            let number = |text: &Option<String>| text.as_ref().map(|text| text.parse::<f64>().unwrap());
+            match (number(&found), number(&exact)) {
+                (Some(found), Some(exact)) => {
+                    let off = exact.abs() * RELATIVE_ERROR * errors * 1.001;
+                    assert!((found - exact).abs() <= off, "{statement}: {found} for {exact}");
+                }
+                (found, exact) => assert_eq!((found, exact), (None, None), "{statement}"),
+            }
+        }
+    }
+    let start = tiered.text("d", &all("percentile(usage, 50)", ""));
+    let first_of_day = tiered.text("d", &all("mean(usage)", ""));
+    let time = |text: &str| text.split([' ', ',']).nth(2).map(str::to_owned);
+    assert_eq!(time(&start), time(&first_of_day), "{start} {first_of_day}");
+    assert!(tiered.text("d", "SELECT percentile(usage, 50) FROM cpu").contains("1970-01-01T00:00:00Z"));
+    let plan = explain(&tiered, "SELECT percentile(usage, 50) FROM cpu");
+    assert!(plan.ends_with("TIER: cpu: 600s (median and percentile of sketches, within 2.2 % of a value)"), "{plan}");
+    let nested = "SELECT max(p) FROM (SELECT percentile(usage, 100) AS p FROM cpu GROUP BY host)";
+    assert_eq!(value_of(&tiered, nested), value_of(&raw, nested), "{nested}");
+    // Windows that have been deleted since do not count, and points that came since do.
+    for world in [&raw, &tiered] {
+        world.ask("d", &format!("DELETE FROM cpu WHERE host = 'b' AND time < {START_S}s + 30m"), None);
+        world.write("d", "", S, &format!("cpu,host=a n=1000000i {}", NOW_S + 10 * DAY_S));
+    }
+    for percent in [50, 99, 100] {
+        let statement = format!("SELECT percentile(n, {percent}) FROM cpu");
+        let number = |world: &World| value_of(world, &statement).unwrap().parse::<f64>().unwrap();
+        let (found, exact) = (number(&tiered), number(&raw));
+        assert!((found - exact).abs() <= exact * RELATIVE_ERROR * 1.1, "{statement}: {found} for {exact}");
     }
     let held = all("median(usage)", "GROUP BY time(1m), host");
     assert!(tiered.text("d", &held).contains("median"), "{held}");
