@@ -19,6 +19,8 @@
 //! as seen from the query's own `now`. Of Graphite's coarser levels a row is a window, its value what the series' method and
 //! xFilesFactor make of it; no moment is in two rows.
 //!
+//! Where raw points have gone an aggregate of fields that no tier answers is refused (`refuse.rs`).
+//!
 //! Limits: a partition holds the points of one series at a time (in one slice of time, sized for a series of average
 //! length) and one batch; the points are charged to the query's memory pool. It never collects, never blocks on a socket, and knows no SQL text.
 //!
@@ -33,6 +35,7 @@ mod leaf;
 mod predicate;
 mod provider;
 mod query;
+mod refuse;
 mod rows;
 mod schema;
 pub(in crate::query) mod scope;
@@ -45,5 +48,6 @@ pub use agg::TsAggExec;
 pub use exec::TsScanExec;
 pub use provider::TsTable;
 pub use query::{TsQuery, TsShape};
+pub use refuse::refuse_gone;
 pub use schema::{ColumnKind, TAG_COLUMNS_MAX, TableSchema, tag_column_name};
 pub use scope::QueryScope;

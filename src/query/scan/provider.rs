@@ -8,12 +8,13 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use rhythmite_engine::{SeriesFilter, Snapshot};
-use rhythmite_model::{FieldId, SeriesId, TableId};
+use rhythmite_model::{FieldId, PolicyId, SeriesId, TableId};
 
 use super::exec::{Piece, Plan, TsScanExec};
 use super::predicate::FieldTest;
 use super::schema::ColumnKind;
 use super::{QueryScope, TableSchema, select, time};
+use crate::query::gone::Gone;
 
 /// Series sampled to cut a table into equal ranges of numbers.
 const SAMPLE: u64 = 4096;
@@ -50,6 +51,21 @@ impl TsTable {
     /// The columns.
     pub(super) fn columns(&self) -> &TableSchema {
         &self.schema
+    }
+
+    /// The times that conditions leave.
+    fn times_ns(filters: &[Expr]) -> RangeInclusive<i64> {
+        filters.iter().filter_map(time::bounds).fold(time::ALWAYS, |a, (b, _)| time::intersect(&a, &b))
+    }
+
+    /// Whether raw points of the table have gone from the times that conditions leave.
+    pub(super) fn gone(&self, filters: &[Expr]) -> Option<Gone> {
+        let (scope, times_ns) = (&self.scope, Self::times_ns(filters));
+        let policies: Vec<PolicyId> = {
+            let names = scope.engine.registry().read();
+            self.schema.tables.iter().filter_map(|table| names.table(*table)).map(|table| table.policy()).collect()
+        };
+        policies.into_iter().find_map(|policy| scope.gone(policy, &times_ns))
     }
 
     /// The fields of `table` among the columns `projection`, ascending.
@@ -98,8 +114,7 @@ impl TsTable {
     /// # Errors
     /// Those of evaluating a condition on tags.
     pub(super) fn plan(&self, session: &dyn Session, reading: &Reading<'_>) -> Result<(Plan, bool)> {
-        let times_ns: RangeInclusive<i64> =
-            reading.filters.iter().filter_map(time::bounds).fold(time::ALWAYS, |a, (b, _)| time::intersect(&a, &b));
+        let times_ns = Self::times_ns(reading.filters);
         let target = session.config().target_partitions();
         let filters = reading.filters;
         let tests = filters.iter().filter_map(|filter| FieldTest::new(&self.schema, filter));

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use rhythmite_engine::{Engine, Snapshot};
 use rhythmite_model::{Policy, PolicyId, Tier};
 
+use crate::query::gone::Gone;
+
 /// What one query sees: the same points and the same `now` in every table that it reads.
 #[derive(Clone)]
 pub struct QueryScope {
@@ -41,6 +43,11 @@ impl QueryScope {
     /// A scope as of now.
     pub fn new(engine: &Engine, now_ns: i64, tags: Arc<[String]>) -> Self {
         Self { snapshot: Arc::new(engine.snapshot()), engine: engine.clone(), now_ns, tags }
+    }
+
+    /// Whether raw points of a policy have gone from a range of time.
+    pub(super) fn gone(&self, policy: PolicyId, times_ns: &RangeInclusive<i64>) -> Option<Gone> {
+        Gone::of(&self.engine, &self.snapshot, policy, self.now_ns, times_ns)
     }
 
     /// The levels of a policy that answer for `times_ns`, oldest window first; they do not overlap.

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use crate::query::scan::TsQuery;
+use crate::query::scan::{TsQuery, refuse_gone};
 
 /// See the module.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ impl QueryPlanner for Planner {
             let node = LogicalPlan::Extension(Extension { node: Arc::new(Recognised { plan: node }) });
             Ok(Transformed::new(node, true, TreeNodeRecursion::Jump))
         })?;
+        refuse_gone(&plan.data)?;
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Extensions)]);
         planner.create_physical_plan(&plan.data, session).await
     }
@@ -111,6 +112,7 @@ impl ExtensionPlanner for Extensions {
         if let Some(exec) = query.exec(session)? {
             return Ok(Some(exec));
         }
+        refuse_gone(&part.plan)?;
         DefaultPhysicalPlanner::default().create_physical_plan(&part.plan, session).await.map(Some)
     }
 }

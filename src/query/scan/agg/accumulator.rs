@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rhythmite_model::{Column, FieldType};
 
+use super::sketches::{self, Sketches, Stored};
+
 /// Runs from which sums and extremes are computed in lanes.
 const LANES_FROM: usize = 32;
 const LANES: usize = 4;
@@ -30,6 +32,8 @@ pub(super) enum What {
     Last {
         nulls: bool,
     },
+    /// How many values lie in which buckets, for quantiles.
+    Sketch,
 }
 
 impl What {
@@ -43,7 +47,7 @@ impl What {
         let number = matches!(of, FieldType::Float | FieldType::Integer | FieldType::Unsigned);
         match self {
             What::Rows | What::Count => Some(FieldType::Integer),
-            What::Mean | What::FloatSum => number.then_some(FieldType::Float),
+            What::Mean | What::FloatSum | What::Sketch => number.then_some(FieldType::Float),
             _ => number.then_some(of),
         }
     }
@@ -69,6 +73,7 @@ enum Values {
     Float(Vec<f64>),
     Integer(Vec<i64>),
     Unsigned(Vec<u64>),
+    Sketches(Sketches),
 }
 
 /// The results of one aggregate so far, one a slot.
@@ -86,6 +91,7 @@ impl Accumulator {
     pub fn new(what: What, of: FieldType) -> Self {
         let values = match (what, of) {
             (What::Rows | What::Count, _) => Values::None,
+            (What::Sketch, _) => Values::Sketches(Sketches::default()),
             (What::Mean | What::FloatSum, _) | (_, FieldType::Float) => Values::Float(Vec::new()),
             (_, FieldType::Unsigned) => Values::Unsigned(Vec::new()),
             _ => Values::Integer(Vec::new()),
@@ -101,6 +107,7 @@ impl Accumulator {
             Values::Float(v) => v.resize(slots, 0.0),
             Values::Integer(v) => v.resize(slots, 0),
             Values::Unsigned(v) => v.resize(slots, 0),
+            Values::Sketches(sketches) => sketches.grow(slots),
         }
         match self.what {
             What::First { .. } => self.times_ns.resize(slots, i64::MAX),
@@ -111,7 +118,18 @@ impl Accumulator {
 
     /// Bytes a slot takes.
     pub fn slot_bytes(&self) -> usize {
-        24
+        match self.values {
+            Values::Sketches(_) => sketches::SLOT_BYTES + 8,
+            _ => 24,
+        }
+    }
+
+    /// What is held beside slots, of sketches.
+    pub fn sketches(&self) -> Option<&Sketches> {
+        match &self.values {
+            Values::Sketches(sketches) => Some(sketches),
+            _ => None,
+        }
     }
 
     /// Counts rows, if that is what is wanted.
@@ -126,6 +144,11 @@ impl Accumulator {
         let counts = &mut self.counts;
         match self.what {
             What::Rows => {}
+            What::Sketch => {
+                if let Values::Sketches(sketches) = &mut self.values {
+                    sketches.add(values, runs);
+                }
+            }
             What::Count => runs.iter().for_each(|run| counts[run.slot as usize] += run.rows().len() as u64),
             What::First { nulls: false } => {
                 runs.iter().for_each(|run| self.choose(run.slot, times_ns, values, Some(run.start), run.start));
@@ -181,7 +204,7 @@ impl Accumulator {
         match &mut self.values {
             Values::Float(sums) => sums[slot] = if counted == 0 { sum as f64 } else { sums[slot] + sum as f64 },
             Values::Integer(sums) => sums[slot] = if counted == 0 { sum } else { sums[slot].wrapping_add(sum) },
-            Values::Unsigned(_) | Values::None => {}
+            Values::Unsigned(_) | Values::None | Values::Sketches(_) => {}
         }
     }
 
@@ -196,6 +219,17 @@ impl Accumulator {
             let more: u64 = counts[run.rows()].iter().map(|count| count.unsigned_abs()).sum();
             let counted = if self.what == What::Count { 0 } else { run.rows().len() as u64 };
             self.counts[run.slot as usize] += more.saturating_sub(counted);
+        }
+    }
+
+    /// Adds sketches that a coarser level keeps, if that is what is wanted.
+    ///
+    /// # Errors
+    /// `Corrupt` for a text that is no sketch.
+    pub fn add_stored(&mut self, stored: &Stored<'_>, runs: &[Run]) -> rhythmite_model::Result<()> {
+        match &mut self.values {
+            Values::Sketches(sketches) => sketches.add_stored(stored, runs),
+            _ => Ok(()),
         }
     }
 
@@ -241,6 +275,10 @@ impl Accumulator {
 
     /// Adds the results of `other`, whose slot `i` is `to[i]` here.
     pub fn merge(&mut self, other: &Accumulator, to: &[u32]) {
+        if let (Values::Sketches(ours), Values::Sketches(theirs)) = (&mut self.values, &other.values) {
+            ours.merge(theirs, to);
+            return;
+        }
         for (from, &slot) in to.iter().enumerate() {
             let slot = slot as usize;
             let (count, theirs) = (self.counts[slot], other.counts[from]);
@@ -268,8 +306,11 @@ impl Accumulator {
         }
     }
 
-    /// The result of a slot.
-    pub fn result(&self, slot: usize) -> Option<Answer> {
+    /// The result of a slot; of a sketch the value that the share `q` does not exceed.
+    pub fn result(&self, slot: usize, q: Option<f64>) -> Option<Answer> {
+        if let Values::Sketches(sketches) = &self.values {
+            return sketches.quantile(slot, q?).map(Answer::Float);
+        }
         let count = self.counts[slot];
         if matches!(self.what, What::Rows | What::Count) {
             return Some(Answer::Integer(count as i64));
@@ -282,7 +323,7 @@ impl Accumulator {
             Values::Float(v) => Answer::Float(v[slot]),
             Values::Integer(v) => Answer::Integer(v[slot]),
             Values::Unsigned(v) => Answer::Unsigned(v[slot]),
-            Values::None => return None,
+            Values::None | Values::Sketches(_) => return None,
         })
     }
 }
@@ -419,7 +460,7 @@ mod tests {
         other.add_rows(&second);
         one.merge(&other, &[1, 2]);
         for acc in [&whole, &one] {
-            let results: Vec<_> = (0..3).map(|slot| acc.result(slot)).collect();
+            let results: Vec<_> = (0..3).map(|slot| acc.result(slot, None)).collect();
             assert_eq!(format!("{results:?}"), format!("{expected:?}"), "{what:?} {values:?}");
         }
     }
@@ -458,7 +499,7 @@ mod tests {
                 read.add(&[0; 3], &Column::Integer(values), &[run]);
             }
             assert!(what.sums());
-            let results = |of: &Accumulator| [of.result(0), of.result(1)];
+            let results = |of: &Accumulator| [of.result(0, None), of.result(1, None)];
             assert_eq!(results(&summed), results(&read), "{what:?}");
         }
     }

@@ -36,7 +36,7 @@ use crate::query::scan::exec::{Piece, Plan, external, key_of};
 use crate::query::scan::leaf::leaf_methods;
 use crate::query::scan::provider::Reading;
 use crate::query::scan::schema::{ColumnKind, TIME};
-use crate::query::scan::{TsTable, time};
+use crate::query::scan::{TsTable, refuse, time};
 
 /// Series of a table that one thread reads alone: opening files twice would cost more than it saves.
 const SERIES_WHOLE: u64 = 16;
@@ -91,6 +91,9 @@ impl TsAggExec {
             whole: SERIES_WHOLE,
         };
         let (plan, _) = table.plan(session, &reading)?;
+        if !are_answered(&plan, spec)? {
+            return Ok(None);
+        }
         if spec.newest_first().is_none() && results_max(&plan, spec) > SLOTS_MAX {
             return Ok(None);
         }
@@ -104,6 +107,30 @@ impl TsAggExec {
         let job = Job { plan, spec: spec.clone() };
         Ok(Some(Self { job: Arc::new(job), properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }))
     }
+}
+
+/// Whether levels have what only they answer here.
+///
+/// # Errors
+/// `Invalid` where raw points are needed that have gone.
+fn are_answered(plan: &Plan, spec: &Spec) -> Result<bool> {
+    let mut policies: Vec<_> = plan.partitions.iter().flatten().map(|piece| piece.policy).collect();
+    policies.sort_unstable();
+    policies.dedup();
+    for policy in policies {
+        if Rolled::of(&plan.scope, spec, policy).is_some() {
+            continue;
+        }
+        if spec.is_of_all_points()
+            && let Some(gone) = plan.scope.gone(policy, &plan.times_ns)
+        {
+            return Err(refuse::only_points(&gone));
+        }
+        if spec.has_sketches() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Results that a query may have to hold: no more than there are groups and windows, and no more than there are values.
@@ -217,7 +244,7 @@ pub(super) struct Part {
 enum Source {
     Points(Box<Scan>),
     Level(Box<LevelScan>),
-    Rolled(Box<RollupScan>),
+    Rolled(Box<RollupScan>, Arc<Rolled>),
 }
 
 impl Source {
@@ -226,7 +253,7 @@ impl Source {
         match self {
             Self::Points(scan) => scan.next_pieces(),
             Self::Level(scan) => scan.next().transpose().map(|points| points.map(SeriesPieces::from)),
-            Self::Rolled(_) => Ok(None),
+            Self::Rolled(..) => Ok(None),
         }
     }
 }
@@ -256,7 +283,7 @@ impl Source {
     fn rolled(
         plan: &Plan,
         piece: &Piece,
-        rolled: &Rolled,
+        rolled: &Arc<Rolled>,
         fields: &TableFields,
         times_ns: RangeInclusive<i64>,
     ) -> Result<Self> {
@@ -272,7 +299,7 @@ impl Source {
             aggregates: rolled.aggregates,
             times_ns,
         });
-        Ok(Self::Rolled(Box::new(scan.map_err(external)?)))
+        Ok(Self::Rolled(Box::new(scan.map_err(external)?), rolled.clone()))
     }
 }
 
@@ -309,6 +336,7 @@ impl Reader {
                 continue;
             }
             rolled_tables.push(piece.table);
+            let rolled = Arc::new(rolled);
             let Some(fields) = self.job.fields(piece.table) else { continue };
             for (times_ns, from_rollups) in rolled.spans(&time::intersect(&plan.times_ns, &times_ns)) {
                 let source = match from_rollups {
@@ -322,15 +350,20 @@ impl Reader {
             let Some(fields) = self.job.fields(piece.table) else { continue };
             let mut scan = match source {
                 scan @ (Source::Points(_) | Source::Level(_)) => scan,
-                Source::Rolled(mut scan) => {
+                Source::Rolled(mut scan, rolled) => {
                     loop {
                         let timer = self.baseline.elapsed_compute().timer();
                         let Some(points) = scan.next() else { break };
                         let points = points.map_err(external)?;
                         let Some(group) = self.group(&mut state, &mut seen, points.series) else { continue };
-                        state.add_rolled(group, &fields.named, &points.streams);
+                        let buckets = state.buckets();
+                        if !state.add_rolled(group, &fields.named, &points.streams).map_err(external)? {
+                            return Err(rolled.lacking());
+                        }
                         self.series.add(1);
+                        // Of sketches the buckets take memory, and adding them up time.
                         values += points.streams.iter().map(|s| s.times_ns.len()).sum::<usize>();
+                        values += state.buckets().saturating_sub(buckets);
                         drop(timer);
                         if values >= VALUES_AT_A_TIME {
                             values = 0;
@@ -500,7 +533,8 @@ impl DisplayAs for TsAggExec {
             (Key::Tag(at), _) => tag(&spec.tags[*at]),
         };
         let keys: Vec<String> = spec.keys.iter().map(key).collect();
-        let asked = spec.aggregates.iter().map(|asked| {
+        let asked = spec.shown.iter().map(|shown| {
+            let asked = &spec.aggregates[shown.aggregate];
             let name = match asked.what {
                 What::Rows => return "count(*)".to_owned(),
                 What::Count => "count",
@@ -510,6 +544,10 @@ impl DisplayAs for TsAggExec {
                 What::Max => "max",
                 What::First { .. } => "first",
                 What::Last { .. } => "last",
+                What::Sketch => {
+                    let share = shown.share.unwrap_or_default();
+                    return format!("approx_percentile_cont({}, {share})", spec.fields[asked.field].0);
+                }
             };
             format!("{name}({})", spec.fields[asked.field].0)
         });
@@ -538,6 +576,9 @@ impl DisplayAs for TsAggExec {
         let rolled = self.job.rolled();
         if let Some(rolled) = &rolled {
             write!(f, ", windows of tier={}s", rolled.step_ns / 1_000_000_000)?;
+            if spec.has_sketches() {
+                f.write_str(", quantiles of sketches (within 2.2 % of a value)")?;
+            }
         }
         if (spec.newest_first().is_some() && rolled.is_none()) || spec.picked.is_some() {
             f.write_str(", newest first")?;

@@ -9,7 +9,8 @@
 //! read. Which those are is found out afterwards, and only for windows in which nothing was found (`gaps.rs`). Queries that
 //! count rows read all fields.
 //!
-//! Of a retention policy with coarser levels windows are put together from what these keep (`rolled.rs`).
+//! Of a retention policy with coarser levels windows are put together from what these keep (`rolled.rs`). Approximate quantiles are
+//! answered here only by levels that keep sketches (`sketches.rs`); of raw points DataFusion makes them.
 //!
 //! Where the newest windows are wanted (`ORDER BY` time descending, `LIMIT`) the newest points are read first, and older
 //! ones only until there are enough windows.
@@ -26,6 +27,7 @@ mod newest;
 mod output;
 mod query;
 mod rolled;
+mod sketches;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;

@@ -25,7 +25,10 @@ pub(super) fn batch(spec: &Spec, state: &State) -> Result<RecordBatch, ArrowErro
     let column = |&at: &usize| match spec.keys.get(at) {
         Some(Key::Window) => Ok(windows(state, &rows)),
         Some(Key::Tag(tag)) => texts(state, *tag, &rows),
-        None => Ok(answers(&spec.aggregates[at - spec.keys.len()], &state.results()[at - spec.keys.len()], &rows)),
+        None => {
+            let shown = spec.shown[at - spec.keys.len()];
+            Ok(answers(&spec.aggregates[shown.aggregate], &state.results()[shown.aggregate], shown.share, &rows))
+        }
     };
     let columns = spec.output.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
@@ -103,8 +106,8 @@ fn texts(state: &State, tag: usize, rows: &[u32]) -> Result<ArrayRef, ArrowError
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, values)?))
 }
 
-fn answers(asked: &Asked, results: &Accumulator, rows: &[u32]) -> ArrayRef {
-    let results = rows.iter().map(|&row| results.result(row as usize));
+fn answers(asked: &Asked, results: &Accumulator, share: Option<f64>, rows: &[u32]) -> ArrayRef {
+    let results = rows.iter().map(|&row| results.result(row as usize, share));
     match asked.what {
         // A count is never NULL.
         What::Rows | What::Count => {

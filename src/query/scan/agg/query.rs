@@ -4,7 +4,9 @@
 //! by the groups and a limit stands above it. Anything else of a plan is DataFusion's.
 
 use arrow::datatypes::{DataType, IntervalDayTimeType, IntervalMonthDayNanoType, SchemaRef};
-use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, ScalarFunction, Sort as SortExpr};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, AggregateFunctionParams, NullTreatment, ScalarFunction, Sort as SortExpr,
+};
 use datafusion::logical_expr::{Aggregate, Expr, FetchType, LogicalPlan, SkipType, TableScan};
 use datafusion::scalar::ScalarValue;
 use rhythmite_model::FieldType;
@@ -29,13 +31,22 @@ pub(super) enum Key {
     Tag(usize),
 }
 
-/// One result column.
+/// What is gathered of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub what: What,
     /// Number among [`Spec::fields`]; beyond all of them if no field is meant.
     pub field: usize,
     pub field_type: FieldType,
+}
+
+/// One result column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Shown {
+    /// Number among [`Spec::aggregates`].
+    pub aggregate: usize,
+    /// Of a sketch the share of its values that do not exceed the result.
+    pub share: Option<f64>,
 }
 
 /// Which rows there are.
@@ -69,6 +80,7 @@ pub(in crate::query::scan) struct Spec {
     pub(super) columns: Vec<usize>,
     pub(super) fields: Vec<(String, FieldType)>,
     pub(super) aggregates: Vec<Asked>,
+    pub(super) shown: Vec<Shown>,
     /// Instead of aggregates: these columns of the newest row of each group.
     pub(super) picked: Option<Vec<ColumnKind>>,
     pub(super) rows: RowsOf,
@@ -202,6 +214,7 @@ impl Spec {
             columns: Vec::new(),
             fields: Vec::new(),
             aggregates: Vec::new(),
+            shown: Vec::new(),
             picked: None,
             rows: RowsOf::Any,
             output: Vec::new(),
@@ -209,6 +222,21 @@ impl Spec {
             fetch: None,
             schema,
         }
+    }
+
+    /// Whether quantiles are asked for, which only levels answer here.
+    pub(super) fn has_sketches(&self) -> bool {
+        self.aggregates.iter().any(|asked| asked.what == What::Sketch)
+    }
+
+    /// Whether values of all of the range are put together: not if rows are counted, or the newest are chosen.
+    pub(super) fn is_of_all_points(&self) -> bool {
+        let is = |asked: &Asked| match asked.what {
+            What::Rows => false,
+            What::Last { .. } => self.windows.is_some(),
+            _ => true,
+        };
+        self.picked.is_none() && self.aggregates.iter().any(is)
     }
 
     /// Whether the answer is of the newest windows, so that older ones need not be read.
@@ -327,6 +355,12 @@ impl Builder<'_> {
         if params.distinct || params.filter.is_some() {
             return None;
         }
+        if let Some((argument, share)) = quantile(func.name(), params) {
+            let (field, field_type) = self.field(argument)?;
+            What::Sketch.result(field_type)?;
+            self.show(Asked { what: What::Sketch, field, field_type }, Some(share));
+            return Some(());
+        }
         let [argument] = params.args.as_slice() else { return None };
         let argument = bare(argument);
         let of_rows = match argument {
@@ -336,7 +370,7 @@ impl Builder<'_> {
         };
         if func.name() == "count" && of_rows {
             let (what, field, field_type) = (What::Rows, usize::MAX, FieldType::Integer);
-            self.spec.aggregates.push(Asked { what, field, field_type });
+            self.show(Asked { what, field, field_type }, None);
             return Some(());
         }
         let (argument, as_float) = match argument {
@@ -363,8 +397,18 @@ impl Builder<'_> {
         };
         let (field, field_type) = self.field(argument)?;
         what.result(field_type)?;
-        self.spec.aggregates.push(Asked { what, field, field_type });
+        self.show(Asked { what, field, field_type }, None);
         Some(())
+    }
+
+    /// Makes a result column; several of one sketch have it made once.
+    fn show(&mut self, asked: Asked, share: Option<f64>) {
+        let aggregates = &mut self.spec.aggregates;
+        let aggregate = aggregates.iter().position(|known| *known == asked).unwrap_or_else(|| {
+            aggregates.push(asked);
+            aggregates.len() - 1
+        });
+        self.spec.shown.push(Shown { aggregate, share });
     }
 
     fn finish(mut self) -> Spec {
@@ -396,6 +440,37 @@ impl Builder<'_> {
             }
         }
         self.spec
+    }
+}
+
+/// The column and the share of `approx_percentile_cont` and `approx_median`. How many centroids are asked for does not matter.
+fn quantile<'e>(name: &str, params: &'e AggregateFunctionParams) -> Option<(&'e Expr, f64)> {
+    let (value, share) = match (name, params.args.as_slice()) {
+        ("approx_median", [value]) => (value, 0.5),
+        ("approx_percentile_cont", [value, share, rest @ ..]) => {
+            let Expr::Literal(ScalarValue::Float64(Some(share)), _) = bare(share) else { return None };
+            // What is wrong with others DataFusion says.
+            let is_count = |rest: &Expr| matches!(rest, Expr::Literal(ScalarValue::Int64(Some(1..)), _));
+            if !(0.0..=1.0).contains(share) || !rest.iter().all(is_count) {
+                return None;
+            }
+            (value, *share)
+        }
+        _ => return None,
+    };
+    let column = as_float(value);
+    match params.order_by.as_slice() {
+        [] => Some((column, share)),
+        [by] if as_float(&by.expr) == column => Some((column, if by.asc { share } else { 1.0 - share })),
+        _ => None,
+    }
+}
+
+/// An expression without a cast to float.
+fn as_float(expr: &Expr) -> &Expr {
+    match bare(expr) {
+        Expr::Cast(cast) if *cast.field.data_type() == DataType::Float64 => bare(&cast.expr),
+        expr => expr,
     }
 }
 

@@ -3,12 +3,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use datafusion::common::DataFusionError;
 use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, Tier};
 
 use super::accumulator::What;
 use super::query::{RowsOf, Spec};
+use super::windows::Windows;
 use crate::query::scan::scope::has_values;
-use crate::query::scan::{QueryScope, time};
+use crate::query::scan::{QueryScope, refuse, time};
 
 /// The coarsest level whose steps nest in the windows of a query and that keeps what is asked for.
 pub(super) struct Rolled {
@@ -29,7 +31,6 @@ impl Rolled {
     /// `None` if points are needed, or the policy has nothing but points. Where Graphite's levels have rows of their own, imported
     /// or moved, those are values by some method and no aggregates of points: they are left to the scan.
     pub fn of(scope: &QueryScope, spec: &Spec, policy: PolicyId) -> Option<Self> {
-        let windows = spec.windows?;
         if spec.rows != RowsOf::Any || spec.picked.is_some() || spec.aggregates.is_empty() {
             return None;
         }
@@ -40,16 +41,22 @@ impl Rolled {
                 What::Sum | What::FloatSum | What::Mean => aggregates.with(Aggregate::Sum),
                 What::Min => aggregates.with(Aggregate::Min),
                 What::Max => aggregates.with(Aggregate::Max),
+                What::Sketch => aggregates.with(Aggregate::Sketch).with(Aggregate::Min).with(Aggregate::Max),
                 What::Rows | What::First { .. } | What::Last { .. } => return None,
             };
         }
         let policy = scope.engine.policy(policy)?;
+        if aggregates.has(Aggregate::Sketch) && !policy.aggregates.has(Aggregate::Sketch) {
+            return None;
+        }
         if !policy.has_tiers() || (has_values(&policy) && scope.snapshot.has_own_rows(policy.id)) {
             return None;
         }
         let nests = |at: &usize| {
             let step_ns = policy.levels[*at].step_ns;
-            step_ns > 0 && windows.stride_ns % step_ns == 0 && windows.origin_ns % step_ns == 0
+            // Without windows the range is one, whose ends are cut like those of any.
+            let whole = |w: Windows| w.stride_ns % step_ns == 0 && w.origin_ns % step_ns == 0;
+            step_ns > 0 && spec.windows.is_none_or(whole)
         };
         let at = (1..policy.levels.len()).rev().filter(nests).find(|at| {
             // One that came later than finer ones does not reach as far back.
@@ -65,6 +72,11 @@ impl Rolled {
         let floor_ns = scope.snapshot.raw_floor(policy.id);
         let tier = Tier(u8::try_from(at).ok()?);
         Some(Self { policy, tier, step_ns: level.step_ns, aggregates, kept_from_ns, floor_ns })
+    }
+
+    /// What is said where windows lack what is asked for, and their points have gone.
+    pub fn lacking(&self) -> DataFusionError {
+        refuse::lacking(&self.policy, self.step_ns, self.floor_ns)
     }
 
     /// Cuts a range into whole windows of the level, and what is left of it at both ends.

@@ -13,6 +13,7 @@ use rhythmite_model::{Aggregate, Column, FieldId, KeyKind};
 
 use super::accumulator::{Accumulator, Run, What};
 use super::query::{RowsOf, Spec};
+use super::sketches::{Sketches, Stored};
 use crate::query::scan::predicate;
 use crate::query::scan::schema::ColumnKind;
 
@@ -66,7 +67,13 @@ impl State {
     /// Memory held, in bytes, about.
     pub fn heap_bytes(&self) -> usize {
         let slot = SLOT_BYTES + self.results.iter().map(Accumulator::slot_bytes).sum::<usize>();
-        self.slots() * slot + self.groups * GROUP_BYTES + self.text_bytes
+        let buckets = self.results.iter().filter_map(Accumulator::sketches).map(Sketches::bucket_bytes);
+        self.slots() * slot + self.groups * GROUP_BYTES + self.text_bytes + buckets.sum::<usize>()
+    }
+
+    /// Buckets of all sketches.
+    pub fn buckets(&self) -> usize {
+        self.results.iter().filter_map(Accumulator::sketches).map(Sketches::buckets).sum()
     }
 
     /// Group of a slot and start of its window.
@@ -265,8 +272,17 @@ impl State {
         }
     }
 
-    /// Adds what a coarser level keeps of the fields of the query, `None` where the table has none.
-    pub fn add_rolled(&mut self, group: u32, fields: &[Option<FieldId>], streams: &[Stream]) {
+    /// Adds what a coarser level keeps of the fields of the query, `None` where the table has none. False if the level has
+    /// windows of which it does not keep sketches, though these are asked for.
+    ///
+    /// # Errors
+    /// `Corrupt` for a sketch that is none.
+    pub fn add_rolled(
+        &mut self,
+        group: u32,
+        fields: &[Option<FieldId>],
+        streams: &[Stream],
+    ) -> rhythmite_model::Result<bool> {
         let spec = self.spec.clone();
         for (at, field) in fields.iter().enumerate() {
             let Some(field) = *field else { continue };
@@ -276,17 +292,30 @@ impl State {
             };
             self.cut(group, times_ns);
             self.grow();
+            // These are kept of every window that has a count.
+            let kept = |aggregate: Aggregate| {
+                stream(aggregate).filter(|stream| stream.times_ns == *times_ns).map(|stream| &stream.values)
+            };
             for (aggregate, result) in spec.aggregates.iter().zip(&mut self.results).filter(|(a, _)| a.field == at) {
                 let values = match aggregate.what {
-                    What::Min => stream(Aggregate::Min),
-                    What::Max => stream(Aggregate::Max),
-                    _ => stream(Aggregate::Sum),
+                    What::Sketch => {
+                        let (sketches, least) = (kept(Aggregate::Sketch), kept(Aggregate::Min));
+                        // A sketch only if it was chosen before the window was rolled up.
+                        let (Some(sketches), Some(least), Some(greatest)) = (sketches, least, kept(Aggregate::Max))
+                        else {
+                            return Ok(false);
+                        };
+                        result.add_stored(&Stored { sketches, least, greatest }, &self.runs)?;
+                        continue;
+                    }
+                    What::Min => kept(Aggregate::Min),
+                    What::Max => kept(Aggregate::Max),
+                    _ => kept(Aggregate::Sum),
                 };
-                // These are kept of every window that has a count.
-                let values = values.filter(|values| values.times_ns == *times_ns).map(|values| &values.values);
                 result.add_rolled(times_ns, counts, values, &self.runs);
             }
         }
+        Ok(true)
     }
 
     /// Adds values in the windows that `runs` say.

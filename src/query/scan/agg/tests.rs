@@ -1,12 +1,11 @@
 //! The same question with and without plans of our own has the same answer; and which questions have such plans.
 
+mod tiers;
+
 use std::sync::Arc;
 
 use rhythmite_env::Env;
 
-use rhythmite_model::{Aggregates, Level};
-
-use crate::catalog::PolicyChange;
 use crate::query::sql::tests::{World, texts};
 use crate::query::sql::{Batches, Sql, SqlOptions, SqlRequest};
 
@@ -487,69 +486,4 @@ async fn kept_plans_are_for_tables_as_they_were() {
     let wrong = SqlRequest { sql: request.sql.replace("1970-01-01", "yesterday"), ..request };
     let error = world.run(wrong).await.unwrap_err().to_string();
     assert!(error.contains("yesterday"), "{error}");
-}
-
-/// Gives the default policy of `d` a raw retention and two tiers.
-async fn tiers(world: &World, retention_ns: i64) {
-    let change = PolicyChange { retention_ns: Some(retention_ns), ..PolicyChange::default() };
-    world.catalog.alter_policy("d", "autogen", change).await.unwrap();
-    let tier = |step_s: i64| Level { step_ns: step_s * 1_000_000_000, retention_ns: 0 };
-    let policy = world.catalog.set_tiers("d", "", vec![tier(10), tier(60)], Aggregates::USUAL).await.unwrap();
-    world.engine.put_policy(world.catalog.databases().policy(policy.id).unwrap().policy.clone());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn coarser_levels_answer_as_points_do() {
-    let mut dice = Dice(77);
-    let world = World::new(|_| {}).await;
-    let (plain, _dir) = unaided(&world);
-    tiers(&world, 0).await;
-    let mut rolled = 0;
-    for round in 0..3 {
-        world.write("d", &lines(&mut dice, 200));
-        if round != 1 {
-            world.engine.compact_all().unwrap();
-        }
-        for _ in 0..40 {
-            let (sql, ordered) = question(&mut dice);
-            compare(&world, &plain, &sql, ordered, &format!("round {round}")).await;
-            let plan = world.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
-            rolled += usize::from(plan.contains("windows of tier="));
-        }
-    }
-    assert!(world.engine.stats().rolled_partitions > 0 && rolled > 10, "{rolled} of 120 from roll-ups");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn coarser_levels_answer_when_points_have_gone() {
-    let mut dice = Dice(78);
-    let (world, raw) = (World::new(|_| {}).await, World::new(|_| {}).await);
-    let lines = lines(&mut dice, 300);
-    [&world, &raw].iter().for_each(|world| world.write("d", &lines));
-    tiers(&world, 3_600_000_000_000).await;
-    world.engine.compact_all().unwrap();
-    while world.engine.compact_once().unwrap() {}
-    assert!(world.engine.files().iter().all(|file| file.tier.is_rolled()), "raw points have gone");
-    for (sql, results, tier) in [
-        (
-            "SELECT date_bin(INTERVAL '1 minute', time) AS t, a, max(f), avg(i), sum(u), count(s) FROM m GROUP BY t, a ORDER BY t, a",
-            4,
-            "60s",
-        ),
-        (
-            "SELECT date_bin(INTERVAL '30 seconds', time) AS t, min(f), sum(i) FROM m GROUP BY t ORDER BY t DESC",
-            2,
-            "10s",
-        ),
-        ("SELECT date_trunc('hour', time) AS t, avg(f) FROM m WHERE a = 'a1' GROUP BY t ORDER BY t", 1, "60s"),
-    ] {
-        let plan = world.rows(&format!("EXPLAIN {sql}")).await.unwrap().join("\n");
-        assert!(plan.contains(&format!("windows of tier={tier}")), "{sql}: {plan}");
-        let known = |rows: Vec<String>| -> Vec<String> {
-            // A row of other fields only is a row no more.
-            let empty = |row: &String| row.rsplit('|').take(results).all(|cell| matches!(cell, "" | "NULL" | "0"));
-            rows.into_iter().filter(|row| !empty(row)).collect()
-        };
-        assert_eq!(known(world.rows(sql).await.unwrap()), known(raw.rows(sql).await.unwrap()), "{sql}");
-    }
 }
