@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) aggregates: Aggregates,
     /// A level does not say when in a step the first and last values were: those of several series cannot be compared.
     pub(super) of_one_series: bool,
+    /// Points know better, as long as they are there.
+    only_without_points: bool,
     windows: Windows,
     /// Names and types of the fields.
     fields: Vec<(String, Option<FieldType>)>,
@@ -46,12 +48,16 @@ impl Asked {
         if tests_points || plan.calls.is_empty() || !plan.aux.is_empty() {
             return None;
         }
-        // What a single call chooses from one window stands at the time of its point, which no level knows. A percentile of
-        // sketches is no point: it stands where the window begins.
-        let chooses = |call: &super::plan::PlannedCall<'_>| call.leaf.fold.is_none_or(Fold::selects);
-        if plan.windows.is_one() && plan.calls.iter().any(chooses) {
+        // Which points are at the ends of a window only they say.
+        let chooses_an_end =
+            |call: &super::plan::PlannedCall<'_>| matches!(call.leaf.fold, Some(Fold::First | Fold::Last));
+        if plan.windows.is_one() && plan.calls.iter().any(chooses_an_end) {
             return None;
         }
+        // What a single call chooses from one window stands at the time of its point, of which a level knows the step. A
+        // percentile of sketches is no point: it stands where the window begins.
+        let chooses = |call: &super::plan::PlannedCall<'_>| call.leaf.fold.is_some_and(Fold::selects);
+        let only_without_points = plan.windows.is_one() && plan.selector && plan.calls.iter().any(chooses);
         let (mut aggregates, mut of_one_series) = (Aggregates::NONE, false);
         let mut fields = Vec::new();
         for call in &plan.calls {
@@ -72,7 +78,7 @@ impl Asked {
             of_one_series |= matches!(call.leaf.fold, Some(Fold::First | Fold::Last));
             fields.push((call.leaf.driver.name.clone(), call.leaf.driver.data_type.and_then(field_type)));
         }
-        Some(Self { aggregates, of_one_series, windows: plan.windows.clone(), fields })
+        Some(Self { aggregates, of_one_series, only_without_points, windows: plan.windows.clone(), fields })
     }
 }
 
@@ -104,6 +110,9 @@ impl Choice {
         };
         // Values of rows that were stored at a level are no aggregates of points: they are read as points.
         if has_values(&policy) && select.snapshot.has_own_rows(policy.id) {
+            return None;
+        }
+        if asked.only_without_points && gone(select, table, range).is_none() {
             return None;
         }
         if !policy.has_tiers() || !policy.aggregates.with(Aggregate::Count).has_all(asked.aggregates) {

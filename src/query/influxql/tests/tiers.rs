@@ -147,7 +147,9 @@ fn levels_answer_when_points_have_gone() {
             format!("SELECT count(*) FROM cpu WHERE time >= {START_S}s AND time < {START_S}s + 1h GROUP BY time(10m)"),
             true,
         ),
-        ("SELECT max(usage) FROM cpu".to_owned(), false),
+        ("SELECT max(usage), min(n) FROM cpu GROUP BY host".to_owned(), true),
+        ("SELECT first(usage), max(usage) FROM cpu".to_owned(), false),
+        ("SELECT max(usage), host FROM cpu".to_owned(), false),
         ("SELECT median(usage) FROM cpu WHERE time > 0".to_owned(), false),
         (
             format!(
@@ -166,6 +168,22 @@ fn levels_answer_when_points_have_gone() {
                 "{statement}: {found}"
             ),
         }
+    }
+    // The least and the greatest of all stand where the step begins in which they were.
+    let extreme = |world: &World, statement: &str| {
+        let text = world.text("d", statement);
+        let (time, value) = text.rsplit_once(' ').and_then(|(_, row)| row.split_once(',')).unwrap();
+        (time.parse::<jiff::Timestamp>().unwrap().as_second(), value.to_owned())
+    };
+    for statement in [
+        "SELECT max(n) FROM cpu".to_owned(),
+        "SELECT min(usage) FROM cpu WHERE host = 'b'".to_owned(),
+        format!("SELECT max(usage) FROM cpu WHERE time >= {START_S}s + 20m AND time < {START_S}s + 40m"),
+        format!("SELECT min(n) FROM cpu WHERE time >= {START_S}s + 10m"),
+    ] {
+        let ((found_s, found), (exact_s, exact)) = (extreme(&tiered, &statement), extreme(&raw, &statement));
+        assert_eq!((found_s, found), (exact_s - exact_s.rem_euclid(600), exact), "{statement}");
+        assert!(explain(&tiered, &statement).ends_with("TIER: cpu: 600s"), "{statement}");
     }
     let since = NOW_S + 9 * DAY_S;
     assert_eq!(tiered.text("d", &format!("SELECT max(usage) FROM cpu WHERE time > {since}s")), "");
@@ -249,6 +267,7 @@ fn quantiles_outlive_points_as_sketches() {
         (all("percentile(usage, 0.0001)", "GROUP BY time(10m) fill(none)"), 600, 0.0),
         (all("median(usage)", ""), 600, 1.0),
         (all("percentile(n, 90), mean(usage)", ""), 600, 1.1),
+        (all("percentile(usage, 50), max(n)", ""), 600, 1.0),
         (all("mean(usage), median(usage), percentile(n, 99)", "GROUP BY time(1h), host"), 600, 1.0),
         (all("moving_average(median(usage), 2)", "GROUP BY time(10m)"), 600, 1.0),
         (all("median(usage)", "GROUP BY time(10m) ORDER BY time DESC LIMIT 2"), 600, 1.0),
@@ -280,7 +299,7 @@ fn quantiles_outlive_points_as_sketches() {
         all("median(usage), stddev(usage)", "GROUP BY time(10m)"),
         all("percentile(usage, 50), host", "GROUP BY time(10m)"),
         all("percentile(usage, 50), host", ""),
-        all("percentile(usage, 50), max(n)", ""),
+        all("percentile(usage, 50), first(n)", ""),
     ] {
         let found = tiered.text("d", &statement);
         assert!(found.contains("have gone") && found.contains(", median, percentile, or last"), "{statement}: {found}");
