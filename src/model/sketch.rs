@@ -485,7 +485,9 @@ mod tests {
             let (least, greatest) = (numbers.clone().fold(inf, f64::min), numbers.fold(-inf, f64::max));
             let found = Counts::of(values.iter().copied()).continuous(q, least, greatest);
             let near = match (found, exact) {
-                (Some(found), Some(exact)) => found == exact || (found - exact).abs() <= exact.abs() * RELATIVE_ERROR * 1.001,
+                (Some(found), Some(exact)) => {
+                    found == exact || (found - exact).abs() <= exact.abs() * RELATIVE_ERROR * 1.001
+                }
                 (found, exact) => found == exact,
             };
             assert!(near, "{values:?} {q}: {found:?} for {exact:?}");
