@@ -20,7 +20,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 use rhythmite_engine::{Cut, RollupScan, RollupsOf, Scan, SeriesPieces, Stream, Summing};
-use rhythmite_model::{FieldId, FieldType, SeriesId, TableId, Tier};
+use rhythmite_model::{FieldId, FieldType, PolicyId, SeriesId, TableId, Tier};
 
 use super::SLOTS_MAX;
 use super::accumulator::What;
@@ -114,11 +114,8 @@ impl TsAggExec {
 /// # Errors
 /// `Invalid` where raw points are needed that have gone.
 fn are_answered(plan: &Plan, spec: &Spec) -> Result<bool> {
-    let mut policies: Vec<_> = plan.partitions.iter().flatten().map(|piece| piece.policy).collect();
-    policies.sort_unstable();
-    policies.dedup();
-    for policy in policies {
-        if Rolled::of(&plan.scope, spec, policy).is_some() {
+    for (policy, table) in tables(plan) {
+        if Rolled::of(&plan.scope, spec, policy, table).is_some() {
             continue;
         }
         if spec.is_of_all_points()
@@ -131,6 +128,14 @@ fn are_answered(plan: &Plan, spec: &Spec) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// The tables that are read, and their policies.
+fn tables(plan: &Plan) -> Vec<(PolicyId, TableId)> {
+    let mut tables: Vec<_> = plan.partitions.iter().flatten().map(|piece| (piece.policy, piece.table)).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
 }
 
 /// Results that a query may have to hold: no more than there are groups and windows, and no more than there are values.
@@ -176,11 +181,11 @@ fn likely_times(plan: &Plan) -> RangeInclusive<i64> {
 }
 
 impl Job {
-    /// The level that answers for the first policy that has one.
+    /// The level that answers for the first table that has one.
     fn rolled(&self) -> Option<Rolled> {
-        let mut policies: Vec<_> = self.plan.partitions.iter().flatten().map(|piece| piece.policy).collect();
-        policies.dedup();
-        policies.into_iter().find_map(|policy| Rolled::of(&self.plan.scope, &self.spec, policy))
+        tables(&self.plan)
+            .into_iter()
+            .find_map(|(policy, table)| Rolled::of(&self.plan.scope, &self.spec, policy, table))
     }
 
     /// What to ask of a scan of raw points of a table so that it adds integers up where they lie: of many series, since those
@@ -323,7 +328,7 @@ impl Reader {
         let mut rolled_tables: Vec<TableId> = Vec::new();
         let mut sources: Vec<(&Piece, Source)> = Vec::new();
         for piece in &plan.partitions[partition] {
-            let Some(rolled) = Rolled::of(&plan.scope, spec, piece.policy) else {
+            let Some(rolled) = Rolled::of(&plan.scope, spec, piece.policy, piece.table) else {
                 let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
                 if !times_ns.is_empty() {
                     let summing = self.job.summing(piece.table);

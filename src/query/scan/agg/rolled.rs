@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
-use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, Tier};
+use rhythmite_model::{Aggregate, Aggregates, Policy, PolicyId, TableId, Tier};
 
 use super::accumulator::What;
 use super::query::{RowsOf, Spec};
@@ -30,7 +30,7 @@ pub(super) type Span = (RangeInclusive<i64>, bool);
 impl Rolled {
     /// `None` if points are needed, or the policy has nothing but points. Where Graphite's levels have rows of their own, imported
     /// or moved, those are values by some method and no aggregates of points: they are left to the scan.
-    pub fn of(scope: &QueryScope, spec: &Spec, policy: PolicyId) -> Option<Self> {
+    pub fn of(scope: &QueryScope, spec: &Spec, policy: PolicyId, table: TableId) -> Option<Self> {
         if spec.rows != RowsOf::Any || spec.picked.is_some() || spec.aggregates.is_empty() {
             return None;
         }
@@ -47,6 +47,13 @@ impl Rolled {
         }
         let policy = scope.engine.policy(policy)?;
         if aggregates.has(Aggregate::Sketch) && !policy.aggregates.has(Aggregate::Sketch) {
+            return None;
+        }
+        // Of a whole range Graphite's rows are put together, which are those of several levels.
+        if spec.windows.is_none() && has_values(&policy) {
+            return None;
+        }
+        if !spec.fields.iter().all(|(name, _)| Self::keeps(scope, table, name)) {
             return None;
         }
         if !policy.has_tiers() || (has_values(&policy) && scope.snapshot.has_own_rows(policy.id)) {
@@ -72,6 +79,12 @@ impl Rolled {
         let floor_ns = scope.snapshot.raw_floor(policy.id);
         let tier = Tier(u8::try_from(at).ok()?);
         Some(Self { policy, tier, step_ns: level.step_ns, aggregates, kept_from_ns, floor_ns })
+    }
+
+    /// Whether a field of a table has aggregates, if there is one.
+    fn keeps(scope: &QueryScope, table: TableId, field: &str) -> bool {
+        let found = scope.engine.registry().read().find_field(table, field);
+        found.is_none_or(|(id, _)| id.0 < Aggregate::FIELDS_MAX)
     }
 
     /// What is said where windows lack what is asked for, and their points have gone.

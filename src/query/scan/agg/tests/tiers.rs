@@ -372,3 +372,40 @@ async fn what_only_points_answer_is_refused_when_they_have_gone() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_which_levels_keep_nothing_are_read_as_points() {
+    let world = World::new(|_| {}).await;
+    let most = Aggregate::FIELDS_MAX;
+    let fields: Vec<String> = (0..=most).map(|n| format!("f{n}={n}")).collect();
+    world.write("d", &format!("m {} 30", fields.join(",")));
+    keep(&world, 0, Aggregates::USUAL).await;
+    world.engine.compact_all().unwrap();
+    for gone in [false, true] {
+        if gone {
+            keep(&world, HOUR_NS, Aggregates::USUAL).await;
+            let_go(&world);
+        }
+        for (n, is_kept) in [(0, true), (most - 1, true), (most, false)] {
+            for (sql, row) in [
+                (format!("SELECT max(f{n}) FROM m"), format!("{n}.0")),
+                (
+                    format!("SELECT date_trunc('minute', time) AS t, count(f0), sum(f{n}) FROM m GROUP BY t"),
+                    format!("1970-01-01T00:00:00|1|{n}.0"),
+                ),
+            ] {
+                match is_kept || !gone {
+                    true => {
+                        assert_eq!(world.rows(&sql).await.unwrap(), [row], "{sql}");
+                        let plan = explain(&world, &sql).await;
+                        assert_eq!(plan.contains("windows of tier=60s"), is_kept, "{sql}: {plan}");
+                    }
+                    false => {
+                        let error = world.rows(&sql).await.expect_err(&sql).to_string();
+                        assert!(error.contains("no tier of retention policy"), "{sql}: {error}");
+                    }
+                }
+            }
+        }
+    }
+}
