@@ -1,6 +1,9 @@
 //! Parameters of a request: in its address, in a form, or in the parts of a multipart body.
 
+use std::borrow::Cow;
+
 use memchr::memmem;
+use percent_encoding::percent_decode;
 
 /// Parts of a multipart body that are read.
 const PARTS_MAX: usize = 64;
@@ -95,27 +98,12 @@ fn part(part: &[u8]) -> Option<(String, String)> {
 }
 
 fn decode(text: &[u8]) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let (byte, behind) = match (byte, behind) {
-            (b'+', _) => (b' ', behind),
-            // What is no pair of digits stands for itself.
-            (b'%', [high, low, behind @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => (high << 4 | low, behind),
-                _ => (byte, &rest[1..]),
-            },
-            _ => (byte, behind),
-        };
-        decoded.push(byte);
-        rest = behind;
-    }
-    String::from_utf8(decoded).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// The value of a hexadecimal digit.
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
+    let spaced: Cow<'_, [u8]> = if memchr::memchr(b'+', text).is_some() {
+        text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect()
+    } else {
+        text.into()
+    };
+    percent_decode(&spaced).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -162,9 +162,9 @@ impl Engine {
         let may = |job: &Job| !self.waits(job) && self.fits(job);
         let enough = options.merge_flushed_files;
         let flushed = view.files.iter().find_map(|(k, files)| self.oldest_flushed(*k, files, enough).filter(may));
+        // Nobody is held up, and the files become small and sorted at once; a trickle waits for its full number.
+        let quiet = self.merges_idle();
         let idle = || {
-            // Nobody is held up, and the files become small and sorted at once; a trickle waits for its full number.
-            let quiet = self.merges_idle();
             let large = |files: &[Arc<LiveFile>]| {
                 let flushed = files.iter().filter(|f| f.record.level == 0);
                 flushed.map(|f| f.record.bytes).sum::<u64>() >= IDLE_MERGE_BYTES
@@ -179,7 +179,7 @@ impl Engine {
         let overdue = || self.overdue_flushed(view).filter(may);
         let job = flushed.or_else(idle).or_else(overdue).or_else(|| self.rewrite(view, false)).or_else(merge);
         let settled = || {
-            let mut waiting = view.files.iter().filter(|_| self.merges_idle());
+            let mut waiting = view.files.iter().filter(|_| quiet);
             waiting.find_map(|(k, files)| small_partition(*k, files).filter(may))
         };
         let job = job.or_else(settled).or_else(|| self.due_roll(view, false, &mut |job| self.fits(job)));

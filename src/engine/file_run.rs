@@ -263,7 +263,8 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Its sums where no other source has points of the series; false, with nothing given, if they cannot be had.
+    /// Its sums where no other source has points of the series, of which nothing is deleted; false, with nothing given, if they
+    /// cannot be had.
     fn sum_up(
         &self,
         cursor: &mut SstCursor,
@@ -274,7 +275,6 @@ impl Stream<'_> {
         let entry = self.entry;
         let all = (entry.min_time_ns, entry.max_time_ns);
         if fields.binary_search(&entry.field).is_err()
-            || self.gone.touches(all.0, all.1)
             || sum_max.is_some_and(|max| entry.sum_bound().is_none_or(|bound| bound > u128::from(max)))
         {
             return Ok(false);

@@ -6,8 +6,8 @@
 //! such a flush. If as much as half of what was flushed comes again, its writers only paused, and from then on a pause must
 //! be twice as long as that one; if it does not, the wait is the usual one again. A trickle beside (what the server
 //! stores of itself) is neither: a memtable below [`Options::IDLE_FLUSH_BYTES`] is left alone, unless it is what remained of a
-//! load: a flush for its size went before, or a log that was replayed. Such a rest keeps the log's last segment and hides
-//! newer points of series from whoever reads files alone, and it is flushed only once.
+//! load: a flush for its size went before, or a log that was replayed. Such a rest, a few points of every series, keeps a segment
+//! of the log and has readers look for each series in one more place; it is flushed once.
 
 use std::time::Duration;
 

@@ -161,6 +161,7 @@ impl Piece {
 /// Makes pieces of one type, none of them empty, ascend in time and be apart: where some overlap, their points there become one
 /// piece, and what they have beside stays where it is.
 pub(crate) fn set_apart(pieces: &mut Vec<Piece>) {
+    // PERF: most of what overlaps does so at an end. Proof: `cargo bench -p rhythmite-engine --bench overlaps`.
     let mut spans: Vec<Span> = pieces.iter().map(Piece::span_ns).collect();
     let contested = contested(&mut spans);
     if !contested.is_empty() {

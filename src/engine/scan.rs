@@ -138,6 +138,7 @@ impl From<SeriesPoints> for SeriesPieces {
 /// between two of them little is left to sum up.
 const CONTESTED_MAX: usize = 8;
 
+/// At most [`CONTESTED_MAX`] of them, or one that covers them all.
 fn few(mut contested: Vec<Span>) -> Vec<Span> {
     if let (true, Some(last)) = (contested.len() > CONTESTED_MAX, contested.last().copied()) {
         contested.truncate(1);

@@ -160,33 +160,8 @@ pub(super) async fn headers(State(api): State<Arc<InfluxApi>>, request: Request<
 
 /// A random UUID.
 fn request_id(api: &InfluxApi) -> HeaderValue {
-    uuid(api.request_ids.next_u64(), api.request_ids.next_u64())
-}
-
-fn uuid(high: u64, low: u64) -> HeaderValue {
-    // Version 4, variant 1.
-    let (high, low) = (high & !0xf000 | 0x4000, low & !(0b11 << 62) | 0b10 << 62);
-    let bits = u128::from(high) << 64 | u128::from(low);
-    let mut text = [b'-'; 36];
-    let digits = (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
-    for (digit, at) in digits.enumerate() {
-        text[at] = b"0123456789abcdef"[(bits >> (124 - 4 * digit) & 0xf) as usize];
-    }
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits are visible")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_uuid_is_of_version_4_and_shows_all_bits() {
-        for (high, low, text) in [
-            (0, 0, "00000000-0000-4000-8000-000000000000"),
-            (u64::MAX, u64::MAX, "ffffffff-ffff-4fff-bfff-ffffffffffff"),
-            (0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, "01234567-89ab-4def-bedc-ba9876543210"),
-        ] {
-            assert_eq!(uuid(high, low), text);
-        }
-    }
+    let bits = u128::from(api.request_ids.next_u64()) << 64 | u128::from(api.request_ids.next_u64());
+    let id = uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).expect("hexadecimal digits are visible")
 }

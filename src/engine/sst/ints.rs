@@ -99,33 +99,26 @@ impl IntReader {
     /// # Errors
     /// See [`IntReader::read`].
     pub(super) fn even(&mut self, sst: &PointsFile, rows: Range<u64>) -> Result<Option<(i64, i64)>> {
-        let mut all: Option<Even> = None;
+        let mut all = None;
         let mut row = rows.start;
         while row < rows.end {
-            if !self.open_at(sst, row)? {
-                return Ok(None);
-            }
-            let Some((page, evens)) = self.open.as_ref().and_then(OpenPage::evens) else { return Ok(None) };
-            let end = rows.end.min(page.end);
-            let mut runs = runs_of(evens, (row - page.start) as usize..(end - page.start) as usize);
-            let (Some((run, count)), None) = (runs.next(), runs.next()) else { return Ok(None) };
+            let Some((first, step, count)) = self.even_run(sst, row..rows.end)? else { return Ok(None) };
             let so_far = row - rows.start;
-            match &mut all {
-                None => all = Some(run),
-                Some(all) => {
-                    let step = run.first.wrapping_sub(all.first);
-                    let step = if so_far == 1 { step } else { all.step };
-                    let goes_on = run.first == all.first.wrapping_add(step.wrapping_mul(so_far as i64))
-                        && (count == 1 || run.step == step);
+            all = match all {
+                None => Some((first, step)),
+                Some((all_first, all_step)) => {
+                    let all_step = if so_far == 1 { first.wrapping_sub(all_first) } else { all_step };
+                    let goes_on = first == all_first.wrapping_add(all_step.wrapping_mul(so_far as i64))
+                        && (count == 1 || step == all_step);
                     if !goes_on {
                         return Ok(None);
                     }
-                    all.step = step;
+                    Some((all_first, all_step))
                 }
-            }
-            row = end;
+            };
+            row += count;
         }
-        Ok(all.map(|all| (all.first, all.step)))
+        Ok(all)
     }
 
     /// The first rows of `rows`, as many as are known as one run of even steps: the first value, the step and how many they are.

@@ -191,12 +191,11 @@ impl Job {
     /// What to ask of a scan of raw points of a table so that it adds integers up where they lie: of many series, since those
     /// of few are mostly decoded already, and of several fields, since the sums of one pass over the values of all others.
     /// Sums that floats would not hold exactly are left out.
-    fn summing(&self, table: TableId) -> Option<Summing> {
+    fn summing(&self, fields: &TableFields) -> Option<Summing> {
         let spec = &self.spec;
         if spec.rows != RowsOf::Any || self.plan.series <= SERIES_WHOLE || spec.fields.len() < 2 {
             return None;
         }
-        let fields = self.fields(table)?;
         let of = |at: usize| spec.aggregates.iter().filter(move |asked| asked.field == at);
         let named = spec.fields.iter().zip(&fields.named).enumerate();
         let sums = named.filter(|(at, ((_, field_type), _))| {
@@ -326,13 +325,16 @@ impl Reader {
         let mut seen = Vec::new();
         let mut values = 0;
         let mut rolled_tables: Vec<TableId> = Vec::new();
-        let mut sources: Vec<(&Piece, Source)> = Vec::new();
+        let mut sources: Vec<(Arc<TableFields>, Source)> = Vec::new();
         for piece in &plan.partitions[partition] {
             let Some(rolled) = Rolled::of(&plan.scope, spec, piece.policy, piece.table) else {
                 let times_ns = time::intersect(&piece.window.times_ns, &times_ns);
-                if !times_ns.is_empty() {
-                    let summing = self.job.summing(piece.table);
-                    sources.push((piece, Source::points(plan, piece, piece.window.tier, times_ns, summing)?));
+                if !times_ns.is_empty()
+                    && let Some(fields) = self.job.fields(piece.table)
+                {
+                    let summing = self.job.summing(&fields);
+                    let source = Source::points(plan, piece, piece.window.tier, times_ns, summing)?;
+                    sources.push((Arc::new(fields), source));
                 }
                 continue;
             };
@@ -342,17 +344,16 @@ impl Reader {
             }
             rolled_tables.push(piece.table);
             let rolled = Arc::new(rolled);
-            let Some(fields) = self.job.fields(piece.table) else { continue };
+            let Some(fields) = self.job.fields(piece.table).map(Arc::new) else { continue };
             for (times_ns, from_rollups) in rolled.spans(&time::intersect(&plan.times_ns, &times_ns)) {
                 let source = match from_rollups {
                     true => Source::rolled(plan, piece, &rolled, &fields, times_ns)?,
-                    false => Source::points(plan, piece, Tier::RAW, times_ns, self.job.summing(piece.table))?,
+                    false => Source::points(plan, piece, Tier::RAW, times_ns, self.job.summing(&fields))?,
                 };
-                sources.push((piece, source));
+                sources.push((fields.clone(), source));
             }
         }
-        for (piece, source) in sources {
-            let Some(fields) = self.job.fields(piece.table) else { continue };
+        for (fields, source) in sources {
             let mut scan = match source {
                 scan @ (Source::Points(_) | Source::Level(_)) => scan,
                 Source::Rolled(mut scan, rolled) => {
