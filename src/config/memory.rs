@@ -67,7 +67,7 @@ impl Memory {
             given.map_or((budget / part).clamp(least * MIB, most * MIB), |given| given.0)
         };
         let index_cache = share(self.index_cache, 16, (16, 256));
-        let decoded_cache = share(self.decoded_cache, 32, (8, 64));
+        let decoded_cache = share(self.decoded_cache, 64, (8, 32));
         let page_cache = share(self.page_cache, 64, (4, 32));
         let queries = share(queries, 4, (64, 1024));
         let others = [index_cache, decoded_cache, page_cache, queries].into_iter().fold(0, u64::saturating_add);
@@ -115,9 +115,9 @@ mod tests {
         for (machine_mib, [budget, memtable, many, index, decoded, pages, queries]) in [
             (64, [128, 8, 18, 16, 8, 4, 64]),
             (1024, [256, 8, 64, 16, 8, 4, 64]),
-            (4096, [1024, 32, 256, 64, 32, 16, 256]),
-            (24 * 1024, [6144, 64, 1536, 256, 64, 32, 1024]),
-            (1 << 20, [262_144, 64, 65_536, 256, 64, 32, 1024]),
+            (4096, [1024, 32, 256, 64, 16, 16, 256]),
+            (24 * 1024, [6144, 64, 1536, 256, 32, 32, 1024]),
+            (1 << 20, [262_144, 64, 65_536, 256, 32, 32, 1024]),
         ] {
             let shares = Memory::default().shares(machine_mib * MIB, None).unwrap();
             let expected = Shares {

@@ -119,7 +119,7 @@ pub(crate) fn flush(engine: &Engine) -> Result<bool> {
         }
         return Ok(true);
     }
-    if quiet >= QUIET && wal.spares > 0 {
+    if quiet >= QUIET && (wal.spares > 0 || wal.slack_bytes > 0) {
         engine.release_idle_log()?;
     }
     Ok(merged)

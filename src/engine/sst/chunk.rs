@@ -39,6 +39,8 @@ enum Context {
 // Proof: `cargo bench -p rhythmite --bench graphite_fetch -- files/sum_1000_1d`.
 const SAVED_MIN: usize = 10;
 const LIGHT_LEVEL: i32 = -1;
+/// Bytes that a value of a page takes before compression, and more, for it to be of wide deltas.
+const WIDE_BYTES: usize = 1;
 /// Symbols of two bytes (steps of whole seconds in a file of milliseconds, gaps in them) take a tenth to a third less time to be
 /// read than at [`layout::ZSTD_LEVEL`], and not more bytes; symbols of one byte would take twice as much.
 const WIDE_LEVEL: i32 = 3;
@@ -132,7 +134,11 @@ impl<'c> ChunkWriter<'c> {
         if let Some(levels) = levels {
             put_levels(levels.chunk_by(|a, b| a == b).map(|run| (run.len(), run[0] != 0)), &mut page);
         }
+        let levels_end = page.len();
         delta::encode(values, self.compressor.widths(), &mut page);
+        if self.compressor.widths() == Widths::Aligned && page.len() - levels_end > values.len() * WIDE_BYTES {
+            self.narrower(values, levels_end, &mut page)?;
+        }
         if let Some((index, least, greatest)) = &mut self.ranges {
             let (min, max) = values.iter().fold((i64::MAX, i64::MIN), |(min, max), &v| (min.min(v), max.max(v)));
             index.append(false, min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec(), 0);
@@ -142,6 +148,18 @@ impl<'c> ChunkWriter<'c> {
         let written = self.page(&page, rows, Encoding::DELTA_BINARY_PACKED);
         self.scratch = page;
         written
+    }
+
+    /// Encodes values anew, behind the levels, if that makes a page of wide deltas smaller in the end.
+    fn narrower(&mut self, values: &[i64], levels_end: usize, page: &mut Vec<u8>) -> Result<()> {
+        let mut narrow = page[..levels_end].to_vec();
+        delta::encode(values, Widths::Narrow, &mut narrow);
+        let aligned = self.compressor.compress(page, values.len())?.len();
+        // Narrow deltas hardly get smaller, and take longer to be read: both must be worth it.
+        if narrow.len() + aligned / SAVED_MIN <= aligned {
+            *page = narrow;
+        }
+        Ok(())
     }
 
     /// One page of `rows` rows with an empty list each, in a column of a list.
@@ -248,5 +266,48 @@ mod tests {
             assert!(sizes.contains(&small.len()), "{} of {}", small.len(), page.len());
             assert_eq!(zstd::bulk::decompress(&small, page.len()).unwrap(), page);
         }
+    }
+
+    /// Bytes of a page of so many values, compressed.
+    fn page_bytes(values: &[i64]) -> usize {
+        let column = layout::schema(layout::TimeUnit::Nanosecond).unwrap();
+        let column = parquet::schema::types::SchemaDescriptor::new(column).columns()[layout::column::M].clone();
+        let mut compressor = Compressor::new(PageCompression::Zstd1).unwrap();
+        let mut chunk = ChunkWriter::new(column, &mut compressor, false);
+        chunk.integers(values, None).unwrap();
+        chunk.close().unwrap().0.len()
+    }
+
+    #[test]
+    fn wide_deltas_take_what_they_need() {
+        let mut random = 7_u64;
+        let mut next = move || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as f64 / (1_u64 << 31) as f64
+        };
+        // About a normal deviate.
+        let mut normal = move || (0..12).map(|_| next()).sum::<f64>() - 6.0;
+        let mut walk = |sigma: f64| {
+            let mut at = 5_000_f64;
+            let step = |_| {
+                at = (at + normal() * sigma).clamp(0.0, 10_000.0);
+                at as i64
+            };
+            (0..8_192).map(step).collect::<Vec<i64>>()
+        };
+        // Hundredths of a value that walks by one a step: 1.09 bytes of entropy. One byte wide, and much wider ones.
+        for (sigma, bytes_a_value) in [(100.0, 1.09..1.25), (10.0, 0.66..0.75), (1_000.0, 1.4..1.75)] {
+            let bytes = page_bytes(&walk(sigma)) as f64 / 8_192.0;
+            assert!(bytes_a_value.contains(&bytes), "steps of {sigma}: {bytes} bytes a value");
+        }
+        // What repeats stays aligned: gaps of ten seconds in milliseconds, one in eight twice as long.
+        let mut time = 0;
+        let gaps: Vec<i64> = (0..8_192_u64)
+            .map(|row| {
+                time += if row.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 == 0 { 20_000 } else { 10_000 };
+                time
+            })
+            .collect();
+        assert!(page_bytes(&gaps) < 8_192 / 4, "{}", page_bytes(&gaps));
     }
 }

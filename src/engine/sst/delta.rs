@@ -9,9 +9,11 @@
 
 /// Values whose deltas share a least delta.
 const BLOCK: usize = 512;
-/// Parts of a block with a width of their own.
-const MINIBLOCKS: usize = 4;
-const MINIBLOCK: usize = BLOCK / MINIBLOCKS;
+/// Values of a block that share a width.
+const MINIBLOCK: usize = 128;
+/// The same of [`Widths::Narrow`].
+const NARROW_BLOCK: usize = 256;
+const NARROW_MINIBLOCK: usize = 32;
 
 /// How many bits a delta gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ pub(super) enum Widths {
     Tight,
     /// Of whole bytes or whole parts of one: for a compressor that counts symbols.
     Aligned,
+    /// As few as hold a quarter of a miniblock: for deltas of many bits, few of which are alike. The low byte of two is noise
+    /// then, and a compressor that counts both in one table finds less than the high bits that are not there.
+    Narrow,
 }
 
 impl Widths {
@@ -27,7 +32,7 @@ impl Widths {
     fn of(self, largest: u64) -> u32 {
         let tight = u64::BITS - largest.leading_zeros();
         match (self, tight) {
-            (Widths::Tight, _) | (Widths::Aligned, 0..=2) => tight,
+            (Widths::Tight | Widths::Narrow, _) | (Widths::Aligned, 0..=2) => tight,
             (Widths::Aligned, 3 | 4) => 4,
             (Widths::Aligned, _) => tight.next_multiple_of(8),
         }
@@ -35,7 +40,7 @@ impl Widths {
 
     /// The least delta of a block whose deltas lie in `min..=max`.
     fn base(self, min: i64, max: i64) -> i64 {
-        if self == Widths::Tight || min == max {
+        if self != Widths::Aligned || min == max {
             return min;
         }
         let width = self.of(max.wrapping_sub(min) as u64);
@@ -54,8 +59,15 @@ impl Widths {
 
 /// Appends the encoding of `values` to `out`.
 pub(super) fn encode(values: &[i64], widths: Widths, out: &mut Vec<u8>) {
+    match widths {
+        Widths::Narrow => encode_blocks::<NARROW_BLOCK, NARROW_MINIBLOCK>(values, widths, out),
+        Widths::Tight | Widths::Aligned => encode_blocks::<BLOCK, MINIBLOCK>(values, widths, out),
+    }
+}
+
+fn encode_blocks<const BLOCK: usize, const MINIBLOCK: usize>(values: &[i64], widths: Widths, out: &mut Vec<u8>) {
     varint(BLOCK as u64, out);
-    varint(MINIBLOCKS as u64, out);
+    varint((BLOCK / MINIBLOCK) as u64, out);
     varint(values.len() as u64, out);
     let first = values.first().copied().unwrap_or_default();
     varint(zigzag(first), out);
@@ -71,7 +83,7 @@ pub(super) fn encode(values: &[i64], widths: Widths, out: &mut Vec<u8>) {
         let base = widths.base(min, max);
         varint(zigzag(base), out);
         let head = out.len();
-        out.extend_from_slice(&[0; MINIBLOCKS]);
+        out.resize(head + BLOCK / MINIBLOCK, 0);
         for (number, part) in deltas.chunks(MINIBLOCK).enumerate() {
             let mut offsets = [0_u64; MINIBLOCK];
             offsets.iter_mut().zip(part).for_each(|(offset, delta)| *offset = delta.wrapping_sub(base) as u64);
@@ -83,7 +95,7 @@ pub(super) fn encode(values: &[i64], widths: Widths, out: &mut Vec<u8>) {
 }
 
 /// Appends the low `width` bits of each value, the first value in the lowest bits.
-fn pack(values: &[u64; MINIBLOCK], width: u32, out: &mut Vec<u8>) {
+fn pack(values: &[u64], width: u32, out: &mut Vec<u8>) {
     match width {
         0 => {}
         4 => out.extend(values.chunks_exact(2).map(|pair| (pair[0] | pair[1] << 4) as u8)),
@@ -565,7 +577,7 @@ mod tests {
     }
 
     fn check(values: &[i64]) {
-        for widths in [Widths::Tight, Widths::Aligned] {
+        for widths in [Widths::Tight, Widths::Aligned, Widths::Narrow] {
             let mut bytes = vec![7];
             encode(values, widths, &mut bytes);
             assert_eq!(decode(&bytes[1..]), values, "{widths:?}");

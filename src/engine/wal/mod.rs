@@ -116,6 +116,8 @@ pub struct WalStats {
     pub segments: u64,
     /// Files kept to be written over.
     pub spares: u64,
+    /// Disk that the segment being written takes beyond what it holds, as it was a spare: given back when nobody writes.
+    pub slack_bytes: u64,
     /// The last sequence number given out.
     pub last_seq: u64,
     /// Everything up to here is on disk.
@@ -340,6 +342,7 @@ impl Wal {
             live_bytes: gauges.live_bytes.load(Ordering::Relaxed),
             segments: gauges.segments.load(Ordering::Relaxed),
             spares: gauges.spares.load(Ordering::Relaxed),
+            slack_bytes: gauges.slack_bytes.load(Ordering::Relaxed),
             last_seq,
             durable_seq: gauges.durable_seq.load(Ordering::Relaxed),
         }

@@ -18,6 +18,9 @@ use super::record::{RecordBuffer, SECTOR_BYTES, SegmentHeader};
 /// A file grows by this many bytes at a time, so that most syncs need not store a new length.
 const GROWTH_BYTES: u64 = 4 << 20;
 
+/// Disk beyond what it holds that the segment being written may keep when nobody writes.
+const SLACK_MAX: u64 = 64 << 10;
+
 /// Spare files kept while the server is busy.
 const SPARE_MAX: usize = 2;
 
@@ -50,9 +53,16 @@ struct Active {
     last_seq: u64,
     bytes: u64,
     file_bytes: u64,
+    /// It was a spare: the disk holds all of its length, not only what was written since.
+    was_spare: bool,
 }
 
 impl Active {
+    /// Disk that an earlier use of the file left behind what was written since, in bytes.
+    fn slack(&self) -> u64 {
+        if self.was_spare { self.file_bytes.saturating_sub(self.bytes) } else { 0 }
+    }
+
     fn close(self) -> Closed {
         Closed { path: self.path, last_seq: self.last_seq, bytes: self.bytes, file_bytes: self.file_bytes }
     }
@@ -65,6 +75,8 @@ pub(super) struct Gauges {
     pub(super) live_bytes: AtomicU64,
     pub(super) segments: AtomicU64,
     pub(super) spares: AtomicU64,
+    /// Disk that the segment being written takes beyond what it holds.
+    pub(super) slack_bytes: AtomicU64,
     /// Everything up to here is on disk.
     pub(super) durable_seq: AtomicU64,
     pub(super) written_bytes: AtomicU64,
@@ -179,7 +191,7 @@ impl Segments {
         let epoch = self.env.random.next_u64();
         let header = SegmentHeader { number: self.next_number, epoch, first_seq };
         self.next_number += 1;
-        let (file, file_bytes) = match self.spares.pop_front() {
+        let (file, file_bytes, was_spare) = match self.spares.pop_front() {
             Some(spare) => {
                 // The name first: a crash in between leaves a header of another number, which says "spare". The other
                 // way round the old name could hold the new header.
@@ -188,19 +200,19 @@ impl Segments {
                 let file = fs.open_write(&path).map_err(failed("open", &path))?;
                 file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
                 file.sync_data().map_err(failed("sync", &path))?;
-                (file, spare.file_bytes)
+                (file, spare.file_bytes, true)
             }
             None => {
                 let file = fs.create(&path).map_err(failed("create", &path))?;
                 file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
                 file.sync_data().map_err(failed("sync", &path))?;
                 fs.sync_dir(&self.dir).map_err(failed("sync", &self.dir))?;
-                (file, SECTOR_BYTES as u64)
+                (file, SECTOR_BYTES as u64, false)
             }
         };
         self.gauges.syncs.fetch_add(1, Ordering::Relaxed);
-        self.active =
-            Some(Active { file, path, epoch, last_seq: first_seq - 1, bytes: SECTOR_BYTES as u64, file_bytes });
+        let (last_seq, bytes) = (first_seq - 1, SECTOR_BYTES as u64);
+        self.active = Some(Active { file, path, epoch, last_seq, bytes, file_bytes, was_spare });
         Ok(())
     }
 
@@ -251,12 +263,23 @@ impl Segments {
         result
     }
 
-    /// Unlinks spare files, and the segment being written if it holds nothing unreleased.
+    /// Unlinks spare files, and the segment being written if it holds nothing unreleased; of one that holds something what
+    /// an earlier use left behind that.
     pub(super) fn idle(&mut self) -> Result<()> {
         self.retire_released();
-        let result = self.unlink_spares(|_, _| false);
+        let result = self.unlink_spares(|_, _| false).and_then(|()| self.cut_slack());
         self.measure();
         result
+    }
+
+    /// What is cut off belongs to another epoch, which no replay reads: it may come back after a crash.
+    fn cut_slack(&mut self) -> Result<()> {
+        if let Some(active) = self.active.as_mut().filter(|active| active.slack() > SLACK_MAX) {
+            let file_bytes = active.bytes.next_multiple_of(SECTOR_BYTES as u64);
+            active.file.set_len(file_bytes).map_err(failed("shorten", &active.path))?;
+            (active.file_bytes, active.was_spare) = (file_bytes, false);
+        }
+        Ok(())
     }
 
     fn measure(&mut self) {
@@ -265,6 +288,8 @@ impl Segments {
         self.gauges.live_bytes.store(live, Ordering::Relaxed);
         self.gauges.segments.store(self.closed.len() as u64 + u64::from(active.is_some()), Ordering::Relaxed);
         self.gauges.spares.store(self.spares.len() as u64, Ordering::Relaxed);
+        let slack = active.map_or(0, Active::slack);
+        self.gauges.slack_bytes.store(if slack > SLACK_MAX { slack } else { 0 }, Ordering::Relaxed);
         self.gauges.durable_seq.store(self.durable_seq, Ordering::Relaxed);
     }
 }

@@ -536,6 +536,35 @@ fn files_are_written_over_and_given_back() {
 }
 
 #[test]
+fn a_spare_that_holds_little_is_cut_when_nobody_writes() {
+    let fs = SimFs::new(4);
+    let mut log = Log::on(&fs);
+    log.options.segment_bytes_max = 1 << 20;
+    let wal = log.open();
+    let length = |log: &Log| {
+        log.fs.list(&log.options.dir).unwrap().iter().map(|path| log.fs.open(path).unwrap().len().unwrap()).sum::<u64>()
+    };
+    while wal.stats().segments < 2 {
+        let appended = wal.append(&batch(1, 30_000), Durability::Sync).unwrap();
+        appended.1.wait().unwrap();
+    }
+    let last = wal.stats().last_seq;
+    wal.release(last).unwrap();
+    // A trickle goes on, into a file that was written before.
+    write(&wal, 7).unwrap();
+    assert!(wal.stats().slack_bytes >= 1 << 19, "{}", wal.stats().slack_bytes);
+    let before = length(&log);
+    wal.idle().unwrap();
+    assert_eq!(wal.stats().slack_bytes, 0);
+    assert!(length(&log) < 8_192 && before > 1 << 20, "{before} bytes, then {}", length(&log));
+    (8..40).for_each(|value| assert!(write(&wal, value).is_ok()));
+    drop(wal);
+    log.flushed_seq = last;
+    let expected: Vec<_> = (7..40).map(|value| (last + 1 + (value - 7) as u64, value)).collect();
+    assert_eq!(log.replayed(), expected);
+}
+
+#[test]
 fn a_failing_disk_seals_the_log() {
     type Break = fn(&SimFs);
     let breaks: [(&str, Break); 4] = [
