@@ -39,8 +39,6 @@ enum Context {
 // Proof: `cargo bench -p rhythmite --bench graphite_fetch -- files/sum_1000_1d`.
 const SAVED_MIN: usize = 10;
 const LIGHT_LEVEL: i32 = -1;
-/// Bytes that a value of a page takes before compression, and more, for it to be of wide deltas.
-const WIDE_BYTES: usize = 1;
 /// Symbols of two bytes (steps of whole seconds in a file of milliseconds, gaps in them) take a tenth to a third less time to be
 /// read than at [`layout::ZSTD_LEVEL`], and not more bytes; symbols of one byte would take twice as much.
 const WIDE_LEVEL: i32 = 3;
@@ -136,30 +134,26 @@ impl<'c> ChunkWriter<'c> {
         }
         let levels_end = page.len();
         delta::encode(values, self.compressor.widths(), &mut page);
-        if self.compressor.widths() == Widths::Aligned && page.len() - levels_end > values.len() * WIDE_BYTES {
-            self.narrower(values, levels_end, &mut page)?;
+        let rows = levels.map_or(values.len(), <[i16]>::len);
+        let mut small = self.compressor.compress(&page, rows)?;
+        // More than a byte a value.
+        if self.compressor.widths() == Widths::Aligned && page.len() - levels_end > values.len() {
+            let mut narrow = page[..levels_end].to_vec();
+            delta::encode(values, Widths::Narrow, &mut narrow);
+            // Noise over the whole width would save less than this, and stays in whole bytes.
+            if narrow.len() + small.len() / SAVED_MIN <= small.len() {
+                small = self.compressor.compress(&narrow, rows)?;
+                page = narrow;
+            }
         }
         if let Some((index, least, greatest)) = &mut self.ranges {
             let (min, max) = values.iter().fold((i64::MAX, i64::MIN), |(min, max), &v| (min.min(v), max.max(v)));
             index.append(false, min.to_le_bytes().to_vec(), max.to_le_bytes().to_vec(), 0);
             (*least, *greatest) = (min.min(*least), max.max(*greatest));
         }
-        let rows = levels.map_or(values.len(), <[i16]>::len);
-        let written = self.page(&page, rows, Encoding::DELTA_BINARY_PACKED);
+        let written = self.compressed(small, page.len(), rows, Encoding::DELTA_BINARY_PACKED);
         self.scratch = page;
         written
-    }
-
-    /// Encodes values anew, behind the levels, if that makes a page of wide deltas smaller in the end.
-    fn narrower(&mut self, values: &[i64], levels_end: usize, page: &mut Vec<u8>) -> Result<()> {
-        let mut narrow = page[..levels_end].to_vec();
-        delta::encode(values, Widths::Narrow, &mut narrow);
-        let aligned = self.compressor.compress(page, values.len())?.len();
-        // Narrow deltas hardly get smaller, and take longer to be read: both must be worth it.
-        if narrow.len() + aligned / SAVED_MIN <= aligned {
-            *page = narrow;
-        }
-        Ok(())
     }
 
     /// One page of `rows` rows with an empty list each, in a column of a list.
@@ -180,18 +174,24 @@ impl<'c> ChunkWriter<'c> {
 
     /// One page of these bytes, levels included.
     pub(super) fn page(&mut self, bytes: &[u8], rows: usize, encoding: Encoding) -> Result<()> {
+        let small = self.compressor.compress(bytes, rows)?;
+        self.compressed(small, bytes.len(), rows, encoding)
+    }
+
+    /// A page that had `len` bytes before it was compressed.
+    fn compressed(&mut self, small: Vec<u8>, len: usize, rows: usize, encoding: Encoding) -> Result<()> {
         if !self.encodings.contains(&encoding) {
             self.encodings.push(encoding);
         }
         let page = Page::DataPage {
-            buf: Bytes::from(self.compressor.compress(bytes, rows)?),
+            buf: Bytes::from(small),
             num_values: u32::try_from(rows).map_err(|_| ParquetError::General(format!("a page of {rows} rows")))?,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let spec = SerializedPageWriter::new(&mut self.file).write_page(CompressedPage::new(page, bytes.len()))?;
+        let spec = SerializedPageWriter::new(&mut self.file).write_page(CompressedPage::new(page, len))?;
         self.pages.append_row_count(rows as i64);
         self.pages.append_offset_and_size(spec.offset as i64, spec.compressed_size as i32);
         self.uncompressed += spec.uncompressed_size as u64;
@@ -295,7 +295,7 @@ mod tests {
             };
             (0..8_192).map(step).collect::<Vec<i64>>()
         };
-        // Hundredths of a value that walks by one a step: 1.09 bytes of entropy. One byte wide, and much wider ones.
+        // Hundredths of a value that walks by one a step, 1.09 bytes of entropy; a tenth and ten times of that.
         for (sigma, bytes_a_value) in [(100.0, 1.09..1.25), (10.0, 0.66..0.75), (1_000.0, 1.4..1.75)] {
             let bytes = page_bytes(&walk(sigma)) as f64 / 8_192.0;
             assert!(bytes_a_value.contains(&bytes), "steps of {sigma}: {bytes} bytes a value");

@@ -22,7 +22,7 @@ pub(super) enum Widths {
     Tight,
     /// Of whole bytes or whole parts of one: for a compressor that counts symbols.
     Aligned,
-    /// As few as hold a quarter of a miniblock: for deltas of many bits, few of which are alike. The low byte of two is noise
+    /// As few as hold a miniblock, which has a quarter of the values: for deltas of many bits, few of which are alike. The low byte of two is noise
     /// then, and a compressor that counts both in one table finds less than the high bits that are not there.
     Narrow,
 }
@@ -151,7 +151,7 @@ pub(super) fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Values of a miniblock that are unpacked together; miniblocks are multiples of it.
 const STEP: usize = 32;
-/// Miniblocks of a block and values of a block that are taken from a page; ours have 4 and 512.
+/// Miniblocks of a block and values of a block that are taken from a page; ours have 4 or 8 and 512 or 256.
 const MINIBLOCKS_MAX: u64 = 64;
 const BLOCK_MAX: u64 = 1 << 16;
 

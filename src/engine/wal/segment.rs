@@ -18,8 +18,9 @@ use super::record::{RecordBuffer, SECTOR_BYTES, SegmentHeader};
 /// A file grows by this many bytes at a time, so that most syncs need not store a new length.
 const GROWTH_BYTES: u64 = 4 << 20;
 
-/// Disk beyond what it holds that the segment being written may keep when nobody writes.
-const SLACK_MAX: u64 = 64 << 10;
+/// Disk beyond what it holds that the segment being written may keep when nobody writes. Little in tests, so that their
+/// crashes meet segments that were cut.
+const SLACK_MAX: u64 = if cfg!(test) { SECTOR_BYTES as u64 } else { 64 << 10 };
 
 /// Spare files kept while the server is busy.
 const SPARE_MAX: usize = 2;
