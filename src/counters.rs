@@ -254,6 +254,10 @@ counters! {
         "Times a new HTTP connection had to wait because `[http] connections` were open.";
     http_timeouts, "http_header_timeouts_total", "http.header_timeouts",
         "HTTP connections cut off by `[http] header_timeout`.";
+    http_busy_poll_hits, "http_busy_poll_hits_total", "http.busy_poll.hits",
+        "Times the next request of a client came while it was looked for (`[http] busy_poll`).";
+    http_busy_poll_misses, "http_busy_poll_misses_total", "http.busy_poll.misses",
+        "Times the next request of a client was looked for and did not come.";
     http_busy_bodies, "http_busy_bodies_total", "http.busy_bodies",
         "HTTP requests refused because too many bytes of bodies were held.";
     http_body_timeouts, "http_body_timeouts_total", "http.body_timeouts",

@@ -25,6 +25,8 @@ pub struct Http {
     pub connections: usize,
     /// A client that has not sent its request's head by then is cut off.
     pub header_timeout: Span,
+    /// Looks for the next request of a client that asks one after the other before sleeping.
+    pub busy_poll: bool,
     /// Origins of pages that may use this server from a browser: `https://grafana.example`, `*` for all.
     pub allowed_origins: Vec<String>,
     /// Names by which this server may be called beside addresses and `localhost`, where it asks nobody for credentials
@@ -39,6 +41,7 @@ impl Default for Http {
             body_max: Size(25_000_000),
             connections: 10_000,
             header_timeout: Span::secs(30),
+            busy_poll: true,
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
         }

@@ -29,6 +29,9 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use rhythmite_env::Clock;
+
+use super::busy_poll::Attention;
 use crate::config::Http;
 use crate::counters::Counters;
 
@@ -58,6 +61,7 @@ impl Server {
         router: Router,
         room: &Http,
         counters: &Arc<Counters>,
+        clock: &Arc<dyn Clock>,
         sockets: Vec<TcpListener>,
         stop: &CancellationToken,
     ) -> Self {
@@ -72,6 +76,7 @@ impl Server {
             .max_buf_size(HEAD_BYTES_MAX);
         builder.http2().timer(TokioTimer::new()).keep_alive_interval(room.header_timeout.0);
         let slots = Arc::new(Semaphore::new(room.connections));
+        let attention = Attention::new(clock.clone(), counters.clone(), room.busy_poll);
         for socket in sockets {
             let listener = Listener {
                 socket,
@@ -80,6 +85,7 @@ impl Server {
                 builder: builder.clone(),
                 first_request: room.header_timeout.0,
                 counters: counters.clone(),
+                attention: attention.clone(),
                 slots: slots.clone(),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
@@ -112,6 +118,7 @@ struct Listener {
     /// Time until the head of the first request is there.
     first_request: Duration,
     counters: Arc<Counters>,
+    attention: Arc<Attention>,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -153,6 +160,7 @@ impl Listener {
             (self.builder.clone(), self.counters.clone(), self.stop.clone(), self.first_request);
         let begun = Arc::new(AtomicBool::new(false));
         let service = Watched { app: self.app.clone(), opened: self.opened.clone(), begun: begun.clone() };
+        let stream = self.attention.watch(stream);
         async move {
             let _slot = slot;
             let _open = Open::new(counters.clone());

@@ -8,6 +8,7 @@
 //! aggregators emit what they hold; HTTP requests are finished; the memtable is flushed; the log is closed. A second
 //! signal ends the process at once, which loses nothing that was acknowledged as durable.
 
+mod busy_poll;
 mod collectd;
 mod continuous;
 mod descriptors;
@@ -101,7 +102,7 @@ pub async fn run(
     let counters = Arc::new(Counters::default());
     let http_stop = CancellationToken::new();
     let http_sockets = std::mem::take(&mut sockets.http);
-    let http = http::Server::start(api::starting(), &config.http, &counters, http_sockets, &http_stop);
+    let http = http::Server::start(api::starting(), &config.http, &counters, &env.clock, http_sockets, &http_stop);
     let storage = Storage::open(&env, &config, &rules, options.wal_salvage).await?;
 
     let stop = CancellationToken::new();
